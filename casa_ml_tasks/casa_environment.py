@@ -1,0 +1,33 @@
+"""Let casatools start offline, on a machine where nobody has configured it.
+
+casatools looks for measures data below the home folder, tries to update it, and writes ``casa-*.log`` into the
+working directory. Where the user has a casaconfig of their own (``~/.casa/config.py`` or a site configuration), it
+wins. Where there is none, the measures data of the casadata package serve, nothing is updated, and no log file is
+written (messages of severity WARN and above still reach the terminal).
+
+This must run before the first import of casatools, which reads the configuration once.
+"""
+
+import sys
+from pathlib import Path
+
+import casadata
+from casaconfig import config
+
+
+def _user_has_configured_casa() -> bool:
+    """Whether a configuration file other than casaconfig's own defaults has been loaded."""
+    return len(config.load_success()) > 1
+
+
+def configure_casa() -> None:
+    """Point casaconfig at casadata where the user has set nothing and has no data of their own."""
+    if "casatools" in sys.modules or _user_has_configured_casa():
+        return
+    if not (Path(config.measurespath) / "geodetic").is_dir():
+        config.measurespath = casadata.datapath
+        config.datapath = [casadata.datapath]
+    config.measures_auto_update = False
+    config.data_auto_update = False
+    if not any(argument.startswith("--logfile") for argument in sys.argv):
+        config.logfile = "/dev/null"

@@ -3,6 +3,8 @@
 Tested with CASA 6.7.0.31 and 6.7.5.18.
 """
 
+from typing import Any
+
 from casatasks.private.cleanhelper import write_task_history
 from casatasks.private.imagerhelpers.imager_base import PySynthesisImager
 from casatasks.private.imagerhelpers.input_parameters import ImagerParameters
@@ -19,6 +21,21 @@ __all__ = [
     "create_error_string",
     "end_log",
     "except_log",
+    "prompt_globals",
     "start_log",
     "write_task_history",
 ]
+
+
+def prompt_globals() -> dict[str, Any]:
+    """The global variables of the running CASA prompt.
+
+    Raises:
+        RuntimeError: no CASA prompt is running.
+    """
+    from casashell.private.stack_manip import find_frame  # casashell is optional: only its own prompt comes here
+
+    variables = find_frame()
+    if variables is None:
+        raise RuntimeError("inp and go need the CASA prompt, which is not running; import the task from casa_ml_tasks.")
+    return variables

@@ -1,0 +1,12 @@
+"""The tasks as the CASA prompt uses them, with inp and go; in ~/.casa/startup.py:
+
+import casashell
+import casa_ml_tasks.gotasks
+from casa_ml_tasks.gotasks import *
+
+casashell.extra_task_modules.append(casa_ml_tasks.gotasks)
+"""
+
+from casa_ml_tasks.gotasks.rmlclean import rmlclean
+
+__all__ = ["rmlclean"]

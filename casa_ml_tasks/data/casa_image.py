@@ -1,0 +1,113 @@
+"""CASA images as arrays and back: (x, y, stokes, channel) on disk, (channel, stokes, y, x) inside.
+
+An image that one process holds open blocks another for over a minute: every function here lets go of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from casatools import image as image_tool
+from casatools import table as table_tool
+from numpy.typing import NDArray
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[image_tool]:
+    """The casatools image tool on an image, closed afterwards."""
+    tool = image_tool()
+    tool.open(str(path))
+    try:
+        yield tool
+    finally:
+        tool.done()
+
+
+def read_image(path: str | Path) -> NDArray[np.float32]:
+    """The pixels of an image, (channel, stokes, y, x), in its own unit, masked ones included."""
+    with opened(path) as tool:
+        return np.ascontiguousarray(tool.getchunk().T, np.float32)
+
+
+def read_valid(path: str | Path) -> NDArray[np.float32]:
+    """The pixels of an image, (channel, stokes, y, x), NaN where its mask is False."""
+    with opened(path) as tool:
+        return np.where(tool.getchunk(getmask=True).T, tool.getchunk().T, np.float32(np.nan))
+
+
+def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | Path, unit: str) -> None:
+    """Write pixels, (channel, stokes, y, x), into an image made like the template where there is none yet."""
+    if not Path(path).exists():
+        with opened(template) as tool:
+            tool.newimagefromimage(infile=str(template), outfile=str(path)).done()
+        with opened(path) as tool:
+            if masks := [name for name in tool.maskhandler("get") if name != "T"]:
+                tool.maskhandler("delete", masks)
+            tool.setbrightnessunit(unit)
+            tool.setrestoringbeam(remove=True)
+    with opened(path) as tool:
+        tool.putchunk(np.ascontiguousarray(pixels.T, np.float32))
+
+
+@dataclass(frozen=True)
+class Beam:
+    """A Gaussian beam: major and minor axis (full width at half maximum) in arcsec, position angle in degrees."""
+
+    major: float
+    minor: float
+    angle: float
+
+    def area(self, cell: float) -> float:
+        """Solid angle in pixels of `cell` arcsec."""
+        return float(np.pi / (4 * np.log(2)) * self.major * self.minor / cell**2)
+
+
+def read_beam(path: str | Path) -> Beam | None:
+    """The restoring beam of an image, or None where it has none."""
+    with opened(path) as tool:
+        beam = tool.restoringbeam()
+    if "major" not in beam:
+        return None
+    arcsec = {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0, "rad": np.degrees(1) * 3600}
+    return Beam(
+        beam["major"]["value"] * arcsec[beam["major"]["unit"]],
+        beam["minor"]["value"] * arcsec[beam["minor"]["unit"]],
+        beam["positionangle"]["value"],
+    )
+
+
+def read_cell(path: str | Path) -> float:
+    """The side of a pixel, arcsec: the geometric mean of the two axes."""
+    with opened(path) as tool:
+        increment = tool.coordsys().increment()["numeric"][:2]
+    return float(np.degrees(np.sqrt(abs(np.prod(increment)))) * 3600)
+
+
+def image_shape(path: str | Path) -> tuple[int, ...]:
+    """(channel, stokes, y, x) of an image."""
+    with opened(path) as tool:
+        return tuple(int(n) for n in tool.shape()[::-1])
+
+
+def copy_miscinfo(source: str | Path, target: str | Path) -> None:
+    """Give an image the miscellaneous information (telescope, observer, ...) of another."""
+    with opened(source) as tool:
+        information = tool.miscinfo()
+    with opened(target) as tool:
+        tool.setmiscinfo(information)
+
+
+def is_casa_image(path: str | Path) -> bool:
+    """Whether the path is a table of type Image."""
+    if not (Path(path) / "table.info").is_file():
+        return False
+    tool = table_tool()
+    tool.open(str(path))
+    try:
+        return bool(tool.info()["type"] == "Image")
+    finally:
+        tool.close()

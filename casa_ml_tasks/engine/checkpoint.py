@@ -1,0 +1,63 @@
+"""A checkpoint on disk: what `restart=True` takes up after a killed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.engine.solver import CycleRecord, Progress
+
+
+class FileCheckpoint:
+    """One file, replaced atomically, so that a killed process leaves the last one or the one before, never half of one."""
+
+    def __init__(self, path: str | Path, parameters: Mapping[str, object]):
+        """parameters: what the run depends on; a checkpoint of other parameters is not taken up."""
+        self._path = Path(path)
+        self._parameters = json.dumps(dict(parameters), sort_keys=True, default=str)
+
+    def save(self, progress: Progress) -> None:
+        """Write the progress beside the last checkpoint, then put it in its place."""
+        images = {
+            "model": progress.model,
+            "residual": progress.residual,
+            "dirty": progress.dirty,
+            "predicted_residual": progress.state.predicted_residual,
+        }
+        numbers = {
+            "parameters": self._parameters,
+            "iterations": progress.state.iterations,
+            "records": [asdict(record) for record in progress.records],
+        }
+        unfinished = self._path.with_suffix(".unfinished")
+        with unfinished.open("wb") as file:
+            present = {name: image for name, image in images.items() if image is not None}
+            np.savez(file, allow_pickle=False, numbers=np.array(json.dumps(numbers)), **present)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, self._path)
+
+    def load(self) -> Progress | None:
+        """The progress of an interrupted run with the same parameters, or None."""
+        try:
+            with np.load(self._path, allow_pickle=False) as stored:
+                numbers = json.loads(str(stored["numbers"]))
+                if numbers["parameters"] != self._parameters:
+                    return None
+                image = {name: stored[name] for name in stored.files if name != "numbers"}
+        except (FileNotFoundError, zipfile.BadZipFile):
+            return None
+        return Progress(
+            model=image["model"],
+            residual=image.get("residual"),
+            dirty=image.get("dirty"),
+            state=MinorState(numbers["iterations"], image.get("predicted_residual")),
+            records=tuple(CycleRecord(**record) for record in numbers["records"]),
+        )

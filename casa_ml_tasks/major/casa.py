@@ -1,0 +1,163 @@
+"""CASA's imager as a `MajorCycle`: every gridder, weighting and selection that tclean has."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
+from casa_ml_tasks.data.casa_image import read_cell, read_image, write_image
+from casa_ml_tasks.engine.protocols import Image
+
+#: Names that tclean's parameters have inside CASA's imager.
+_IMAGER_NAMES = {
+    "vis": "msname",
+    "timerange": "timestr",
+    "uvrange": "uvdist",
+    "observation": "obs",
+    "intent": "state",
+    "gain": "loopgain",
+    "smallscalebias": "scalebias",
+}
+
+
+def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Path) -> tuple[dict, dict]:
+    """What casatools' deconvolver and iteration control want to know, for images under `imagename`."""
+    translated = imager_parameters(parameters, imagename)
+    return translated.getDecPars()["0"], translated.getIterPars()
+
+
+def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **changes: Any) -> ImagerParameters:
+    """tclean's reading of the task parameters, for products under another imagename."""
+    renamed = {_IMAGER_NAMES.get(name, name): value for name, value in parameters.items()}
+    renamed |= {"imagename": str(imagename), "startmodel": "", "restart": True, "savemodel": "none"}
+    renamed |= {"perchanweightdensity": False, "specmode": "mfs", "parallel": False, "interactive": False}
+    renamed["mosweight"] = renamed["mosweight"] and renamed["gridder"] in ("mosaic", "awp2")
+    if not renamed.pop("selectdata"):
+        renamed |= dict.fromkeys(("timestr", "uvdist", "antenna", "scan", "obs", "state"), "")
+    known = inspect.signature(ImagerParameters.__init__).parameters
+    return ImagerParameters(**{name: value for name, value in (renamed | changes).items() if name in known})
+
+
+class CasaMajorCycle:
+    """Major cycles by casatools' synthesisimager, on images in a folder of their own.
+
+    The PSF on twice the field comes from a second imager, with the imaging weights of the first: uniform and Briggs
+    weights are counted in the uv cells of the image, so it is told the first one's field of view.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], directory: str | Path):
+        """Open the Measurement Sets and set the imaging weights.
+
+        Args:
+            parameters: tclean's, all of them.
+            directory: an existing folder for the images; what is in it is used again.
+        """
+        self._parameters = parameters
+        self.imagename = Path(directory) / "image"
+        self._doubled = Path(directory) / "doubled"
+        self._imager = self._open(self.imagename)
+        if not self.product("psf").exists():
+            self._imager.makePSF()
+            self._imager.makePB()
+
+    def _open(self, imagename: Path, fieldofview: str = "", **changes: Any) -> PySynthesisImager:
+        imager = PySynthesisImager(params=imager_parameters(self._parameters, imagename, **changes))
+        imager.initializeImagers()
+        imager.initializeNormalizers()
+        if fieldofview:
+            imager.weightpars["fieldofview"] = fieldofview
+        imager.setWeighting()
+        return imager
+
+    def product(self, extension: str) -> Path:
+        """The path of a product, for instance of 'residual'."""
+        return self.imagename.with_name(f"{self.imagename.name}.{extension}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, 1, ny, nx) of the images."""
+        return self.primary_beam().shape
+
+    def psf(self) -> Image:
+        """The PSF on twice the field, (1, 1, 2 ny, 2 nx), Jy/beam."""
+        self._observe_doubled_field()
+        return read_image(self._doubled.with_suffix(".psf"))
+
+    def noise(self) -> float:
+        """R.m.s. of the dirty image, Jy/beam, if WEIGHT were exactly 1/sigma^2 (CASA's apparent sensitivity).
+
+        A mosaic's images are normalised to flat noise at the largest of its summed weights.
+        """
+        self._observe_doubled_field()
+        sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
+        weight = self.product("weight")
+        largest = float(read_image(weight).max()) if weight.exists() else 1.0
+        return float(sensitivity / np.sqrt(largest))
+
+    def _observe_doubled_field(self) -> None:
+        """Leave the PSF on twice the field and the apparent sensitivity in the folder, where they are not there yet.
+
+        The sensitivity is asked of this second imager because the question spoils a mosaic's weight image.
+        """
+        if self._doubled.with_suffix(".psf").exists():
+            return
+        ny, nx = self.shape[-2:]
+        field_of_view = f"{nx * read_cell(self.product('psf'))}arcsec"
+        imager = self._open(self._doubled, fieldofview=field_of_view, imsize=[2 * nx, 2 * ny], mask="", usemask="user")
+        sensitivity = imager.calcVisAppSens()
+        self._doubled.with_suffix(".sensitivity").write_text(json.dumps(sensitivity))
+        imager.makePSF()
+        imager.deleteTools()
+
+    def primary_beam(self) -> Image:
+        """(1, 1, ny, nx), dimensionless."""
+        return read_image(self.product("pb"))
+
+    def residual(self, model: Image) -> Image:
+        """model: (1, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        if self.product("residual").exists():
+            write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        elif model.any():
+            raise ValueError("the first major cycle makes the dirty image: its model must be zero")
+        self._imager.runMajorCycle(isCleanCycle=False)
+        return read_image(self.product("residual"))
+
+    def mask(self) -> Image:
+        """Where tclean would search for emission: (1, 1, ny, nx), 1 or 0, from `mask` and `usemask`."""
+        self._imager.initializeDeconvolvers()
+        deconvolver = self._imager.SDtools[0]
+        deconvolver.initminorcycle()
+        deconvolver.setupmask()
+        mask = read_image(self.product("mask"))
+        self._imager.deleteDeconvolvers()
+        self._imager.SDtools = []
+        return mask
+
+    def finish(self, model: Image, restoration: bool, pbcor: bool) -> None:
+        """Write the model and, if asked, the restored image (model * CLEAN beam + residual) and the one over the beam."""
+        write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        if not restoration:
+            return
+        self._imager.initializeDeconvolvers()
+        self._imager.restoreImages()
+        if pbcor:
+            self._imager.pbcorImages()
+
+    def predict(self, model: Image) -> None:
+        """Write the model's visibilities into the Measurement Set, as `savemodel` says."""
+        if self._parameters["savemodel"] == "none":
+            return
+        write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        self.close()
+        self._imager = self._open(self.imagename, savemodel=self._parameters["savemodel"])
+        self._imager.predictModel()
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self._imager.deleteTools()

@@ -1,0 +1,61 @@
+"""What a report needs to know, and nothing about how it is drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """The result of one imaging run.
+
+    Images are (y, x), North up along y and West along x (as in CASA, right ascension falls with x), NaN where masked.
+
+    Attributes:
+        task: name of the task, as it is called.
+        imagename: prefix of the products.
+        parameters: every parameter of the task and its value.
+        defaults: the default of every parameter.
+        dirty: dirty image, Jy/beam.
+        model: model image, Jy/pixel.
+        restored: model convolved with the beam, plus residual, Jy/beam.
+        residual: residual image, Jy/beam.
+        cell: size of a pixel, arcsec.
+        beam: major and minor axis (full width at half maximum), arcsec, and position angle from North through East,
+            degrees; None where no beam was fitted.
+        primary_beam: response to the sky, 1 at its maximum; None where it is not known.
+        noise: standard deviation, Jy/beam, that the noise in the data gives the dirty image.
+        cycles: one entry for each major cycle: ``cycle``, ``chi2``, ``reduced_chi2``, ``peak_residual`` (Jy/beam),
+            ``rms_residual`` (Jy/beam), ``model_flux`` (Jy), ``iterations``, ``seconds``.
+        summary: short facts for the top of the page.
+
+    Raises:
+        ValueError: the images differ in shape.
+    """
+
+    task: str
+    imagename: str
+    parameters: Mapping[str, object]
+    defaults: Mapping[str, object]
+    dirty: Array
+    model: Array
+    restored: Array
+    residual: Array
+    cell: float
+    beam: tuple[float, float, float] | None
+    primary_beam: Array | None
+    noise: float
+    cycles: Sequence[Mapping[str, float]]
+    summary: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name in ("model", "restored", "residual", "primary_beam"):
+            image = getattr(self, name)
+            if image is not None and image.shape != self.dirty.shape:
+                raise ValueError(
+                    f"{name} has shape {image.shape} and dirty {self.dirty.shape}; give images of one (y, x) shape."
+                )

@@ -1,0 +1,291 @@
+"""The figures of a report, drawn without pyplot so that no global state of matplotlib changes."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from casa_ml_tasks.report.content import Array, ReportContent
+
+DISPLAY_PIXELS = 1024
+PRIMARY_BEAM_LEVELS = {0.2: "20 %", 0.5: "50 %"}
+HISTOGRAM_PRIMARY_BEAM = 0.2
+SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
+
+
+def si_prefix(value: float) -> tuple[float, str]:
+    """The factor and the SI prefix in which a value has one to three digits before the point."""
+    if not (math.isfinite(value) and value > 0):
+        return 1.0, ""
+    exponent = min(max(3 * math.floor(math.log10(value) / 3), -24), 24)
+    return 10.0**exponent, EngFormatter.ENG_PREFIXES[exponent]
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with its unit and an SI prefix, e.g. ``1.52 mJy/beam``."""
+    rounded = float(f"{value:.3g}")
+    factor, prefix = si_prefix(abs(rounded))
+    return f"{rounded / factor:g} {prefix}{unit}"
+
+
+def block_mean(image: Array, block: int) -> Array:
+    """Mean over blocks of (block, block) pixels, of the unmasked ones; the last blocks may be partial."""
+    ny, nx = image.shape
+    padded = np.pad(image, ((0, -ny % block), (0, -nx % block)), constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block)
+    return np.ma.masked_invalid(blocks).mean(axis=(1, 3)).filled(np.nan)
+
+
+def sky_edges(shape: tuple[int, ...], cell: float) -> tuple[float, float, float, float]:
+    """East, West, South and North edge of an image as offsets from its reference pixel (n // 2), arcsec.
+
+    Offsets grow to the North and to the East, so the first is the largest in x and stands on the left.
+    """
+    ny, nx = shape
+    east, south = nx // 2 + 0.5, -(ny // 2) - 0.5
+    return cell * east, cell * (east - nx), cell * south, cell * (south + ny)
+
+
+def measured_noise(content: ReportContent) -> float:
+    """r.m.s. of the residual inside the primary beam, Jy/beam; 0 where nothing is left to measure."""
+    values = residual_values(content)
+    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
+
+
+def residual_values(content: ReportContent) -> Array:
+    """The unmasked residual where the primary beam is above 0.2, as one row, Jy/beam."""
+    inside = np.isfinite(content.residual)
+    if content.primary_beam is not None:
+        inside &= np.nan_to_num(content.primary_beam) > HISTOGRAM_PRIMARY_BEAM
+    return content.residual[inside]
+
+
+def _noise_scale(content: ReportContent) -> float:
+    """The expected noise; for noise-free data what the residual shows instead, and never zero."""
+    return next((noise for noise in (content.noise, measured_noise(content)) if noise > 0), 1e-6)
+
+
+def residual_histogram(content: ReportContent) -> tuple[Array, Array]:
+    """Counts (bins,) and bin edges (bins + 1,), Jy/beam, of the residual inside the primary beam.
+
+    The bins are a quarter of the noise wide and reach to the largest residual, or are wider where that were too many.
+    """
+    values, noise = residual_values(content), _noise_scale(content)
+    limit = np.max(np.abs(values), initial=5 * noise)
+    bins = min(math.ceil(8 * limit / noise), 400)
+    return np.histogram(values, bins=bins, range=(-limit, limit))
+
+
+def asinh_ticks(norm: AsinhNorm) -> list[float]:
+    """Round values for a colour bar: zero, powers of ten, then 5 and 2 times these, where labels have room."""
+    powers = 10.0 ** np.arange(-4, 4)
+    ticks = [0.0]
+    for tick in (sign * digit * power for digit in (1, 5, 2) for power in powers for sign in (1, -1)):
+        if norm.vmin <= tick <= norm.vmax and np.min(np.abs(norm(ticks) - norm(tick))) > 0.05:
+            ticks.append(float(tick))
+    return sorted(ticks)
+
+
+def _draw_beam(axes: Axes, beam: tuple[float, float, float], edges: tuple[float, float, float, float]) -> None:
+    """The beam in the South-East corner, true to scale."""
+    major, minor, position_angle = beam
+    east, west, south, north = edges
+    margin = 0.03 * min(east - west, north - south) + major / 2
+    # x grows to the left, so the anticlockwise turn that matplotlib counts from x to y is the sky's, reversed.
+    centre = (east - margin, south + margin)
+    axes.add_patch(Ellipse(centre, minor, major, angle=-position_angle, facecolor="white", edgecolor="black"))
+
+
+def _draw_primary_beam(axes: Axes, primary_beam: Array, edges: tuple[float, float, float, float], colour: str) -> None:
+    """Dashed contours at half and a fifth of the response, where the image reaches that far."""
+    east, west, south, north = edges
+    ny, nx = primary_beam.shape
+    x = east + (np.arange(nx) + 0.5) * (west - east) / nx
+    y = south + (np.arange(ny) + 0.5) * (north - south) / ny
+    levels = [level for level in PRIMARY_BEAM_LEVELS if np.nanmin(primary_beam) < level < np.nanmax(primary_beam)]
+    if levels:
+        contours = axes.contour(x, y, primary_beam, levels, colors=colour, linestyles="dashed", linewidths=0.8)
+        axes.clabel(contours, fmt=PRIMARY_BEAM_LEVELS, fontsize=8)
+
+
+def _draw_sky(
+    content: ReportContent,
+    image: Array,
+    title: str,
+    unit: str,
+    norm: Callable[[float], Normalize],
+    highest: float,
+    colours: str = SEQUENTIAL,
+    show_beam: bool = True,
+) -> Figure:
+    """One image of the sky.
+
+    Args:
+        content: what the report is about.
+        image: (y, x), in ``unit``.
+        title: above the image.
+        unit: Jy/beam or Jy/pixel; the colour bar adds the SI prefix.
+        norm: makes the stretch when given the factor of the prefix, by which all limits are divided.
+        highest: the value that chooses the prefix.
+        colours: name of the colormap.
+        show_beam: whether the beam belongs to this image.
+    """
+    block = math.ceil(max(image.shape) / DISPLAY_PIXELS)
+    factor, prefix = si_prefix(highest)
+    shown = block_mean(image, block) / factor
+    padded = tuple(block * n for n in shown.shape)
+    east, _, south, _ = sky_edges(image.shape, content.cell)
+    edges = (east, east - padded[1] * content.cell, south, south + padded[0] * content.cell)
+
+    width, height = 5.0, min(max(5.0 * image.shape[0] / image.shape[1], 2.0), 8.0)
+    figure = Figure(figsize=(width + 2.2, height + 1.1), dpi=150)
+    position = (0.95 / figure.get_figwidth(), 0.65 / figure.get_figheight())
+    size = (width / figure.get_figwidth(), height / figure.get_figheight())
+    axes = figure.add_axes((*position, *size), facecolor="0.93", aspect="equal")
+    drawn = axes.imshow(shown, origin="lower", extent=edges, cmap=colours, norm=norm(factor))
+    bar = figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.045, 1)), label=f"{prefix}{unit}")
+    if isinstance(drawn.norm, AsinhNorm):
+        ticks = asinh_ticks(drawn.norm)
+        bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
+        bar.minorticks_off()
+    diverging = colours == DIVERGING
+    if content.primary_beam is not None:
+        _draw_primary_beam(axes, block_mean(content.primary_beam, block), edges, "black" if diverging else "white")
+    if show_beam and content.beam is not None:
+        _draw_beam(axes, content.beam, edges)
+    axes.set(
+        title=title if block == 1 else f"{title} (mean of {block} × {block} pixels)",
+        xlabel="offset East (arcsec)",
+        ylabel="offset North (arcsec)",
+    )
+    return figure
+
+
+def _draw_asinh(
+    content: ReportContent, image: Array, title: str, unit: str, noise: float, lowest: float, show_beam: bool = True
+) -> Figure:
+    """An image whose stretch is linear up to a few times the noise and logarithmic above."""
+    highest = max(float(np.nanmax(image, initial=0.0)), 3 * noise)
+
+    def norm(factor: float) -> Normalize:
+        return AsinhNorm(linear_width=3 * noise / factor, vmin=lowest / factor, vmax=highest / factor)
+
+    return _draw_sky(content, image, title, unit, norm, highest, show_beam=show_beam)
+
+
+def draw_dirty(content: ReportContent) -> Figure:
+    """The dirty image, from its deepest negative sidelobe to its peak."""
+    noise = _noise_scale(content)
+    lowest = float(np.nanmin(content.dirty, initial=-3 * noise))
+    return _draw_asinh(content, content.dirty, "Dirty image", "Jy/beam", noise, lowest)
+
+
+def draw_model(content: ReportContent) -> Figure:
+    """The model, with the noise of one beam spread over the beam's pixels as the faintest brightness of interest."""
+    noise = _noise_scale(content)
+    if content.beam is not None:
+        major, minor, _ = content.beam
+        beam_pixels = math.pi * major * minor / (4 * math.log(2) * content.cell**2)
+        noise /= max(beam_pixels, 1.0)
+    lowest = float(np.nanmin(content.model, initial=0.0))
+    return _draw_asinh(content, content.model, "Model", "Jy/pixel", noise, lowest, show_beam=False)
+
+
+def draw_restored(content: ReportContent) -> Figure:
+    """The restored image, from three times the noise below zero to its peak."""
+    noise = _noise_scale(content)
+    return _draw_asinh(content, content.restored, "Restored image", "Jy/beam", noise, -3 * noise)
+
+
+def draw_residual(content: ReportContent) -> Figure:
+    """The residual image, linear, between plus and minus five times the expected noise."""
+    limit = 5 * _noise_scale(content)
+    return _draw_sky(
+        content,
+        content.residual,
+        "Residual image (colours: ±5 × expected noise)",
+        "Jy/beam",
+        lambda factor: Normalize(-limit / factor, limit / factor),
+        limit,
+        DIVERGING,
+    )
+
+
+def draw_histogram(content: ReportContent) -> Figure:
+    """The residual inside the primary beam against a Gaussian of the expected noise: equal where only noise is left."""
+    counts, edges = residual_histogram(content)
+    factor, prefix = si_prefix(float(edges[-1]))
+    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot(yscale="log")
+    axes.stairs(
+        counts,
+        edges / factor,
+        fill=True,
+        color="tab:blue",
+        alpha=0.5,
+        label=f"residual, r.m.s. {quantity(measured_noise(content), 'Jy/beam')}",
+    )
+    if content.noise > 0:
+        x = np.linspace(edges[0], edges[-1], 2000)
+        density = np.exp(-0.5 * (x / content.noise) ** 2) / (math.sqrt(2 * math.pi) * content.noise)
+        axes.plot(
+            x / factor,
+            counts.sum() * (edges[1] - edges[0]) * density,
+            color="black",
+            linewidth=1.2,
+            label=f"Gaussian, expected noise {quantity(content.noise, 'Jy/beam')}",
+        )
+    axes.set(
+        title="Residual inside the primary beam",
+        xlabel=f"residual ({prefix}Jy/beam)",
+        ylabel="pixels",
+        xlim=(edges[0] / factor, edges[-1] / factor),
+        ylim=(0.5, 8 * max(float(counts.max()), 1.0)),
+    )
+    axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
+    return figure
+
+
+def draw_convergence(content: ReportContent) -> Figure:
+    """Peak of the residual image and, where it is known, reduced chi^2 of the visibilities after each major cycle."""
+    cycle = [entry["cycle"] for entry in content.cycles]
+    chi2 = [entry["reduced_chi2"] for entry in content.cycles]
+    peak = np.abs([entry["peak_residual"] for entry in content.cycles])
+    factor, prefix = si_prefix(float(np.max(peak, initial=0.0)))
+    panels = [(f"peak residual ({prefix}Jy/beam)", peak / factor, content.noise / factor, "expected noise")]
+    if np.any(np.isfinite(chi2)):
+        panels.insert(0, (r"reduced $\chi^2$", np.array(chi2), 1.0, "only noise left"))
+
+    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, values, goal, meaning) in zip(all_axes, panels, strict=True):
+        axes.plot(cycle, values, "o-", color="tab:blue")
+        axes.axhline(goal, color="grey", linestyle="dashed", linewidth=1, label=meaning)
+        if goal > 0 and np.min(values, initial=goal) > 0 and np.max(values, initial=goal) > 10 * goal:
+            axes.set_yscale("log")
+        else:
+            axes.ticklabel_format(axis="y", useOffset=False)
+        axes.margins(y=0.15)
+        axes.set_ylabel(label)
+        axes.legend(frameon=False, fontsize=9)
+    all_axes[0].set_title("Convergence")
+    all_axes[-1].set_xlabel("major cycle")
+    all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    all_axes[-1].set_xlim(min(cycle, default=0) - 0.3, max(cycle, default=0) + 0.3)
+    figure.align_ylabels()
+    return figure
+
+
+DRAWINGS: Mapping[str, Callable[[ReportContent], Figure]] = {
+    "restored": draw_restored,
+    "model": draw_model,
+    "residual": draw_residual,
+    "dirty": draw_dirty,
+    "histogram": draw_histogram,
+    "convergence": draw_convergence,
+}

@@ -1,0 +1,107 @@
+"""From the parameters of a task to the components of its loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from casatools import quanta
+from tqdm import tqdm
+
+from casa_ml_tasks.data.casa_image import is_casa_image, read_beam, read_cell, read_image, write_image
+from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image, MinorCycle
+from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.casa import CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
+
+#: Gridders whose images have the primary beam of a single pointing in them: emission may lie anywhere.
+_SINGLE_POINTING = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
+
+
+def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
+    """True noise over the noise that WEIGHT claims: the user's, or the measured one."""
+    return data.noise_scale if parameters["noisescale"] == "auto" else float(parameters["noisescale"])
+
+
+def exit_criteria(noise: float, parameters: Mapping[str, Any]) -> ExitCriteria:
+    """tclean's stopping parameters. noise: Jy/beam."""
+    return ExitCriteria(
+        niter=parameters["niter"],
+        nmajor=parameters["nmajor"],
+        threshold=threshold_in_jansky(parameters["threshold"]),
+        nsigma=parameters["nsigma"],
+        noise=noise,
+    )
+
+
+def threshold_in_jansky(threshold: float | str) -> float:
+    """tclean's threshold: a number is in Jy, a string has its unit."""
+    if isinstance(threshold, int | float):
+        return float(threshold)
+    tool = quanta()
+    return float(tool.convert(tool.quantity(threshold), "Jy")["value"])
+
+
+def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
+    """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
+    startmodel = parameters["startmodel"]
+    path = startmodel if isinstance(startmodel, str) else "".join(startmodel)
+    if path:
+        model = read_image(path)
+    elif is_casa_image(workspace.product("model")):
+        model = read_image(workspace.product("model"))
+    else:
+        model = np.zeros(major.shape, np.float32)
+    if model.shape != major.shape:
+        raise ValueError(
+            f"startmodel='{path}' has {model.shape[-1]} x {model.shape[-2]} pixels, the image has "
+            f"{major.shape[-1]} x {major.shape[-2]}; regrid it with imregrid"
+        )
+    return Progress(model)
+
+
+def minor_cycle(
+    major: CasaMajorCycle, workspace: Workspace, noise: float, parameters: Mapping[str, Any]
+) -> MinorCycle:
+    """The minor cycle that `minorcycle` names. noise: Jy/beam."""
+    if parameters["minorcycle"] == "clean":
+        directory = workspace.directory / "deconvolver"
+        return CasaDeconvolver(
+            major.imagename, directory, *deconvolution_parameters(parameters, directory / "image")
+        )
+    regularisers = list(parameters["regularizer"])
+    beam, cell = read_beam(major.product("psf")), read_cell(major.product("psf"))
+    if beam is None:
+        raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
+    limits = [limit for limit in (parameters["niter"], parameters["cycleniter"]) if limit >= 0]
+    bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
+
+    def show(iterations: int, objective: float) -> None:
+        bar.update(iterations - bar.n)
+        bar.set_postfix_str(f"objective {objective:.6g}")
+
+    return RegularisedMaximumLikelihood(
+        major.psf(),
+        noise,
+        beam.area(cell),
+        regularisers,
+        parameters["regstrength"] or [1.0] * len(regularisers),
+        positivity=parameters["positivity"],
+        support=_support(major, parameters),
+        most_iterations=min([MOST_ITERATIONS, *limits]),
+        on_progress=show,
+    )
+
+
+def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> Image:
+    """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
+    masked = bool(parameters["mask"]) or parameters["usemask"] == "pb"
+    if parameters["gridder"] in _SINGLE_POINTING and not masked:
+        write_image(major.product("mask"), np.ones(major.shape, np.float32), major.product("psf"), "")
+        return np.ones(major.shape, bool)
+    return (major.mask() > 0) & (major.primary_beam() > abs(parameters["pblimit"]))

@@ -1,0 +1,422 @@
+"""rmlclean for scripts, with the type checks of a CASA task.
+
+Generated from xml/rmlclean.xml by task_generator.py: edit the XML and run `make wrappers`.
+"""
+# ruff: noqa: B006  (lists as defaults, as in CASA's own tasks; ScriptTask copies them)
+
+from typing import Any, ClassVar
+
+from casa_ml_tasks.wrappers.base import ScriptTask, schema
+
+
+class _Rmlclean(ScriptTask):
+    """Imaging by regularised maximum likelihood, with tclean's major cycles.
+
+    Called like tclean, whose parameters it has. The major cycle is tclean's own; the minor cycle is not CLEAN
+    but finds the image I that minimises chi^2 / 2 plus regularisers: the most probable sky given the visibilities
+    and what the regularisers say of it, such as that it is sparse or smooth, and (positivity) not negative.
+    No loop gain, no scales, no mask and no stopping threshold are needed: the noise in the data sets the strength
+    of the regularisers, and the iteration ends when it has converged. The model is an image of the sky that may
+    resolve structure below the CLEAN beam.
+
+    Products, named imagename plus
+        .model              the answer, Jy/pixel, times the primary beam as in tclean
+        .image              model convolved with the CLEAN beam, plus residual, Jy/beam
+        .image.pbcor        the same divided by the primary beam (pbcor=True)
+        .residual .psf .pb .mask .sumwt    as in tclean
+        .report             a folder with figures and a page that explains the run
+
+    Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
+    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), products and report.
+
+    Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
+
+    Args:
+        vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together.
+        selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
+            either way.
+        field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
+            give one selection each.
+        spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
+        timerange: Range of time to select. Such as '09:14:00~09:54:00'.
+        uvrange: Range of baseline lengths to select. Such as '0~1000klambda' or '>100m'.
+        antenna: Antennas and baselines to select. Such as 'DA41&DV02' or '!ea05'.
+        scan: Scan numbers to select.
+        observation: Observation IDs to select.
+        intent: Scan intents to select. Such as 'OBSERVE_TARGET*'.
+        datacolumn: Data column to image (data, corrected). Without a CORRECTED_DATA column, 'corrected' falls back
+            to DATA.
+        imagename: Name of the output images, without their endings. The products are imagename.model,
+            imagename.image and so on.
+        imsize: Number of pixels. One number for a square image, or [nx, ny].
+        cell: Size of a pixel. Such as '0.05arcsec' or ['1arcsec', '1arcsec']. RML resolves structure below the
+            beam: use 5 to 10 pixels a beam.
+        phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID, or ''
+            for the first selected field.
+        stokes: Stokes planes to make.
+        projection: Coordinate projection.
+        startmodel: Name of the starting model image. An image in Jy/pixel from which the model starts; with nterms
+            above 1 a list.
+        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource, mvc). mfs: one continuum image. cube:
+            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. mvc:
+            mfs image from a cube major cycle. cont is mfs.
+        reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
+        nchan: Number of channels in the image. -1 means all selected channels.
+        start: First channel (start=3, start='1.1GHz', start='15343km/s').
+        width: Channel width (width=2, width='0.1MHz', width='10km/s').
+        outframe: Spectral frame in which start and width count. Not used by specmode='cubesource', which images in
+            the frame of the source.
+        veltype: Velocity type (radio, z, ratio, beta, gamma, optical).
+        restfreq: List of rest frequencies. Such as ['115.2712GHz']; [] means the one in the data.
+        interpolation: Spectral interpolation (nearest, linear, cubic).
+        perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
+            own uv density; False by that of all channels together.
+        gridder: Gridding options (standard, wproject, widefield, mosaic, awproject, awp2). standard: no w or beam
+            terms. wproject: w-projection. widefield: wproject with facets. mosaic: primary beams of all pointings.
+            awproject and awp2: with aperture terms. The other names are tclean's aliases.
+        facets: Number of facets on a side.
+        psfphasecenter: Direction at which the PSF of a mosaic is computed. '' means the phase centre.
+        wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
+        vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
+        mosweight: Weight each field of a mosaic on its own. gridder='awproject' and 'awp2' usually want False.
+        aterm: Use aperture illumination functions.
+        psterm: Use prolate spheroidal functions.
+        wbawp: Use wide-band aperture terms.
+        conjbeams: Use conjugate frequencies for wide-band aperture terms.
+        cfcache: Name of the convolution function cache. '' means imagename.cf.
+        usepointing: Use the directions of the POINTING table.
+        computepastep: Parallactic angle step for new aperture functions (deg).
+        rotatepastep: Parallactic angle step for rotated aperture functions (deg).
+        pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec).
+        pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
+            the T/F mask.
+        normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
+            deconvolvers.
+        regularizer: Regularisers added to the likelihood. Any of l1 (few bright pixels), tsv and tv (smooth,
+            piecewise constant), entropy, log_smoothness (smooth logarithm). [] is maximum likelihood alone.
+        regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
+            regulariser, in units of the strength that follows from the noise; [] means 1 each.
+        positivity: Allow no negative brightness. Set False for absorption; entropy and log_smoothness need True.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data; a positive
+            number fixes it.
+        deconvolver: CLEAN algorithm (hogbom, clark, multiscale, mtmfs, mem, clarkstokes, asp). The minor cycle of
+            tclean.
+        scales: Scale sizes in pixels, for multiscale and mtmfs.
+        nterms: Number of Taylor terms of the spectral model. For mtmfs.
+        smallscalebias: Bias towards small scales. From -1 to 1, for multiscale and mtmfs.
+        fusedthreshold: Threshold for switching to Hogbom (Jy/beam). For asp.
+        largestscale: Largest scale in pixels. For asp; -1 chooses it from the data.
+        restoration: Make the restored image. imagename.image is the model convolved with the CLEAN beam, plus the
+            residual.
+        restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
+            '30deg'], or 'common' for one beam in all channels.
+        pbcor: Divide the restored image by the primary beam. Writes imagename.image.pbcor.
+        outlierfile: Name of a file that lists outlier fields. Serves minorcycle='clean' only.
+        weighting: Weighting (natural, uniform, briggs, briggsabs, radial, superuniform, briggsbwtaper). Defines
+            the residual and the restored image. Natural weights are those of the likelihood; the others give up
+            sensitivity.
+        robust: Robustness, from -2 (uniform) to 2 (natural).
+        noise: Noise in briggsabs weighting.
+        npixels: Pixels around a uv cell to determine its weight. 0 means a single cell.
+        uvtaper: Gaussian taper of the weights, such as ['5klambda'].
+        niter: Largest number of iterations; -1: as many as convergence needs. Iterations of the minor cycles
+            together. 0 makes the dirty image only.
+        gain: Loop gain. Serves minorcycle='clean' only.
+        threshold: Peak residual at which to stop (Jy/beam, or such as '0.1mJy'). minorcycle='rml' stops when it
+            has converged, or here if that is earlier.
+        nsigma: Stop when the peak residual is below nsigma times its noise.
+        cycleniter: Largest number of iterations in a minor cycle. -1 means no limit of its own.
+        cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle. Serves minorcycle='clean' only.
+        minpsffraction: Smallest PSF fraction that ends a minor cycle. Serves minorcycle='clean' only.
+        maxpsffraction: Largest PSF fraction that ends a minor cycle. Serves minorcycle='clean' only.
+        interactive: Edit masks and parameters during the run. Serves minorcycle='clean' only.
+        nmajor: Largest number of major cycles; -1: no limit.
+        fullsummary: Return the full convergence history.
+        usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs no
+            mask; auto-multithresh serves minorcycle='clean' only.
+        mask: Mask image, region file or region string.
+        pbmask: Primary beam gain above which the mask is true. tclean's prompt suggests 0.2 for usemask='pb'.
+        sidelobethreshold: Mask threshold in units of the sidelobe level.
+        noisethreshold: Mask threshold in units of the noise.
+        lownoisethreshold: Threshold to which the mask grows, in units of the noise.
+        negativethreshold: Threshold for negative features, in units of the noise.
+        smoothfactor: Smoothing of the mask in units of the beam.
+        minbeamfrac: Smallest mask region in units of the beam.
+        cutthreshold: Cut of the smoothed mask, as a fraction of its peak.
+        growiterations: Number of dilations when growing the mask.
+        dogrowprune: Prune the grown mask.
+        minpercentchange: Smallest change of the mask, in percent, for another update.
+        verbose: Log more about automatic masking.
+        fastnoise: Use the faster noise estimate. For automatic masks and nsigma.
+        restart: Go on from images that exist. False writes to imagename with a number added.
+        savemodel: Save model visibilities (none, virtual, modelcolumn). Anything but none changes the Measurement
+            Set.
+        calcres: Compute the initial residual. False takes the one on disk.
+        calcpsf: Compute the PSF. False takes the one on disk.
+        psfcutoff: PSF level above which the CLEAN beam is fitted.
+        parallel: Run major cycles in parallel (under mpicasa).
+
+    Example:
+        rmlclean(vis="my.ms", imagename="my", imsize=512, cell="0.02arcsec")
+    """
+
+    _info_group_ = "imaging"
+    _info_desc_ = "Imaging by regularised maximum likelihood, with tclean's major cycles"
+    _schema_: ClassVar[dict[str, Any]] = {
+        "vis": schema("reqPath", "reqPathVec"),
+        "selectdata": schema("bool"),
+        "field": schema("string", "stringVec"),
+        "spw": schema("string", "stringVec"),
+        "timerange": schema("string", "stringVec"),
+        "uvrange": schema("string", "stringVec"),
+        "antenna": schema("string", "stringVec"),
+        "scan": schema("string", "stringVec"),
+        "observation": schema("string", "int"),
+        "intent": schema("string", "stringVec"),
+        "datacolumn": schema("string"),
+        "imagename": schema("int", "string", "stringVec"),
+        "imsize": schema("int", "intVec"),
+        "cell": schema("int", "double", "intVec", "doubleVec", "string", "stringVec"),
+        "phasecenter": schema("int", "string"),
+        "stokes": schema(
+            "string",
+            allowed=[
+                "I",
+                "Q",
+                "U",
+                "V",
+                "IV",
+                "QU",
+                "IQ",
+                "UV",
+                "IQUV",
+                "RR",
+                "LL",
+                "XX",
+                "YY",
+                "RRLL",
+                "XXYY",
+                "pseudoI",
+            ],
+        ),
+        "projection": schema("string"),
+        "startmodel": schema("any"),
+        "specmode": schema("string", allowed=["mfs", "cont", "cube", "cubedata", "cubesource", "mvc"]),
+        "reffreq": schema("any"),
+        "nchan": schema("int"),
+        "start": schema("any"),
+        "width": schema("any"),
+        "outframe": schema("string"),
+        "veltype": schema("string"),
+        "restfreq": schema("any"),
+        "interpolation": schema("string", allowed=["nearest", "linear", "cubic"]),
+        "perchanweightdensity": schema("bool"),
+        "gridder": schema(
+            "string",
+            allowed=[
+                "standard",
+                "ft",
+                "gridft",
+                "widefield",
+                "wproject",
+                "wprojectft",
+                "mosaic",
+                "ftmosaic",
+                "mosaicft",
+                "imagemosaic",
+                "awproject",
+                "awprojectft",
+                "awphpg",
+                "awp2",
+            ],
+        ),
+        "facets": schema("int"),
+        "psfphasecenter": schema("int", "string"),
+        "wprojplanes": schema("int"),
+        "vptable": schema("string"),
+        "mosweight": schema("bool"),
+        "aterm": schema("bool"),
+        "psterm": schema("bool"),
+        "wbawp": schema("bool"),
+        "conjbeams": schema("bool"),
+        "cfcache": schema("string"),
+        "usepointing": schema("bool"),
+        "computepastep": schema("double"),
+        "rotatepastep": schema("double"),
+        "pointingoffsetsigdev": schema("intVec", "doubleVec"),
+        "pblimit": schema("double"),
+        "normtype": schema("string"),
+        "minorcycle": schema("string", allowed=["rml", "clean"]),
+        "regularizer": schema("stringVec"),
+        "regstrength": schema("doubleVec"),
+        "positivity": schema("bool"),
+        "noisescale": schema("variant"),
+        "deconvolver": schema(
+            "string",
+            allowed=[
+                "hogbom",
+                "clark",
+                "clarkstokes",
+                "clark_exp",
+                "clarkstokes_exp",
+                "multiscale",
+                "mtmfs",
+                "mem",
+                "asp",
+            ],
+        ),
+        "scales": schema("intVec", "doubleVec"),
+        "nterms": schema("int"),
+        "smallscalebias": schema("double"),
+        "fusedthreshold": schema("double"),
+        "largestscale": schema("int"),
+        "restoration": schema("bool"),
+        "restoringbeam": schema("string", "stringVec"),
+        "pbcor": schema("bool"),
+        "outlierfile": schema("string"),
+        "weighting": schema(
+            "string", allowed=["natural", "uniform", "briggs", "briggsabs", "radial", "superuniform", "briggsbwtaper"]
+        ),
+        "robust": schema("double", minimum=-2.0, maximum=2.0),
+        "noise": schema("any"),
+        "npixels": schema("int"),
+        "uvtaper": schema("stringVec"),
+        "niter": schema("int"),
+        "gain": schema("double"),
+        "threshold": schema("any"),
+        "nsigma": schema("double"),
+        "cycleniter": schema("int"),
+        "cyclefactor": schema("double"),
+        "minpsffraction": schema("double"),
+        "maxpsffraction": schema("double"),
+        "interactive": schema("bool"),
+        "nmajor": schema("int"),
+        "fullsummary": schema("bool"),
+        "usemask": schema("string", allowed=["user", "pb", "auto-multithresh"]),
+        "mask": schema("string", "stringVec"),
+        "pbmask": schema("double"),
+        "sidelobethreshold": schema("double"),
+        "noisethreshold": schema("double"),
+        "lownoisethreshold": schema("double"),
+        "negativethreshold": schema("double"),
+        "smoothfactor": schema("double"),
+        "minbeamfrac": schema("double"),
+        "cutthreshold": schema("double"),
+        "growiterations": schema("int"),
+        "dogrowprune": schema("bool"),
+        "minpercentchange": schema("double"),
+        "verbose": schema("bool"),
+        "fastnoise": schema("bool"),
+        "restart": schema("bool"),
+        "savemodel": schema("string", allowed=["none", "virtual", "modelcolumn"]),
+        "calcres": schema("bool"),
+        "calcpsf": schema("bool"),
+        "psfcutoff": schema("double"),
+        "parallel": schema("bool"),
+    }
+
+    def __call__(
+        self,
+        vis: str | list[str] = "",
+        selectdata: bool = True,
+        field: str | list[str] = "",
+        spw: str | list[str] = "",
+        timerange: str | list[str] = "",
+        uvrange: str | list[str] = "",
+        antenna: str | list[str] = "",
+        scan: str | list[str] = "",
+        observation: str | int = "",
+        intent: str | list[str] = "",
+        datacolumn: str = "corrected",
+        imagename: int | str | list[str] = "",
+        imsize: int | list[int] = [100],
+        cell: int | float | list[int] | list[float] | str | list[str] = [],
+        phasecenter: int | str = "",
+        stokes: str = "I",
+        projection: str = "SIN",
+        startmodel: Any = "",
+        specmode: str = "mfs",
+        reffreq: Any = "",
+        nchan: int = -1,
+        start: Any = "",
+        width: Any = "",
+        outframe: str = "LSRK",
+        veltype: str = "radio",
+        restfreq: Any = [],
+        interpolation: str = "linear",
+        perchanweightdensity: bool = True,
+        gridder: str = "standard",
+        facets: int = 1,
+        psfphasecenter: int | str = "",
+        wprojplanes: int = 1,
+        vptable: str = "",
+        mosweight: bool = True,
+        aterm: bool = True,
+        psterm: bool = False,
+        wbawp: bool = True,
+        conjbeams: bool = False,
+        cfcache: str = "",
+        usepointing: bool = False,
+        computepastep: float = 360.0,
+        rotatepastep: float = 360.0,
+        pointingoffsetsigdev: list[int] | list[float] = [],
+        pblimit: float = 0.2,
+        normtype: str = "flatnoise",
+        minorcycle: str = "rml",
+        regularizer: list[str] = ["l1", "log_smoothness"],
+        regstrength: list[float] = [],
+        positivity: bool = True,
+        noisescale: Any = "auto",
+        deconvolver: str = "hogbom",
+        scales: list[int] | list[float] = [],
+        nterms: int = 2,
+        smallscalebias: float = 0.0,
+        fusedthreshold: float = 0.0,
+        largestscale: int = -1,
+        restoration: bool = True,
+        restoringbeam: str | list[str] = [],
+        pbcor: bool = False,
+        outlierfile: str = "",
+        weighting: str = "natural",
+        robust: float = 0.5,
+        noise: Any = "1.0Jy",
+        npixels: int = 0,
+        uvtaper: list[str] = [""],
+        niter: int = -1,
+        gain: float = 0.1,
+        threshold: Any = 0.0,
+        nsigma: float = 0.0,
+        cycleniter: int = -1,
+        cyclefactor: float = 1.0,
+        minpsffraction: float = 0.05,
+        maxpsffraction: float = 0.8,
+        interactive: bool = False,
+        nmajor: int = -1,
+        fullsummary: bool = False,
+        usemask: str = "user",
+        mask: str | list[str] = "",
+        pbmask: float = 0.0,
+        sidelobethreshold: float = 3.0,
+        noisethreshold: float = 5.0,
+        lownoisethreshold: float = 1.5,
+        negativethreshold: float = 0.0,
+        smoothfactor: float = 1.0,
+        minbeamfrac: float = 0.3,
+        cutthreshold: float = 0.01,
+        growiterations: int = 75,
+        dogrowprune: bool = True,
+        minpercentchange: float = -1.0,
+        verbose: bool = False,
+        fastnoise: bool = True,
+        restart: bool = True,
+        savemodel: str = "none",
+        calcres: bool = True,
+        calcpsf: bool = True,
+        psfcutoff: float = 0.35,
+        parallel: bool = False,
+    ) -> dict[str, Any]:
+        return self._run(locals())
+
+
+rmlclean = _Rmlclean("rmlclean")

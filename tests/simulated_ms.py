@@ -1,0 +1,141 @@
+"""A small ALMA-like Measurement Set whose sky, noise and weights are known exactly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from casatools import measures, quanta, simulator, table
+from numpy.typing import NDArray
+from scipy.constants import arcsecond, speed_of_light
+
+
+@dataclass(frozen=True)
+class Source:
+    """A circular Gaussian, or a point where `size` is 0."""
+
+    flux: float  # Jy
+    east: float  # arcsec from the phase centre
+    north: float  # arcsec from the phase centre
+    size: float = 0.0  # standard deviation, arcsec
+
+
+SOURCES = (
+    Source(flux=0.5, east=1.0, north=-0.5),
+    Source(flux=1.0, east=-1.2, north=0.8, size=0.3),
+)
+
+
+@dataclass(frozen=True)
+class SimulatedMS:
+    """The truth behind the Measurement Set at `path`."""
+
+    path: Path
+    sources: tuple[Source, ...]
+    sigma: float  # Jy, of the real and of the imaginary part of one correlation
+    frequencies: NDArray[np.float64]  # (channel,), Hz
+    rows: int
+
+
+def direct_sum(uvw: NDArray, frequencies: NDArray, sources: tuple[Source, ...]) -> NDArray:
+    r"""$V(u,v) = \sum I \exp(2\pi i(ul+vm))$, term by term, with a Gaussian's envelope $\exp(-2\pi^2s^2(u^2+v^2))$.
+
+    Args:
+        uvw: (3, row), metres.
+        frequencies: (channel,), Hz.
+        sources: what the sky consists of.
+
+    Returns:
+        (channel, row), complex, Jy.
+    """
+    u, v = (np.multiply.outer(frequencies / speed_of_light, axis) for axis in uvw[:2])
+    visibility = np.zeros(u.shape, complex)
+    for source in sources:
+        phase = 2 * np.pi * (u * source.east + v * source.north) * arcsecond
+        envelope = np.exp(-2 * (np.pi * source.size * arcsecond) ** 2 * (u**2 + v**2))
+        visibility += source.flux * envelope * np.exp(1j * phase)
+    return visibility
+
+
+def simulate(
+    path: Path,
+    *,
+    antennas: int = 12,
+    channels: int = 2,
+    integrations: int = 10,
+    sigma: float = 0.02,
+    noise_scale: float = 1.0,
+    sources: tuple[Source, ...] = SOURCES,
+    seed: int = 1,
+) -> SimulatedMS:
+    """Write a Measurement Set with DATA = direct sum + Gaussian noise and WEIGHT = 1/sigma^2.
+
+    Args:
+        path: of the new Measurement Set.
+        antennas: on a random layout within 150 m of the array's centre.
+        channels: of 1 GHz from 230 GHz upwards, XX and YY.
+        integrations: of 30 s around transit.
+        sigma: nominal noise in Jy, which WEIGHT and SIGMA state.
+        noise_scale: true noise over `sigma`.
+        sources: what the sky consists of.
+        seed: of the antenna layout and of the noise.
+    """
+    rng = np.random.default_rng(seed)
+    _observe(path, rng.uniform(-150, 150, (2, antennas)), channels, integrations)
+    tb = table()
+    try:
+        tb.open(str(path / "SPECTRAL_WINDOW"))
+        frequencies = tb.getcell("CHAN_FREQ", 0)
+        tb.close()
+        tb.open(str(path), nomodify=False)
+        tb.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tb.colnames()])
+        truth = direct_sum(tb.getcol("UVW"), frequencies, sources)
+        data = np.broadcast_to(truth, (2, *truth.shape))
+        noise = rng.normal(size=data.shape) + 1j * rng.normal(size=data.shape)
+        tb.putcol("DATA", data + noise_scale * sigma * noise)
+        tb.putcol("FLAG", np.zeros(data.shape, bool))
+        tb.putcol("FLAG_ROW", np.zeros(data.shape[-1], bool))
+        for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
+            tb.putcol(column, np.full((2, data.shape[-1]), value))
+    finally:
+        tb.done()
+    return SimulatedMS(path, sources, sigma, frequencies, data.shape[-1])
+
+
+def _observe(path: Path, layout: NDArray, channels: int, integrations: int) -> None:
+    """Let the casatools simulator lay out an empty observation; `layout`: (2, antenna), metres East and North."""
+    me, qa, sm = measures(), quanta(), simulator()
+    duration = 30.0 * integrations
+    antennas = layout.shape[1]
+    try:
+        sm.open(str(path))
+        sm.setconfig(
+            telescopename="ALMA",
+            x=layout[0],
+            y=layout[1],
+            z=np.zeros(antennas),
+            dishdiameter=np.full(antennas, 12.0),
+            mount=["alt-az"],
+            antname=[f"A{i:02d}" for i in range(antennas)],
+            coordsystem="local",
+            referencelocation=me.observatory("ALMA"),
+        )
+        sm.setspwindow(
+            spwname="band6",
+            freq="230GHz",
+            deltafreq="1GHz",
+            freqresolution="1GHz",
+            nchannels=channels,
+            stokes="XX YY",
+        )
+        sm.setfeed("perfect X Y", pol=[""])
+        sm.setfield(sourcename="sky", sourcedirection=me.direction("J2000", "16h24m00s", "-24d00m00s"))
+        sm.setlimits(shadowlimit=0.001, elevationlimit="8deg")
+        sm.setauto(0)
+        sm.settimes(
+            integrationtime="30s", usehourangle=True, referencetime=me.epoch("UTC", qa.quantity("2024/03/01/00:00:00"))
+        )
+        sm.observe("sky", "band6", starttime=f"{-duration / 2}s", stoptime=f"{duration / 2}s")
+    finally:
+        sm.done()
+        me.done()
+        qa.done()

@@ -1,0 +1,276 @@
+"""The report shows the sky the way round that astronomers expect, with the right numbers, and works offline."""
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.patches import Ellipse
+
+from casa_ml_tasks.report.content import ReportContent
+from casa_ml_tasks.report.figures import (
+    block_mean,
+    draw_convergence,
+    draw_dirty,
+    draw_histogram,
+    draw_model,
+    draw_residual,
+    draw_restored,
+    quantity,
+    residual_histogram,
+    sky_edges,
+)
+from casa_ml_tasks.report.page import split_parameters, write_report
+
+FIGURES = {"dirty", "model", "restored", "residual", "histogram", "convergence"}
+SKY = [draw_dirty, draw_model, draw_restored, draw_residual]
+CELL = 0.5
+NOISE = 2e-5
+SHAPE = (63, 80)
+EAST_OF_CENTRE = (40, 10)
+
+
+@pytest.fixture
+def content() -> ReportContent:
+    """A source of 1 mJy, 30 pixels East and 9 North of the centre, in noise, with masked corners."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    radius = np.hypot(x - 40, y - 31)
+    residual = np.where(radius < 45, rng.normal(scale=NOISE, size=SHAPE), np.nan)
+    source = np.zeros(SHAPE)
+    source[EAST_OF_CENTRE] = 1e-3
+    parameters = {"vis": "my.ms", "imagename": "a<b>&'c'", "imsize": [80, 63], "niter": 0, "robust": 0.5}
+    cycles = [
+        {
+            "cycle": i,
+            "chi2": 1e5 / 10**i,
+            "reduced_chi2": 100 / 10**i,
+            "peak_residual": 1e-3 / 10**i,
+            "rms_residual": NOISE,
+            "model_flux": 1e-3,
+            "iterations": 10 * i,
+            "seconds": 1.5,
+        }
+        for i in range(3)
+    ]
+    return ReportContent(
+        task="rmlclean",
+        imagename="a<b>&'c'",
+        parameters=parameters,
+        defaults={"vis": "", "imagename": "", "imsize": [100], "niter": 0, "robust": 0.5},
+        dirty=source + residual,
+        model=source,
+        restored=source + residual,
+        residual=residual,
+        cell=CELL,
+        beam=(6.0, 2.0, 30.0),
+        primary_beam=np.exp(-4 * math.log(2) * (radius / 40) ** 2),
+        noise=NOISE,
+        cycles=cycles,
+        summary={"stopped because": "peak < 3 & converged"},
+    )
+
+
+def displayed(figure: Figure, x: float, y: float) -> np.ndarray:
+    """Where a point in arcsec East and North lands on the canvas, pixels right and up."""
+    figure.draw_without_rendering()
+    return figure.axes[0].transData.transform((x, y))
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    """The canvas as (rows from the top, columns, RGBA)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("draw", SKY)
+def test_a_source_in_the_north_east_appears_above_and_left_of_the_centre(content, draw):
+    source = content.model
+    figure = draw(replace(content, dirty=source, model=source, restored=source, residual=source))
+    with_source = rendered(figure)
+    figure.axes[0].images[0].set_data(np.zeros(SHAPE))
+    rows, columns = np.nonzero(np.any(with_source != rendered(figure), axis=2))
+    right, up = columns.mean(), len(with_source) - rows.mean()
+    frame = figure.axes[0].bbox
+    assert right == pytest.approx(frame.x0 + frame.width * 10.5 / 80, abs=2)
+    assert up == pytest.approx(frame.y0 + frame.height * 40.5 / 63, abs=2)
+    assert (right, up) == pytest.approx(displayed(figure, (40 - 10) * CELL, (40 - 31) * CELL), abs=2)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (63, 80), (5, 8)])
+def test_the_reference_pixel_has_offset_zero(shape):
+    ny, nx = shape
+    east, west, south, north = sky_edges(shape, CELL)
+    x = east + (nx // 2 + 0.5) * (west - east) / nx
+    y = south + (ny // 2 + 0.5) * (north - south) / ny
+    assert (x, y) == pytest.approx((0, 0), abs=1e-12)
+    assert (east - west, north - south) == pytest.approx((nx * CELL, ny * CELL))
+
+
+@pytest.mark.parametrize("position_angle", [-60.0, 0.0, 30.0, 85.0])
+@pytest.mark.parametrize("draw", [draw_dirty, draw_restored, draw_residual])
+def test_the_beam_is_drawn_to_scale_and_turned_from_north_to_the_left(content, draw, position_angle):
+    figure = draw(replace(content, beam=(6.0, 2.0, position_angle)))
+    (ellipse,) = (patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse))
+    centre = displayed(figure, *ellipse.get_center())
+    offsets = ellipse.get_verts() - centre
+    right, up = offsets[np.argmax(np.hypot(*offsets.T))]
+    angle = math.degrees(math.atan2(-right, up))
+    assert (angle - position_angle + 90) % 180 - 90 == pytest.approx(0, abs=1)
+    pixel = displayed(figure, 0, 1)[1] - displayed(figure, 0, 0)[1]
+    assert 2 * np.hypot(*offsets.T).max() / pixel == pytest.approx(6.0, rel=0.01)
+    assert 2 * np.hypot(*offsets.T).min() / pixel == pytest.approx(2.0, rel=0.02)
+
+
+def test_the_model_has_no_beam(content):
+    assert not draw_model(content).axes[0].patches
+
+
+def test_the_residual_is_shown_between_five_times_the_noise_and_its_negative(content):
+    figure = draw_residual(content)
+    assert figure.axes[0].images[0].get_clim() == pytest.approx((-100, 100))
+    (bar,) = figure.axes[0].child_axes
+    assert bar.get_ylabel() == "µJy/beam"
+
+
+def test_the_histogram_counts_every_pixel_inside_the_primary_beam_once(content):
+    inside = np.isfinite(content.residual) & (content.primary_beam > 0.2)
+    counts, edges = residual_histogram(content)
+    assert counts.sum() == inside.sum() < np.isfinite(content.residual).sum()
+    outlier = content.residual.copy()
+    outlier[31, 40] = 1.0
+    counts, edges = residual_histogram(replace(content, residual=outlier))
+    assert counts.sum() == inside.sum()
+    assert edges[-1] == 1.0
+
+
+def test_the_histogram_compares_the_measured_with_the_expected_noise(content):
+    inside = np.isfinite(content.residual) & (content.primary_beam > 0.2)
+    rms = np.sqrt(np.mean(content.residual[inside] ** 2)) * 1e6
+    measured, expected = (text.get_text() for text in draw_histogram(content).axes[0].get_legend().get_texts())
+    assert f"{rms:.3g} µJy/beam" in measured
+    assert "20 µJy/beam" in expected
+
+
+def test_the_gaussian_holds_as_many_pixels_as_the_histogram(content):
+    (line,) = draw_histogram(content).axes[0].lines
+    counts, edges = residual_histogram(content)
+    width = (edges[1] - edges[0]) * 1e6
+    assert np.trapezoid(line.get_ydata(), line.get_xdata()) / width == pytest.approx(counts.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (13, 10)])
+def test_downsampling_keeps_the_mean_and_ignores_masked_pixels(shape):
+    image = np.random.default_rng(3).normal(size=shape)
+    image[:4, :4] = np.nan
+    image[8, 8] = np.nan
+    small = block_mean(image, 4)
+    assert small.shape == (math.ceil(shape[0] / 4), math.ceil(shape[1] / 4))
+    assert np.isnan(small[0, 0])
+    assert small[1, 1] == pytest.approx(image[4:8, 4:8].mean())
+    assert small[2, 2] == pytest.approx(np.nanmean(image[8:12, 8:12]))
+
+
+def test_a_huge_image_is_downsampled_and_keeps_its_place_on_the_sky(content):
+    shape = (2050, 2100)
+    image = np.zeros(shape)
+    large = replace(content, dirty=image, model=image, restored=image, residual=image, primary_beam=None)
+    drawn = draw_restored(large).axes[0].images[0]
+    assert max(drawn.get_array().shape) <= 1024
+    east, west, south, north = drawn.get_extent()
+    assert (east, south) == pytest.approx((1050.5 * CELL, -1025.5 * CELL))
+    assert (east - west) / drawn.get_array().shape[1] == pytest.approx(3 * CELL)
+    assert (north - south) / drawn.get_array().shape[0] == pytest.approx(3 * CELL)
+
+
+def test_convergence_leaves_chi_squared_out_where_it_is_not_known(content):
+    assert len(draw_convergence(content).axes) == 2
+    unknown = [{**cycle, "chi2": math.nan, "reduced_chi2": math.nan} for cycle in content.cycles]
+    (axes,) = draw_convergence(replace(content, cycles=unknown)).axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0123, "12.3 mJy"), (-2.5e-6, "-2.5 µJy"), (0.99996, "1 Jy"), (0.0, "0 Jy"), (1234.0, "1.23 kJy")],
+)
+def test_quantities_are_written_with_three_digits_and_a_prefix(value, text):
+    assert quantity(value, "Jy") == text
+
+
+def test_the_report_is_complete_and_a_second_one_replaces_only_its_own_files(content, tmp_path):
+    directory = tmp_path / "a.report"
+    index = write_report(content, directory)
+    assert index == directory / "index.html"
+    assert {path.name for path in directory.iterdir()} == {"index.html", *(f"{name}.png" for name in FIGURES)}
+    (directory / "notes.txt").write_text("mine")
+    index.write_text("old")
+    write_report(content, str(directory))
+    assert index.read_text() != "old"
+    assert (directory / "notes.txt").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_every_png_has_the_size_of_its_figure_and_shows_something(content, tmp_path):
+    directory = write_report(content, tmp_path / "report").parent
+    for name in FIGURES:
+        pixels = imread(directory / f"{name}.png")
+        height = 690 if name in ("histogram", "convergence") else round(150 * (5 * 63 / 80 + 1.1))
+        assert pixels.shape == pytest.approx((height, 1080, 4), abs=1)
+        assert np.std(pixels[..., :3]) > 0.05
+
+
+def test_the_page_refers_to_nothing_outside_itself(content, tmp_path):
+    page = write_report(content, tmp_path / "report").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|src=\"(?!data:image/png;base64,)|href=|@import|url\(", page)
+    assert page.count("data:image/png;base64,") == len(re.findall(r'alt="[^"]{20,}"', page)) == len(FIGURES)
+
+
+def test_text_from_the_user_is_escaped(content, tmp_path):
+    page = write_report(content, tmp_path / "report").read_text(encoding="utf-8")
+    assert "a<b>" not in page
+    assert "a&lt;b&gt;&amp;" in page
+    assert "peak &lt; 3 &amp; converged" in page
+
+
+def test_the_parameters_are_a_call_with_the_changed_ones_first_and_the_others_folded(content, tmp_path):
+    page = write_report(content, tmp_path / "report").read_text(encoding="utf-8")
+    call, folded = page.split("<details>")
+    assert "rmlclean(\n    vis=&#39;my.ms&#39;,\n" in call
+    assert "imsize=[80, 63]" in call
+    assert "robust" not in call
+    assert "robust=0.5" in folded
+
+
+def test_parameters_are_compared_by_value_even_where_they_are_arrays():
+    changed, unchanged = split_parameters(
+        {"imsize": np.array([100, 100]), "scales": [], "new": 1}, {"imsize": [100, 100], "scales": [0]}
+    )
+    assert changed == {"scales": [], "new": 1}
+    assert unchanged == {"imsize": [100, 100]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"beam": None}, {"primary_beam": None}, {"noise": 0.0}, {"cycles": []}, {"summary": {}}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_report_is_written_also_where_something_is_not_known(content, tmp_path, change):
+    page = write_report(replace(content, **change), tmp_path / "report").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(FIGURES)
+
+
+def test_a_report_is_written_of_an_empty_sky(content, tmp_path):
+    zeros = np.zeros(SHAPE)
+    empty = replace(content, dirty=zeros, model=zeros, restored=zeros, residual=zeros, noise=0.0)
+    assert write_report(empty, tmp_path / "report").stat().st_size > 10_000
+
+
+def test_images_of_different_shapes_are_refused(content):
+    with pytest.raises(ValueError, match=r"model has shape \(2, 2\) and dirty \(63, 80\)"):
+        replace(content, model=np.zeros((2, 2)))

@@ -29,6 +29,8 @@ class FileCheckpoint:
             "model": progress.model,
             "residual": progress.residual,
             "dirty": progress.dirty,
+            "last_model": progress.last_model,
+            "last_residual": progress.last_residual,
             "predicted_residual": progress.state.predicted_residual,
         }
         numbers = {
@@ -58,6 +60,8 @@ class FileCheckpoint:
             model=image["model"],
             residual=image.get("residual"),
             dirty=image.get("dirty"),
+            last_model=image.get("last_model"),
+            last_residual=image.get("last_residual"),
             state=MinorState(numbers["iterations"], image.get("predicted_residual")),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
         )

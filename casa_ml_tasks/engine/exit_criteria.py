@@ -12,7 +12,8 @@ class StopCode(IntEnum):
     NONE = 0
     ITERATION_LIMIT = 1
     THRESHOLD = 2
-    DIVERGED = 5
+    NO_CHANGE = 4
+    DIVERGED = 6
     NSIGMA = 8
     MAJOR_LIMIT = 9
     CONVERGED = 10
@@ -27,6 +28,7 @@ _DESCRIPTIONS = {
     StopCode.NONE: "has not stopped",
     StopCode.ITERATION_LIMIT: "iteration limit",
     StopCode.THRESHOLD: "threshold",
+    StopCode.NO_CHANGE: "no change in peak residual across two major cycles",
     StopCode.DIVERGED: "peak residual increased by more than 3 times from the minimum reached",
     StopCode.NSIGMA: "peak residual below nsigma times the noise",
     StopCode.MAJOR_LIMIT: "reached nmajor",
@@ -35,6 +37,8 @@ _DESCRIPTIONS = {
 
 #: tclean's factor between the smallest peak residual reached and the one at which it gives up.
 DIVERGENCE = 3.0
+#: Relative change of the peak residual that counts as none.
+NEGLIGIBLE_CHANGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class ExitCriteria:
             return StopCode.NSIGMA
         if peaks[-1] > DIVERGENCE * min(peaks):
             return StopCode.DIVERGED
+        if len(peaks) > 2 and max(abs(peak - peaks[-1]) for peak in peaks[-3:]) < NEGLIGIBLE_CHANGE * peaks[-1]:
+            return StopCode.NO_CHANGE
         if 0 <= self.nmajor <= cycles:
             return StopCode.MAJOR_LIMIT
         return StopCode.NONE

@@ -12,6 +12,9 @@ import numpy as np
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle, MinorState
 
+#: A step whose best length is below this is shortened; others overshoot by no more than the regularisers may want.
+SHORT_STEP = 0.9
+
 
 @dataclass(frozen=True)
 class CycleRecord:
@@ -45,6 +48,7 @@ class Progress:
         model: Jy/pixel, (1, 1, ny, nx).
         residual: of this model, Jy/beam; None while the major cycle is due.
         dirty: the residual of an empty sky, Jy/beam; None before the first major cycle.
+        last_model, last_residual: what the last minor cycle began with; None before the first.
         state: of the minor cycle.
         records: one a major cycle.
     """
@@ -52,6 +56,8 @@ class Progress:
     model: Image
     residual: Image | None = None
     dirty: Image | None = None
+    last_model: Image | None = None
+    last_residual: Image | None = None
     state: MinorState = field(default_factory=MinorState)
     records: tuple[CycleRecord, ...] = ()
     stop: StopCode = StopCode.NONE
@@ -92,26 +98,52 @@ def solve(
         if stop is not StopCode.NONE:
             return replace(progress, stop=stop)
         assert progress.residual is not None
-        model, state = minor.update(progress.residual, progress.model, progress.state)
+        last_model, last_residual = progress.model, progress.residual
+        model, state = minor.update(last_residual, last_model, progress.state)
         if state.converged:
             return replace(progress, state=state, stop=StopCode.CONVERGED)
-        progress = replace(progress, model=model, state=state, residual=None)
+        progress = Progress(model, None, progress.dirty, last_model, last_residual, state, progress.records)
         checkpoint.save(progress)
 
 
 def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress:
     dirty = major.residual(np.zeros_like(progress.model)) if progress.dirty is None else progress.dirty
-    residual = major.residual(progress.model) if progress.model.any() else dirty
+    model = progress.model
+    residual = major.residual(model) if model.any() else dirty
     predicted = progress.state.predicted_residual
+    prediction_error = float("nan") if predicted is None else float(np.abs(residual - predicted).max())
+    if progress.last_model is not None and progress.last_residual is not None:
+        length = step_length(model - progress.last_model, progress.last_residual, residual)
+        if length < SHORT_STEP:
+            model = progress.last_model + length * (model - progress.last_model)
+            residual = progress.last_residual + length * (residual - progress.last_residual)
     record = CycleRecord(
         cycle=len(progress.records),
         iterations=progress.state.iterations,
-        misfit=-float(np.vdot(progress.model.astype(float), dirty + residual)),
+        misfit=-float(np.vdot(model.astype(float), dirty + residual)),
         peak_residual=float(np.abs(residual).max()),
         rms_residual=float(np.sqrt(np.mean(residual**2))),
-        model_flux=float(progress.model.sum(dtype=float)),
-        prediction_error=float("nan") if predicted is None else float(np.abs(residual - predicted).max()),
+        model_flux=float(model.sum(dtype=float)),
+        prediction_error=prediction_error,
         seconds=time.monotonic() - start,
     )
-    return replace(progress, residual=residual, dirty=dirty, records=(*progress.records, record))
+    return replace(progress, model=model, residual=residual, dirty=dirty, records=(*progress.records, record))
 
+
+
+
+def step_length(change: Image, before: Image, after: Image) -> float:
+    r"""The fraction of a model change that lowers chi^2 most: $\Delta^T r_0 / \Delta^T (r_0 - r_1)$, at most 1.
+
+    The residual is linear in the model, so the two major cycles at its ends give it everywhere between. Where the
+    minor cycle's operator is exact the answer is 1; where it is an approximation this keeps the loop from running away.
+
+    Args:
+        change: $\Delta$, new model minus old, Jy/pixel.
+        before, after: $r_0, r_1$, the residuals of the old and the new model, Jy/beam.
+    """
+    descent = float(np.vdot(change.astype(float), before))
+    curvature = float(np.vdot(change.astype(float), before - after))
+    if curvature <= 0 or descent <= 0:
+        return 1.0
+    return min(descent / curvature, 1.0)

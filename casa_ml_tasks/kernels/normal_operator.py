@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 
 @jax.tree_util.register_dataclass
@@ -45,3 +47,19 @@ class NormalOperator:
     def spectral_norm(self) -> jax.Array:
         """An upper bound on the largest eigenvalue: the largest modulus of the embedding circulant's."""
         return jnp.max(jnp.abs(self.transfer))
+
+
+def psf_of_mosaic(psf: NDArray[np.floating], primary_beam: NDArray[np.floating]) -> NDArray[np.floating]:
+    r"""The PSF of a densely pointed mosaic in flat noise: $T(d)\, C(d)$, $C(d) \propto \int A(x) A(x + d) dx$.
+
+    The normal operator of a mosaic is $\sum_k A_k T A_k$, over $p = \sqrt{\sum_k A_k^2}$ on both sides. Where the
+    pointings are dense, $\sum_k A(x - x_k) A(x + d - x_k)$ depends on the distance d alone, and the operator is a
+    convolution. T and C are autocorrelations, so their product is one: the operator is positive semi-definite.
+
+    Args:
+        psf: T, of all pointings together without beams, (..., 2 ny, 2 nx), Jy/beam.
+        primary_beam: A, of one pointing, on the same grid, 1 in the centre.
+    """
+    spectrum = np.abs(np.fft.rfft2(primary_beam)) ** 2
+    autocorrelation = np.fft.fftshift(np.fft.irfft2(spectrum, s=primary_beam.shape[-2:]), axes=(-2, -1))
+    return psf * (autocorrelation / autocorrelation.max())

@@ -13,6 +13,7 @@ import numpy as np
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import read_cell, read_image, write_image
 from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.normal_operator import psf_of_mosaic
 
 #: Names that tclean's parameters have inside CASA's imager.
 _IMAGER_NAMES = {
@@ -25,6 +26,9 @@ _IMAGER_NAMES = {
     "smallscalebias": "scalebias",
 }
 
+#: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
+SINGLE_POINTING = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
+
 
 def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Path) -> tuple[dict, dict]:
     """What casatools' deconvolver and iteration control want to know, for images under `imagename`."""
@@ -34,21 +38,24 @@ def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Pat
 
 def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **changes: Any) -> ImagerParameters:
     """tclean's reading of the task parameters, for products under another imagename."""
-    renamed = {_IMAGER_NAMES.get(name, name): value for name, value in parameters.items()}
-    renamed |= {"imagename": str(imagename), "startmodel": "", "restart": True, "savemodel": "none"}
+    renamed = {_IMAGER_NAMES.get(name, name): value for name, value in {**parameters, **changes}.items()}
+    renamed |= {"imagename": str(imagename), "startmodel": "", "restart": True}
+    renamed["savemodel"] = changes.get("savemodel", "none")
     renamed |= {"perchanweightdensity": False, "specmode": "mfs", "parallel": False, "interactive": False}
     renamed["mosweight"] = renamed["mosweight"] and renamed["gridder"] in ("mosaic", "awp2")
     if not renamed.pop("selectdata"):
         renamed |= dict.fromkeys(("timestr", "uvdist", "antenna", "scan", "obs", "state"), "")
     known = inspect.signature(ImagerParameters.__init__).parameters
-    return ImagerParameters(**{name: value for name, value in (renamed | changes).items() if name in known})
+    return ImagerParameters(**{name: value for name, value in renamed.items() if name in known})
 
 
 class CasaMajorCycle:
     """Major cycles by casatools' synthesisimager, on images in a folder of their own.
 
     The PSF on twice the field comes from a second imager, with the imaging weights of the first: uniform and Briggs
-    weights are counted in the uv cells of the image, so it is told the first one's field of view.
+    weights are counted in the uv cells of the image, so it is told the first one's field of view. It is always the
+    standard gridder's: only without beams and w-terms is the normal operator positive semi-definite for certain (a
+    mosaic's PSF gave eigenvalues down to a tenth of the largest below zero, and the minor cycle ran away).
     """
 
     def __init__(self, parameters: Mapping[str, Any], directory: str | Path):
@@ -87,7 +94,10 @@ class CasaMajorCycle:
     def psf(self) -> Image:
         """The PSF on twice the field, (1, 1, 2 ny, 2 nx), Jy/beam."""
         self._observe_doubled_field()
-        return read_image(self._doubled.with_suffix(".psf"))
+        psf = read_image(self._doubled.with_suffix(".psf"))
+        if self._parameters["gridder"] in SINGLE_POINTING:
+            return psf
+        return psf_of_mosaic(psf, read_image(self._doubled.with_suffix(".pb")))
 
     def noise(self) -> float:
         """R.m.s. of the dirty image, Jy/beam, if WEIGHT were exactly 1/sigma^2 (CASA's apparent sensitivity).
@@ -109,10 +119,13 @@ class CasaMajorCycle:
             return
         ny, nx = self.shape[-2:]
         field_of_view = f"{nx * read_cell(self.product('psf'))}arcsec"
-        imager = self._open(self._doubled, fieldofview=field_of_view, imsize=[2 * nx, 2 * ny], mask="", usemask="user")
+        imager = self._open(
+            self._doubled, field_of_view, gridder="standard", imsize=[2 * nx, 2 * ny], mask="", usemask="user"
+        )
         sensitivity = imager.calcVisAppSens()
         self._doubled.with_suffix(".sensitivity").write_text(json.dumps(sensitivity))
         imager.makePSF()
+        imager.makePB()
         imager.deleteTools()
 
     def primary_beam(self) -> Image:

@@ -15,12 +15,9 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
-
-#: Gridders whose images have the primary beam of a single pointing in them: emission may lie anywhere.
-_SINGLE_POINTING = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
 
 
 def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
@@ -101,7 +98,7 @@ def minor_cycle(
 def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> Image:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
     masked = bool(parameters["mask"]) or parameters["usemask"] == "pb"
-    if parameters["gridder"] in _SINGLE_POINTING and not masked:
+    if parameters["gridder"] in SINGLE_POINTING and not masked:
         write_image(major.product("mask"), np.ones(major.shape, np.float32), major.product("psf"), "")
         return np.ones(major.shape, bool)
     return (major.mask() > 0) & (major.primary_beam() > abs(parameters["pblimit"]))

@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m casa_ml_tasks.demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

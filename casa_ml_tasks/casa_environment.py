@@ -21,7 +21,13 @@ def _user_has_configured_casa() -> bool:
 
 
 def configure_casa() -> None:
-    """Point casaconfig at casadata where the user has set nothing and has no data of their own."""
+    """Point casaconfig at casadata where the user has set nothing and has no data of their own.
+
+    Raises:
+        RuntimeError: under ``python -O``, which removes the assertions that casatools checks its arguments with.
+    """
+    if sys.flags.optimize:
+        raise RuntimeError("python -O removes the checks that casatools makes of its arguments; run without -O")
     if "casatools" in sys.modules or _user_has_configured_casa():
         return
     if not (Path(config.measurespath) / "geodetic").is_dir():

@@ -1,3 +1,32 @@
 """Importing the package first lets casatools start without a configuration file, whatever a test imports itself."""
 
+import shutil
+
+import pytest
+
 import casa_ml_tasks  # noqa: F401
+from tests.simulated_ms import SimulatedMS, simulate
+
+
+@pytest.fixture(scope="session")
+def simulated_ms(tmp_path_factory) -> SimulatedMS:
+    """Point source and Gaussian as ALMA sees them, with their truth. Tests that write take `writable_ms`."""
+    return simulate(tmp_path_factory.mktemp("simulated") / "simulated.ms")
+
+
+@pytest.fixture
+def writable_ms(simulated_ms, tmp_path) -> str:
+    """The path of a copy of `simulated_ms` that a test may spoil."""
+    return shutil.copytree(simulated_ms.path, tmp_path / "copy.ms").as_posix()
+
+
+@pytest.fixture
+def casa_log(tmp_path_factory):
+    """Reads the CASA log written since the test began."""
+    from casatasks import casalog
+
+    before = casalog.logfile()
+    path = tmp_path_factory.mktemp("log") / "casa.log"
+    casalog.setlogfile(str(path))
+    yield path.read_text
+    casalog.setlogfile(before)

@@ -53,6 +53,12 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
         tool.putchunk(np.ascontiguousarray(pixels.T, np.float32))
 
 
+def set_unit(path: str | Path, unit: str) -> None:
+    """Set the brightness unit of an image."""
+    with opened(path) as tool:
+        tool.setbrightnessunit(unit)
+
+
 @dataclass(frozen=True)
 class Beam:
     """A Gaussian beam: major and minor axis (full width at half maximum) in arcsec, position angle in degrees."""
@@ -91,14 +97,6 @@ def image_shape(path: str | Path) -> tuple[int, ...]:
     """(channel, stokes, y, x) of an image."""
     with opened(path) as tool:
         return tuple(int(n) for n in tool.shape()[::-1])
-
-
-def copy_miscinfo(source: str | Path, target: str | Path) -> None:
-    """Give an image the miscellaneous information (telescope, observer, ...) of another."""
-    with opened(source) as tool:
-        information = tool.miscinfo()
-    with opened(target) as tool:
-        tool.setmiscinfo(information)
 
 
 def is_casa_image(path: str | Path) -> bool:

@@ -271,7 +271,7 @@ def _check_findings(selection: Selection, found: _Findings) -> None:
     if found.not_finite:
         raise ValueError(
             f"{vis} holds {found.not_finite} unflagged visibilities that are NaN or infinite; "
-            "flag them with flagdata(mode='clip', clipzeros=False)"
+            "flag them with flagdata(mode='clip')"
         )
     if found.used == 0:
         raise ValueError(

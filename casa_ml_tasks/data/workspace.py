@@ -1,4 +1,4 @@
-"""Where a run writes: everything unfinished in one folder, the products under their own names only when they are done."""
+"""Where a run writes: the unfinished in one folder, products under their own names only when they are done."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
 
 class FileCheckpoint:
-    """One file, replaced atomically, so that a killed process leaves the last one or the one before, never half of one."""
+    """One file, replaced atomically: a killed process leaves the last one or the one before, never half of one."""
 
     def __init__(self, path: str | Path, parameters: Mapping[str, object]):
         """parameters: what the run depends on; a checkpoint of other parameters is not taken up."""

@@ -12,7 +12,7 @@ import numpy as np
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle, MinorState
 
-#: A step whose best length is below this is shortened; others overshoot by no more than the regularisers may want.
+#: A step whose best length is below this is shortened.
 SHORT_STEP = 0.9
 
 
@@ -26,7 +26,7 @@ class CycleRecord:
         misfit: chi^2 minus the chi^2 of an empty sky, in units of sigma^2 Jy/beam^2: -<model, dirty + residual>.
         peak_residual, rms_residual: Jy/beam.
         model_flux: Jy.
-        prediction_error: largest difference from the residual that the minor cycle predicted, Jy/beam; NaN for the first.
+        prediction_error: largest difference from what the minor cycle predicted, Jy/beam; NaN for the first.
         seconds: since the start.
     """
 
@@ -112,11 +112,11 @@ def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress
     residual = major.residual(model) if model.any() else dirty
     predicted = progress.state.predicted_residual
     prediction_error = float("nan") if predicted is None else float(np.abs(residual - predicted).max())
-    if progress.last_model is not None and progress.last_residual is not None:
-        length = step_length(model - progress.last_model, progress.last_residual, residual)
+    if progress.last_model is not None and progress.last_residual is not None and predicted is not None:
+        length = step_length(model - progress.last_model, progress.last_residual, residual, predicted)
         if length < SHORT_STEP:
-            model = progress.last_model + length * (model - progress.last_model)
-            residual = progress.last_residual + length * (residual - progress.last_residual)
+            model = progress.last_model + np.float32(length) * (model - progress.last_model)
+            residual = progress.last_residual + np.float32(length) * (residual - progress.last_residual)
     record = CycleRecord(
         cycle=len(progress.records),
         iterations=progress.state.iterations,
@@ -130,20 +130,22 @@ def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress
     return replace(progress, model=model, residual=residual, dirty=dirty, records=(*progress.records, record))
 
 
+def step_length(change: Image, before: Image, after: Image, predicted: Image) -> float:
+    r"""How much of a model change to keep: $\Delta^T \hat H \Delta / \Delta^T H \Delta$, at most 1.
 
-
-def step_length(change: Image, before: Image, after: Image) -> float:
-    r"""The fraction of a model change that lowers chi^2 most: $\Delta^T r_0 / \Delta^T (r_0 - r_1)$, at most 1.
-
-    The residual is linear in the model, so the two major cycles at its ends give it everywhere between. Where the
-    minor cycle's operator is exact the answer is 1; where it is an approximation this keeps the loop from running away.
+    The minor cycle went to the minimum along its change, where the slope that it began with balances the curvature of
+    its operator $\hat H$. The true curvature follows from the residuals at both ends, because they are linear in the
+    model. Where $\hat H$ is exact the answer is 1; where it is too small (mosaics), this keeps the loop from running
+    away, at no further major cycle.
 
     Args:
         change: $\Delta$, new model minus old, Jy/pixel.
-        before, after: $r_0, r_1$, the residuals of the old and the new model, Jy/beam.
+        before, after: residuals of the old and the new model, Jy/beam.
+        predicted: the residual of the new model as the minor cycle expected it, Jy/beam.
     """
-    descent = float(np.vdot(change.astype(float), before))
-    curvature = float(np.vdot(change.astype(float), before - after))
-    if curvature <= 0 or descent <= 0:
+    change = change.astype(float)
+    expected_curvature = float(np.vdot(change, before - predicted))
+    curvature = float(np.vdot(change, before - after))
+    if not curvature > expected_curvature > 0:
         return 1.0
-    return min(descent / curvature, 1.0)
+    return expected_curvature / curvature

@@ -1,4 +1,4 @@
-"""The normal operator F^H W F as a convolution: what makes a minor-cycle step independent of the number of visibilities."""
+"""The normal operator F^H W F as a convolution: its cost does not depend on the number of visibilities."""
 
 from __future__ import annotations
 

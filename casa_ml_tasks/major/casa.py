@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
-from casa_ml_tasks.data.casa_image import read_cell, read_image, write_image
+from casa_ml_tasks.data.casa_image import read_cell, read_image, set_unit, write_image
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.normal_operator import psf_of_mosaic
 
@@ -143,6 +143,8 @@ class CasaMajorCycle:
 
     def mask(self) -> Image:
         """Where tclean would search for emission: (1, 1, ny, nx), 1 or 0, from `mask` and `usemask`."""
+        if self.product("mask").exists():
+            return read_image(self.product("mask"))
         self._imager.initializeDeconvolvers()
         deconvolver = self._imager.SDtools[0]
         deconvolver.initminorcycle()
@@ -153,10 +155,13 @@ class CasaMajorCycle:
         return mask
 
     def finish(self, model: Image, restoration: bool, pbcor: bool) -> None:
-        """Write the model and, if asked, the restored image (model * CLEAN beam + residual) and the one over the beam."""
+        """Write the model and, if asked, the restored image (model * CLEAN beam + residual), also over the beam."""
         write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        for extension in ("residual", "psf"):  # which tclean leaves without a unit
+            set_unit(self.product(extension), "Jy/beam")
         if not restoration:
             return
+        self._imager.alldecpars["0"] |= {"mask": "", "usemask": "user"}  # the deconvolver would object to its own mask
         self._imager.initializeDeconvolvers()
         self._imager.restoreImages()
         if pbcor:

@@ -1,4 +1,4 @@
-"""tclean's own minor cycles (hogbom, clark, multiscale, asp, mem) behind our protocol: the reference to compare with."""
+"""tclean's own minor cycles (hogbom, clark, multiscale, ...) behind our protocol: the reference to compare with."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ class CasaDeconvolver:
     def __init__(
         self, images: str | Path, directory: str | Path, deconvolution: Mapping[str, Any], iteration: Mapping[str, Any]
     ):
-        """Copy what does not change.
+        """Say where the images are; the first update copies them.
 
         Args:
             images: name of the CASA images of the dirty sky, without extension.
-            directory: folder for the copies; replaced.
+            directory: folder for the copies; an old one is removed.
             deconvolution, iteration: parameters of `synthesisdeconvolver` and `iterbotsink`, as tclean sets them.
         """
+        self._images = images
         self._name = Path(directory) / "image"
         self._deconvolution = {**deconvolution, "imagename": str(self._name), "startmodel": ""}
         self._iteration = dict(iteration)
         shutil.rmtree(directory, ignore_errors=True)
-        Path(directory).mkdir()
+
+    def _copy_images(self) -> None:
+        self._name.parent.mkdir()
         for extension in _COMPANIONS:
-            shutil.copytree(f"{images}.{extension}", f"{self._name}.{extension}")
+            shutil.copytree(f"{self._images}.{extension}", f"{self._name}.{extension}")
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """One minor cycle. residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both."""
+        if not self._name.parent.exists():
+            self._copy_images()
         write_image(f"{self._name}.residual", residual, f"{self._name}.residual", "Jy/beam")
         write_image(f"{self._name}.model", model, f"{self._name}.residual", "Jy/pixel")
         deconvolver, control = synthesisdeconvolver(), iterbotsink()

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from casatools import quanta
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from casa_ml_tasks.data.casa_image import is_casa_image, read_beam, read_cell, read_image, write_image
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image, MinorCycle
+from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
@@ -62,15 +63,11 @@ def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapp
     return Progress(model)
 
 
-def minor_cycle(
-    major: CasaMajorCycle, workspace: Workspace, noise: float, parameters: Mapping[str, Any]
-) -> MinorCycle:
+def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, parameters: Mapping[str, Any]) -> MinorCycle:
     """The minor cycle that `minorcycle` names. noise: Jy/beam."""
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
-        return CasaDeconvolver(
-            major.imagename, directory, *deconvolution_parameters(parameters, directory / "image")
-        )
+        return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
     regularisers = list(parameters["regularizer"])
     beam, cell = read_beam(major.product("psf")), read_cell(major.product("psf"))
     if beam is None:
@@ -95,7 +92,7 @@ def minor_cycle(
     )
 
 
-def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> Image:
+def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
     masked = bool(parameters["mask"]) or parameters["usemask"] == "pb"
     if parameters["gridder"] in SINGLE_POINTING and not masked:

@@ -17,6 +17,9 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
 
+#: Parameters that tclean repeats in what it returns.
+CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction", "nmajor")
+
 
 def describe_data(data: Survey) -> str:
     """One sentence for the log."""
@@ -65,6 +68,7 @@ def report(
         "stopDescription": progress.stop.description,
         "iterdone": progress.state.iterations,
         "nmajordone": len(cycles),
+        **{name: parameters[name] for name in CONTROLS},
         "summarymajor": np.array([cycle["iterations"] for cycle in cycles], int),
         "summaryminor": {0: {0: {0: _minor_summary(cycles)}}},
         "noise_scale": data.noise_scale,

@@ -79,7 +79,7 @@ class RegularisedMaximumLikelihood:
             # The next major cycle sees the model in single precision: predict from what it will see.
             image = np.asarray(objective.image(minimum.position), np.float32)
             predicted = np.asarray(dirty - self._operator(jnp.asarray(image, float)))
-        return image[None, None], MinorState(state.iterations + int(minimum.count), predicted[None, None])
+        return image[None, None], MinorState(state.iterations + int(minimum.iteration), predicted[None, None])
 
     def _agrees(self, residual: Image, state: MinorState) -> bool:
         if state.predicted_residual is None:
@@ -93,11 +93,11 @@ class RegularisedMaximumLikelihood:
         return positive if self._positivity else jnp.concatenate([positive, jnp.maximum(-image, 0)[None]])
 
     def _minimise(self, objective: Objective, state: projected_lbfgs.State) -> projected_lbfgs.State:
-        while int(state.count) < self._most_iterations and not state.stalled:
+        while int(state.iteration) < self._most_iterations and not state.stalled:
             before = float(state.value)
-            stride = min(STRIDE, self._most_iterations - int(state.count))
+            stride = min(STRIDE, self._most_iterations - int(state.iteration))
             state = projected_lbfgs.advance(objective, self._support, state, stride)
-            self._on_progress(int(state.count), float(state.value))
+            self._on_progress(int(state.iteration), float(state.value))
             if not np.isfinite(state.value):
                 raise FloatingPointError("the objective of the minor cycle is not finite: check the data for NaN")
             if before - float(state.value) < TOLERANCE:

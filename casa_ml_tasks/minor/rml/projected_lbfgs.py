@@ -18,6 +18,9 @@ SUFFICIENT_DECREASE = 1e-4  # Armijo's constant
 BACKTRACKING = 0.4
 MOST_BACKTRACKS = 25
 
+#: Backtracks so far, length of the trial step, and the position, value and gradient that it leads to.
+Search = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+
 
 class SmoothObjective(Protocol):
     """What can be minimised: a JAX pytree with these two methods."""
@@ -34,8 +37,8 @@ class State(NamedTuple):
         position: (..., ny, nx), non-negative.
         value: the objective there.
         gradient: shaped like the position.
-        steps, differences: (MEMORY, ...), of position and gradient, the newest at (count - 1) % MEMORY.
-        count: iterations done.
+        steps, differences: (MEMORY, ...), of position and gradient, the newest at (iteration - 1) % MEMORY.
+        iteration: iterations done.
         stalled: whether the last line search found no decrease.
     """
 
@@ -44,7 +47,7 @@ class State(NamedTuple):
     gradient: jax.Array
     steps: jax.Array
     differences: jax.Array
-    count: jax.Array
+    iteration: jax.Array
     stalled: jax.Array
 
 
@@ -59,7 +62,7 @@ def begin(objective: SmoothObjective, position: jax.Array) -> State:
 def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax.Array:
     """The two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels, preconditioned by curvature."""
     preconditioner = 1 / objective.curvature(state.position)
-    newest_first = (state.count - 1 - jnp.arange(MEMORY)) % MEMORY
+    newest_first = (state.iteration - 1 - jnp.arange(MEMORY)) % MEMORY
 
     def on_free(image: jax.Array) -> jax.Array:
         return jnp.where(free, image, 0)
@@ -85,20 +88,21 @@ def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax
 
 
 def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> State:
-    """One step: pixels at zero that want to become negative stay; the others move and are projected (Bertsekas 1982)."""
+    """One step: pixels at zero that want to be negative stay, the others move and are projected (Bertsekas 1982)."""
     free = support & ((state.position > 0) | (state.gradient < 0))
     direction = _direction(objective, state, free)
 
     def trial(length: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         position = jnp.maximum(state.position + length * direction, 0)
-        return position, *objective.value_and_gradient(position)
+        value, gradient = objective.value_and_gradient(position)
+        return position, value, gradient
 
-    def too_long(search: tuple[jax.Array, ...]) -> jax.Array:
+    def too_long(search: Search) -> jax.Array:
         backtracks, _, position, value, _ = search
         expected = SUFFICIENT_DECREASE * jnp.vdot(state.gradient, position - state.position)
         return ~(value <= state.value + expected) & (backtracks < MOST_BACKTRACKS)
 
-    def shorten(search: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def shorten(search: Search) -> Search:
         length = BACKTRACKING * search[1]
         return search[0] + 1, length, *trial(length)
 
@@ -108,14 +112,14 @@ def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> St
     position, value, gradient = jax.tree.map(
         partial(jnp.where, stalled), (state.position, state.value, state.gradient), (position, value, gradient)
     )
-    slot = state.count % MEMORY
+    slot = state.iteration % MEMORY
     return State(
         position,
         value,
         gradient,
         state.steps.at[slot].set(position - state.position),
         state.differences.at[slot].set(gradient - state.gradient),
-        state.count + 1,
+        state.iteration + 1,
         stalled,
     )
 
@@ -130,9 +134,9 @@ def advance(objective: SmoothObjective, support: jax.Array, state: State, iterat
         state: from `begin` or from here.
         iterations: at most so many.
     """
-    last = state.count + iterations
+    last = state.iteration + iterations
 
     def unfinished(current: State) -> jax.Array:
-        return (current.count < last) & ~current.stalled
+        return (current.iteration < last) & ~current.stalled
 
     return jax.lax.while_loop(unfinished, partial(_iterate, objective, support), state)

@@ -1,0 +1,131 @@
+"""Five simulated skies of known truth, imaged and scored.
+
+The simulator and the score are two scripts that come with the project's test data, `simulate.py` and `score.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from casa_ml_tasks.data.casa_image import read_beam
+
+IMSIZE = 384
+SKIES = ("gaussians", "rings", "disk_point", "filaments", "deep_points")
+BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "fidelity"
+MULTISCALE_CLEAN = {
+    "deconvolver": "multiscale",
+    "scales": [0, 4, 12, 36],
+    "weighting": "briggs",
+    "robust": 0.5,
+    "niter": 30000,
+    "nsigma": 3.0,
+    "nmajor": 12,
+}
+
+
+class Score(NamedTuple):
+    """How far a model is from the truth where the primary beam is above 0.3.
+
+    Attributes:
+        beam, half_beam: r.m.s. error over r.m.s. truth, both smoothed with the CLEAN beam or half of it.
+        flux: found over true.
+    """
+
+    beam: float
+    half_beam: float
+    flux: float
+
+
+@dataclass(frozen=True)
+class Sky:
+    """One simulated observation.
+
+    Attributes:
+        cell: arcsec.
+        vis: its Measurement Set, with DATA alone.
+        truth: its FITS image, Jy/pixel.
+        scoring: the module `score.py`.
+    """
+
+    name: str
+    seed: int
+    cell: float
+    vis: Path
+    truth: Path
+    scoring: ModuleType
+
+    @property
+    def imaging(self) -> dict[str, Any]:
+        """The parameters that rmlclean and tclean share."""
+        return {"vis": str(self.vis), "imsize": IMSIZE, "cell": f"{self.cell}arcsec", "datacolumn": "data"}
+
+    def score(self, model: NDArray[np.floating], clean: Path) -> Score:
+        """Compare a model with the truth.
+
+        Args:
+            model: (x, y), Jy/pixel, of the apparent sky.
+            clean: imagename of tclean's products, whose beam and primary beam are those of the comparison.
+        """
+        beam = read_beam(clean.with_suffix(".image"))
+        assert beam is not None
+        primary_beam, cell = self.scoring.read(f"{clean}.pb")
+        truth = self.scoring.embed(fits.getdata(self.truth)[0, 0].T.astype(float), model.shape) * primary_beam
+        inside = primary_beam > 0.3
+
+        def error(scale: float) -> float:
+            shape = (scale * beam.major, scale * beam.minor, beam.angle)
+            difference, reference = (self.scoring.smooth(image, shape, cell) for image in (model - truth, truth))
+            return float(np.linalg.norm(difference[inside]) / np.linalg.norm(reference[inside]))
+
+        return Score(error(1.0), error(0.5), float(model[inside].sum() / truth[inside].sum()))
+
+    def score_of_product(self, imagename: Path, clean: Path) -> Score:
+        """The score of `imagename`.model."""
+        return self.score(self.scoring.read(f"{imagename}.model")[0], clean)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which skies."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the simulations")
+    parser.add_argument("--names", nargs="+", default=SKIES, choices=SKIES, help="kinds of sky")
+    default = Path(tempfile.gettempdir()) / "casa_ml_tasks_skies"
+    parser.add_argument("--skies", type=Path, default=default, help="folder of the simulations; missing ones are made")
+    parser.add_argument("--fidelity", type=Path, default=BESIDE_THE_CHECKOUT, help="folder of simulate.py and score.py")
+
+
+def chosen_skies(options: argparse.Namespace) -> Iterator[Sky]:
+    """Every sky that the options name, simulated where it is not there yet."""
+    simulator, scoring = (_module(options.fidelity, name) for name in ("simulate", "score"))
+    for seed in options.seeds:
+        folder = (options.skies / f"s{seed}").resolve()
+        for name in options.names:
+            vis, truth = folder / f"{name}.ms", folder / f"{name}.sky.fits"
+            if not (vis.is_dir() and truth.is_file()):
+                folder.mkdir(parents=True, exist_ok=True)
+                simulator.observe(name, folder, seed)
+            yield Sky(name, seed, simulator.ARRAYS[name][1], vis, truth, scoring)
+
+
+def _module(folder: Path, name: str) -> ModuleType:
+    path = folder / f"{name}.py"
+    if not path.is_file():
+        raise SystemExit(
+            f"--fidelity {folder} holds no {name}.py; give the folder of the project's simulator and score"
+        )
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

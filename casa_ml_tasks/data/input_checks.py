@@ -1,0 +1,246 @@
+"""Everything that can be wrong with a call, found before anything is written.
+
+Each check raises ValueError with one sentence that names the parameter, its value and the remedy, or warns in the
+CASA log where the result is merely poor.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from casatasks import casalog
+from casatools import quanta
+
+from casa_ml_tasks.data.casa_image import image_shape, is_casa_image
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
+
+SMALLEST_IMSIZE = 8  # pixels
+IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
+SAVEMODEL = ("none", "virtual", "modelcolumn")
+ARCSEC = np.pi / 180 / 3600  # radians
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check what the parameters alone can tell; no Measurement Set is opened and nothing is written.
+
+    Args:
+        parameters: all parameters of xml/rmlclean.xml.
+
+    Raises:
+        ValueError: for the first parameter that is wrong.
+    """
+    for check in (
+        _check_names,
+        _check_grid,
+        _check_supported,
+        _check_minor_cycle,
+        _check_thresholds,
+        _check_startmodel,
+        _check_mask,
+    ):
+        check(parameters)
+
+
+def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
+    """Warn in the CASA log where `cell` has fewer than two pixels to the fringe of the longest baseline."""
+    cell = max(cells_in_arcsec(parameters["cell"]))
+    fringe = 1 / survey.longest_baseline / ARCSEC
+    if fringe / cell < 2:
+        kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
+        casalog.post(
+            f"cell='{cell:.3g}arcsec' samples the longest baseline ({kilometres:.3g} km at "
+            f"{survey.highest_frequency / 1e9:.4g} GHz) with {fringe / cell:.2g} pixels a fringe; "
+            f"use at most {fringe / 3:.2g}arcsec",
+            "WARN",
+            "check_survey",
+        )
+
+
+def check_outputs(parameters: Mapping[str, Any]) -> None:
+    """Check that the products can be written: folder, disk, and products that an earlier run left.
+
+    Raises:
+        ValueError: the folder is missing or not writable, the disk is too full, or with restart=True a product of
+            that name has another shape.
+    """
+    imagename = str(parameters["imagename"])
+    folder = Path(imagename).parent
+    if not folder.is_dir():
+        raise ValueError(f"imagename='{imagename}': the folder '{folder}' does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"imagename='{imagename}': the folder '{folder}' is not writable; choose another")
+    nx, ny = image_size(parameters["imsize"])
+    needed, free = 4 * nx * ny * IMAGES_ON_DISK, shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"imagename='{imagename}': images of {nx} x {ny} pixels need {needed / 1e9:.3g} GB in '{folder}', where "
+            f"{free / 1e9:.3g} GB are free; make room or choose another disk"
+        )
+    if parameters["restart"]:
+        for extension in ("model", "residual", "psf"):
+            _check_product(imagename, extension, (nx, ny))
+
+
+def image_size(imsize: Any) -> tuple[int, int]:
+    """(nx, ny) from tclean's `imsize`: one number, or a list of one or two.
+
+    Raises:
+        ValueError: they are not whole numbers of at least SMALLEST_IMSIZE.
+    """
+    sizes = np.atleast_1d(imsize).tolist()
+    if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n >= SMALLEST_IMSIZE for n in sizes):
+        raise ValueError(
+            f"imsize={imsize} is no image size; give one or two whole numbers of at least {SMALLEST_IMSIZE} pixels"
+        )
+    return sizes[0], sizes[-1]
+
+
+def cells_in_arcsec(cell: Any) -> list[float]:
+    """tclean's `cell` (a quantity or a number in arcsec, or a list of one or two) in arcsec.
+
+    Raises:
+        ValueError: it is empty, no angle or not positive.
+    """
+    remedy = "give the pixel size, for example cell='0.1arcsec', about a third of the beam"
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    if len(cells) not in (1, 2) or any(each == "" for each in cells):
+        raise ValueError(f"cell={cell!r} names no pixel size; {remedy}")
+    sizes = [_value(each, "arcsec", unit_optional=True) for each in cells]
+    if not all(size is not None and size > 0 for size in sizes):
+        raise ValueError(f"cell={cell!r} is not a positive angle; {remedy}")
+    return [size for size in sizes if size is not None]
+
+
+def _value(quantity: Any, unit: str, unit_optional: bool = False) -> float | None:
+    """The finite value in `unit` of a number (already in it) or a string; None if it cannot be had."""
+    if isinstance(quantity, int | float | np.number) and not isinstance(quantity, bool):
+        value = float(quantity)
+    else:
+        tool = quanta()
+        try:
+            if not isinstance(quantity, str) or not quantity or not tool.isquantity(quantity):
+                return None
+            parsed = tool.quantity(quantity)
+            if parsed["unit"] == "" and (unit_optional or parsed["value"] == 0):
+                value = parsed["value"]
+            elif tool.compare(quantity, f"1{unit}"):
+                value = tool.convert(parsed, unit)["value"]
+            else:
+                return None
+        finally:
+            tool.done()
+    return value if math.isfinite(value) else None
+
+
+def _strings(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple | np.ndarray) else [value]
+    return [str(each) for each in values if str(each)]
+
+
+def _check_names(parameters: Mapping[str, Any]) -> None:
+    if not _strings(parameters["vis"]):
+        raise ValueError(f"vis={parameters['vis']!r} names no Measurement Set; give its path, or a list of paths")
+    imagename = parameters["imagename"]
+    if not isinstance(imagename, str) or not imagename.strip() or imagename.endswith(os.sep):
+        raise ValueError(f"imagename={imagename!r} names no image; give the name that all products begin with")
+
+
+def _check_grid(parameters: Mapping[str, Any]) -> None:
+    image_size(parameters["imsize"])
+    cells_in_arcsec(parameters["cell"])
+
+
+def _check_supported(parameters: Mapping[str, Any]) -> None:
+    if parameters["specmode"] not in ("mfs", "cont"):
+        raise ValueError(f"specmode='{parameters['specmode']}' is not imaged yet; use specmode='mfs'")
+    if parameters["stokes"] != "I":
+        raise ValueError(f"stokes='{parameters['stokes']}' is not imaged yet; use stokes='I'")
+    if parameters["outlierfile"]:
+        raise ValueError(f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize instead")
+    if parameters["facets"] > 1:
+        raise ValueError(f"facets={parameters['facets']} is not supported yet; use facets=1 and gridder='wproject'")
+    if parameters["interactive"]:
+        raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
+    if parameters["savemodel"] not in SAVEMODEL:
+        raise ValueError(f"savemodel='{parameters['savemodel']}' is unknown; use one of {', '.join(SAVEMODEL)}")
+    if parameters["parallel"]:
+        casalog.post("parallel=True is not supported yet; this runs serially", "WARN", "check_parameters")
+
+
+def _check_minor_cycle(parameters: Mapping[str, Any]) -> None:
+    if parameters["minorcycle"] == "clean":
+        if parameters["deconvolver"] == "mtmfs":
+            raise ValueError("deconvolver='mtmfs' is not supported yet; use deconvolver='multiscale'")
+        return
+    if parameters["usemask"] == "auto-multithresh":
+        raise ValueError(
+            "usemask='auto-multithresh' serves minorcycle='clean' only; use usemask='user', as RML needs no mask"
+        )
+    _check_regularisers(parameters)
+
+
+def _check_regularisers(parameters: Mapping[str, Any]) -> None:
+    from casa_ml_tasks.minor.rml.regularisers import NEED_POSITIVITY, REGULARISERS
+
+    names, strengths = _strings(parameters["regularizer"]), np.atleast_1d(parameters["regstrength"]).tolist()
+    for name in names:
+        if name not in REGULARISERS:
+            raise ValueError(f"regularizer='{name}' is unknown; use any of {', '.join(REGULARISERS)}")
+        if name in NEED_POSITIVITY and not parameters["positivity"]:
+            raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
+    if strengths and len(strengths) != len(names):
+        raise ValueError(
+            f"regstrength={strengths} has {len(strengths)} values for regularizer={names}; give one each, or [] for 1"
+        )
+    if not all(math.isfinite(strength) and strength >= 0 for strength in strengths):
+        raise ValueError(f"regstrength={strengths} is not a list of factors; give numbers that are not negative")
+    scale = parameters["noisescale"]
+    if scale != "auto":
+        value = _value(scale, "", unit_optional=True)
+        if value is None or value <= 0:
+            raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
+
+
+def _check_thresholds(parameters: Mapping[str, Any]) -> None:
+    threshold = parameters["threshold"]
+    if _value(threshold, "Jy") is None:
+        raise ValueError(
+            f"threshold={threshold!r} is no flux density; give a number in Jy, or a quantity such as '0.1mJy'"
+        )
+
+
+def _check_startmodel(parameters: Mapping[str, Any]) -> None:
+    for path in _strings(parameters["startmodel"]):
+        if not Path(path).exists():
+            raise ValueError(f"startmodel='{path}' does not exist; give a CASA image in Jy/pixel, or ''")
+
+
+def _check_mask(parameters: Mapping[str, Any]) -> None:
+    """A mask is a path, or region text, which has brackets."""
+    expected = image_size(parameters["imsize"])
+    for mask in _strings(parameters["mask"]):
+        if not Path(mask).exists():
+            if "[" not in mask:
+                raise ValueError(f"mask='{mask}' does not exist; give an image, a region file or a region string")
+        elif is_casa_image(mask) and (shape := image_shape(mask)[:-3:-1]) != expected:
+            raise ValueError(
+                f"mask='{mask}' has {shape[0]} x {shape[1]} pixels, imsize asks for {expected[0]} x {expected[1]}; "
+                "regrid it with imregrid, or give a region"
+            )
+
+
+def _check_product(imagename: str, extension: str, expected: tuple[int, int]) -> None:
+    product = f"{imagename}.{extension}"
+    if not Path(product).exists():
+        return
+    if not is_casa_image(product):
+        raise ValueError(f"imagename='{imagename}': '{product}' exists and is not a CASA image; choose another name")
+    if (shape := image_shape(product)[:-3:-1]) != expected:
+        raise ValueError(
+            f"imagename='{imagename}': '{product}' exists with {shape[0]} x {shape[1]} pixels, imsize asks for "
+            f"{expected[0]} x {expected[1]}; choose another imagename or remove the old products"
+        )

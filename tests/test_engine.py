@@ -1,0 +1,201 @@
+"""The loop, its criteria and its checkpoint, on a dense interferometer without files."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
+from casa_ml_tasks.engine.protocols import MajorCycle, MinorCycle, MinorState
+from casa_ml_tasks.engine.solver import Progress, solve, step_length
+from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+
+SHAPE = (12, 15)
+
+
+class DenseMajorCycle:
+    """Visibilities of a known sky by direct sums: v = F m + noise, all weights one."""
+
+    def __init__(self, sky, sigma=0.0, visibilities=400, seed=0):
+        rng = np.random.default_rng(seed)
+        self.u, self.v = rng.uniform(-0.45, 0.45, (2, visibilities))
+        y, x = (np.arange(n) for n in SHAPE)
+        self.fourier = np.exp(2j * np.pi * (self.v[:, None, None] * y[:, None] + self.u[:, None, None] * x))
+        noise = sigma * (rng.normal(size=visibilities) + 1j * rng.normal(size=visibilities))
+        self.data = np.tensordot(self.fourier, sky, 2) + noise
+        self.calls = 0
+
+    def psf(self):
+        y, x = (np.arange(2 * n) - n for n in SHAPE)
+        phase = 2 * np.pi * (self.v[:, None, None] * y[:, None] + self.u[:, None, None] * x)
+        return np.cos(phase).mean(axis=0)[None, None]
+
+    def primary_beam(self):
+        return np.ones((1, 1, *SHAPE))
+
+    def residual(self, model):
+        self.calls += 1
+        difference = self.data - np.tensordot(self.fourier, model[0, 0], 2)
+        return (np.tensordot(difference, self.fourier.conj(), 1).real / len(self.data))[None, None]
+
+    def predict(self, model):
+        self.predicted = model
+
+    def close(self):
+        self.closed = True
+
+
+class Remember:
+    """A checkpoint in memory."""
+
+    def __init__(self):
+        self.saved = []
+
+    def save(self, progress):
+        self.saved.append(progress)
+
+
+def point_sources():
+    sky = np.zeros(SHAPE)
+    sky[3, 4], sky[8, 11] = 1.0, 0.4
+    return sky
+
+
+def rml(major, sigma, **changes):
+    arguments = {"regularisers": ["l1"], "strengths": [1.0]} | changes
+    return RegularisedMaximumLikelihood(major.psf(), sigma, 4.0, **arguments)
+
+
+def run(major, minor, **criteria):
+    empty = Progress(np.zeros((1, 1, *SHAPE), np.float32))
+    remember = Remember()
+    return solve(major, minor, ExitCriteria(**criteria), empty, remember), remember
+
+
+def test_the_components_keep_their_protocols():
+    major = DenseMajorCycle(point_sources())
+    assert isinstance(major, MajorCycle)
+    assert isinstance(rml(major, 0.1), MinorCycle)
+
+
+def test_the_loop_finds_point_sources_and_stops_because_the_residual_was_predicted():
+    sigma = 0.02
+    major = DenseMajorCycle(point_sources(), sigma)
+    image_noise = sigma / np.sqrt(len(major.data))
+    progress, _ = run(major, rml(major, image_noise))
+    assert progress.stop is StopCode.CONVERGED
+    assert major.calls == len(progress.records) == 2
+    assert progress.records[-1].prediction_error < 1e-6
+    np.testing.assert_allclose(progress.model[0, 0], point_sources(), atol=5 * image_noise)
+
+
+def test_the_misfit_is_chi_squared_less_that_of_an_empty_sky():
+    sigma = 0.05
+    major = DenseMajorCycle(point_sources(), sigma)
+    noise = sigma / np.sqrt(len(major.data))
+    progress, _ = run(major, rml(major, noise))
+    residual_visibilities = major.data - np.tensordot(major.fourier, progress.model[0, 0].astype(float), 2)
+    expected = (np.sum(np.abs(residual_visibilities) ** 2) - np.sum(np.abs(major.data) ** 2)) / sigma**2
+    np.testing.assert_allclose(progress.records[-1].misfit / noise**2, expected, rtol=1e-6)
+
+
+def test_without_positivity_negative_sources_are_found():
+    sky = point_sources()
+    sky[5, 5] = -0.7
+    major = DenseMajorCycle(sky, 0.01)
+    noise = 0.01 / np.sqrt(len(major.data))
+    signed, _ = run(major, rml(major, noise, positivity=False))
+    positive, _ = run(major, rml(major, noise, positivity=True), nmajor=2)
+    np.testing.assert_allclose(signed.model[0, 0], sky, atol=5 * noise)
+    assert positive.model.min() == 0
+
+
+@pytest.mark.parametrize(
+    ("criteria", "stop", "cycles"),
+    [
+        ({"niter": 0}, StopCode.ITERATION_LIMIT, 0),
+        ({"nmajor": 0}, StopCode.MAJOR_LIMIT, 0),
+        ({"nmajor": 1}, StopCode.MAJOR_LIMIT, 1),
+        ({"threshold": 10.0}, StopCode.THRESHOLD, 0),
+        ({"nsigma": 1e9, "noise": 1.0}, StopCode.NSIGMA, 0),
+    ],
+)
+def test_the_loop_stops_where_tclean_would(criteria, stop, cycles):
+    major = DenseMajorCycle(point_sources(), 0.01)
+    progress, _ = run(major, rml(major, 0.001), **criteria)
+    assert progress.stop is stop
+    assert len(progress.records) == cycles + 1
+
+
+def test_a_growing_peak_residual_is_divergence():
+    assert ExitCriteria().stop(5, 2, [1.0, 0.1, 0.31]) is StopCode.DIVERGED
+    assert ExitCriteria().stop(5, 2, [1.0, 0.1, 0.29]) is StopCode.NONE
+
+
+def test_an_unchanging_peak_residual_ends_the_loop():
+    assert ExitCriteria().stop(5, 3, [1.0, 0.1, 0.1, 0.1]) is StopCode.NO_CHANGE
+    assert ExitCriteria().stop(5, 3, [1.0, 0.2, 0.1, 0.1]) is StopCode.NONE
+
+
+def test_the_step_length_corrects_the_curvature_of_the_minor_cycles_operator():
+    """Minimising with half the true curvature goes twice too far."""
+    major = DenseMajorCycle(point_sources(), 0.1)
+    model = np.zeros((1, 1, *SHAPE))
+    change = 2 * point_sources()[None, None]
+    before, after = major.residual(model), major.residual(model + change)
+    too_small = before - 0.5 * (before - after)
+    assert step_length(change, before, after, too_small) == pytest.approx(0.5)
+    assert step_length(change, before, after, after) == 1
+    assert step_length(change, before, too_small, after) == 1
+
+
+def test_an_operator_that_is_ten_times_too_small_does_not_make_the_loop_run_away():
+    major = DenseMajorCycle(point_sources(), 0.01)
+    noise = 0.01 / np.sqrt(len(major.data))
+    overshooting = RegularisedMaximumLikelihood(0.1 * major.psf(), noise, 4.0, ["l1"], [1.0])
+    progress, _ = run(major, overshooting, nmajor=12)
+    peaks = [record.peak_residual for record in progress.records]
+    assert peaks[-1] < 0.05 * peaks[0]
+    misfits = np.array([record.misfit for record in progress.records])
+    assert np.all(np.diff(misfits) <= 1e-3 * abs(misfits[-1]))
+
+
+@pytest.mark.parametrize("steps", range(1, 4))
+def test_a_run_resumed_from_any_checkpoint_ends_in_the_same_image(tmp_path, steps):
+    major = DenseMajorCycle(point_sources(), 0.02)
+    minor = rml(major, 0.001)
+    undisturbed, remembered = run(major, minor, nmajor=2)
+    checkpoint = FileCheckpoint(tmp_path / "checkpoint.npz", {"vis": "a.ms"})
+    checkpoint.save(remembered.saved[steps - 1])
+    interrupted = checkpoint.load()
+    assert interrupted is not None
+    resumed = solve(major, minor, ExitCriteria(nmajor=2), interrupted, checkpoint)
+    np.testing.assert_array_equal(resumed.model, undisturbed.model)
+    assert len(resumed.records) == len(undisturbed.records)
+
+
+def test_a_checkpoint_of_other_parameters_is_not_taken_up(tmp_path):
+    FileCheckpoint(tmp_path / "c.npz", {"cell": "1arcsec"}).save(Progress(np.zeros((1, 1, 2, 2))))
+    assert FileCheckpoint(tmp_path / "c.npz", {"cell": "1arcsec"}).load() is not None
+    assert FileCheckpoint(tmp_path / "c.npz", {"cell": "2arcsec"}).load() is None
+
+
+def test_half_a_checkpoint_is_no_checkpoint(tmp_path):
+    path = tmp_path / "c.npz"
+    FileCheckpoint(path, {}).save(Progress(np.ones((1, 1, 8, 8))))
+    path.write_bytes(path.read_bytes()[:100])
+    assert FileCheckpoint(path, {}).load() is None
+
+
+def test_a_minor_cycle_does_not_change_its_arguments():
+    major = DenseMajorCycle(point_sources(), 0.02)
+    model, residual = np.zeros((1, 1, *SHAPE)), major.residual(np.zeros((1, 1, *SHAPE)))
+    copies = model.copy(), residual.copy()
+    state = MinorState()
+    first = rml(major, 0.001).update(residual, model, state)
+    second = rml(major, 0.001).update(residual, model, state)
+    np.testing.assert_array_equal(model, copies[0])
+    np.testing.assert_array_equal(residual, copies[1])
+    np.testing.assert_array_equal(first[0], second[0])
+    assert replace(state) == MinorState()

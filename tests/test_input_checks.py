@@ -1,0 +1,218 @@
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from casatools import image
+
+from casa_ml_tasks.data.input_checks import cells_in_arcsec, check_outputs, check_parameters, check_survey, image_size
+from casa_ml_tasks.data.measurement_set import Survey
+
+GOOD = {
+    "vis": "some.ms",
+    "imagename": "my",
+    "imsize": [64],
+    "cell": ["0.1arcsec"],
+    "specmode": "mfs",
+    "stokes": "I",
+    "outlierfile": "",
+    "facets": 1,
+    "interactive": False,
+    "parallel": False,
+    "savemodel": "none",
+    "usemask": "user",
+    "mask": "",
+    "minorcycle": "rml",
+    "deconvolver": "hogbom",
+    "regularizer": ["l1", "log_smoothness"],
+    "regstrength": [],
+    "positivity": True,
+    "noisescale": "auto",
+    "threshold": 0.0,
+    "startmodel": "",
+    "restart": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """Tests run in a folder of their own, which every check must leave as it was."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_image(path, shape) -> None:
+    tool = image()
+    tool.fromshape(str(path), [*shape, 1, 1], overwrite=True)
+    tool.done()
+
+
+def content(folder) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"imsize": 64, "cell": 0.1},
+        {"imsize": [64, 80], "cell": ["1", "2mas"]},
+        {"vis": ["a.ms", "b.ms"], "specmode": "cont"},
+        {"regularizer": [], "regstrength": [], "noisescale": 1.5},
+        {"regularizer": ["l1", "tv"], "regstrength": [0.0, 2.0], "noisescale": "0.84", "positivity": False},
+        {"minorcycle": "clean", "deconvolver": "multiscale", "usemask": "auto-multithresh"},
+        {"threshold": "0.1mJy", "mask": "circle[[32pix, 32pix], 9pix]", "savemodel": "virtual"},
+        {"threshold": "0", "mask": ["circle[[3pix, 3pix], 9pix]", "box[[1pix, 1pix], [9pix, 9pix]]"]},
+    ],
+)
+def test_good_parameters_pass(changed, folder):
+    check_parameters(GOOD | changed)
+    assert content(folder) == []
+
+
+WRONG = [
+    ({"vis": ""}, "vis='' names no Measurement Set; give its path"),
+    ({"vis": []}, "vis=.* names no Measurement Set"),
+    ({"imagename": ""}, "imagename='' names no image; give the name"),
+    ({"imagename": "products/"}, "imagename='products/' names no image"),
+    ({"imsize": 0}, "imsize=0 is no image size; give one or two whole numbers of at least 8"),
+    ({"imsize": [64, 7]}, "imsize=.* is no image size"),
+    ({"imsize": [64, 64, 64]}, "imsize=.* is no image size"),
+    ({"imsize": 64.5}, "imsize=64.5 is no image size"),
+    ({"imsize": []}, "imsize=.* is no image size"),
+    ({"cell": []}, r"cell=\[\] names no pixel size; give the pixel size, for example"),
+    ({"cell": ""}, "cell='' names no pixel size"),
+    ({"cell": [""]}, "cell=.* names no pixel size"),
+    ({"cell": "0arcsec"}, "cell='0arcsec' is not a positive angle; give the pixel size"),
+    ({"cell": -1.0}, "cell=-1.0 is not a positive angle"),
+    ({"cell": "3arcse"}, "cell='3arcse' is not a positive angle"),
+    ({"cell": "1Jy"}, "cell='1Jy' is not a positive angle"),
+    ({"cell": float("nan")}, "cell=nan is not a positive angle"),
+    ({"specmode": "cube"}, "specmode='cube' is not imaged yet; use specmode='mfs'"),
+    ({"stokes": "pseudoI"}, "stokes='pseudoI' is not imaged yet; use stokes='I'"),
+    ({"stokes": "IQUV"}, "stokes='IQUV' is not imaged yet"),
+    ({"outlierfile": "outliers.txt"}, "outlierfile='outliers.txt' is not supported yet; use a larger imsize"),
+    ({"facets": 2}, "facets=2 is not supported yet; use facets=1"),
+    ({"interactive": True}, "interactive=True is not supported; use interactive=False"),
+    ({"interactive": 1}, "interactive=1 is not supported"),
+    ({"savemodel": "always"}, "savemodel='always' is unknown; use one of none, virtual, modelcolumn"),
+    ({"usemask": "auto-multithresh"}, "usemask='auto-multithresh' serves minorcycle='clean' only; use usemask='user'"),
+    ({"minorcycle": "clean", "deconvolver": "mtmfs"}, "deconvolver='mtmfs' is not supported yet; use deconvolver="),
+    ({"regularizer": ["l1", "l3"]}, "regularizer='l3' is unknown; use any of l1, tsv, tv, entropy"),
+    ({"regularizer": ["entropy"], "positivity": False}, "regularizer='entropy' takes the logarithm .* positivity=True"),
+    ({"regstrength": [1.0]}, r"regstrength=\[1.0\] has 1 values for regularizer=.*; give one each"),
+    ({"regstrength": [1.0, -2.0]}, r"regstrength=\[1.0, -2.0\] is not a list of factors; give numbers"),
+    ({"noisescale": "automatic"}, "noisescale='automatic' is no noise scale; use 'auto' or a positive number"),
+    ({"noisescale": 0}, "noisescale=0 is no noise scale"),
+    ({"noisescale": -1.5}, "noisescale=-1.5 is no noise scale"),
+    ({"noisescale": "2Jy"}, "noisescale='2Jy' is no noise scale"),
+    ({"threshold": "0.1 arcsec"}, "threshold='0.1 arcsec' is no flux density; give a number in Jy"),
+    ({"threshold": "0.1"}, "threshold='0.1' is no flux density"),
+    ({"threshold": "low"}, "threshold='low' is no flux density"),
+    ({"threshold": ""}, "threshold='' is no flux density"),
+    ({"startmodel": "nowhere.model"}, "startmodel='nowhere.model' does not exist; give a CASA image"),
+    ({"mask": "nowhere.mask"}, "mask='nowhere.mask' does not exist; give an image, a region file"),
+]
+
+
+@pytest.mark.parametrize(("changed", "sentence"), WRONG)
+def test_a_wrong_parameter_is_named_with_its_remedy(changed, sentence, folder):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        check_parameters(GOOD | changed)
+    assert content(folder) == []
+
+
+def test_a_mask_image_must_have_the_shape_of_the_image(folder):
+    make_image("my.mask", (64, 32))
+    before = content(folder)
+    check_parameters(GOOD | {"mask": "my.mask", "imsize": [64, 32]})
+    with pytest.raises(ValueError, match=r"^mask='my.mask' has 64 x 32 pixels, imsize asks for 32 x 64; regrid it"):
+        check_parameters(GOOD | {"mask": ["my.mask"], "imsize": [32, 64]})
+    assert content(folder) == before
+
+
+def test_a_region_file_is_taken_as_a_mask(folder):
+    (folder / "my.crtf").write_text("#CRTFv0\ncircle[[32pix, 32pix], 9pix]\n")
+    check_parameters(GOOD | {"mask": "my.crtf"})
+
+
+def test_parallel_runs_serially_with_a_warning(casa_log):
+    check_parameters(GOOD | {"parallel": True})
+    assert "parallel=True is not supported yet; this runs serially" in casa_log()
+
+
+def test_cell_and_imsize_are_read_as_tclean_reads_them():
+    assert cells_in_arcsec("2mas") == pytest.approx([0.002])
+    assert cells_in_arcsec([0.3]) == [0.3]
+    assert cells_in_arcsec(["1arcmin", "0.5"]) == pytest.approx([60, 0.5])
+    assert image_size(100) == (100, 100)
+    assert image_size([64, 80]) == (64, 80)
+
+
+SURVEY = Survey(
+    visibilities=100,
+    flagged_fraction=0.0,
+    longest_baseline=1e6,
+    highest_frequency=299.792458e9,
+    noise_scale=1.0,
+    noise_scale_method="XX-YY",
+    sum_of_weights=1.0,
+    weighted_power=1.0,
+    noise_scale_per_ms=(1.0,),
+)
+
+
+def test_a_cell_that_undersamples_the_longest_baseline_is_warned_of(casa_log):
+    """A million wavelengths make a fringe of 0.2063 arcsec; at 1 mm wavelength they are 1 km."""
+    check_survey(SURVEY, GOOD | {"cell": "0.1arcsec"})
+    assert "samples the longest baseline" not in casa_log()
+    check_survey(SURVEY, GOOD | {"cell": "0.5arcsec"})
+    sentence = (
+        "cell='0.5arcsec' samples the longest baseline (1 km at 299.8 GHz) with 0.41 pixels a fringe; use at most 0.069"
+    )
+    assert sentence in casa_log()
+
+
+def test_outputs_that_can_be_written_pass(folder):
+    make_image("my.model", (64, 64))
+    before = content(folder)
+    check_outputs(GOOD)
+    check_outputs(GOOD | {"imagename": str(folder / "other"), "imsize": [640, 64]})
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("extension", ["model", "residual", "psf"])
+def test_products_of_another_shape_are_refused(extension, folder):
+    make_image(f"my.{extension}", (32, 64))
+    before = content(folder)
+    sentence = f"^imagename='my': 'my.{extension}' exists with 32 x 64 pixels, imsize asks for 64 x 64; choose another"
+    with pytest.raises(ValueError, match=sentence):
+        check_outputs(GOOD)
+    check_outputs(GOOD | {"restart": False})
+    assert content(folder) == before
+
+
+def test_a_product_that_is_no_image_is_refused(folder):
+    (folder / "my.model").write_text("no image")
+    with pytest.raises(ValueError, match=r"^imagename='my': 'my.model' exists and is not a CASA image; choose another"):
+        check_outputs(GOOD)
+
+
+def test_a_missing_or_write_protected_folder_is_refused(folder, monkeypatch):
+    with pytest.raises(ValueError, match=r"^imagename='no/my': the folder 'no' does not exist; create it first"):
+        check_outputs(GOOD | {"imagename": "no/my"})
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"^imagename='my': the folder '\.' is not writable; choose another"):
+        check_outputs(GOOD)
+    assert content(folder) == []
+
+
+def test_a_full_disk_is_refused(folder, monkeypatch):
+    """24 images of 1000 x 1000 pixels of 4 bytes are 96 MB."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=95_999_999))
+    with pytest.raises(ValueError, match=r"^imagename='my': images of 1000 x 1000 pixels need 0.096 GB .* make room"):
+        check_outputs(GOOD | {"imsize": 1000})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=96_000_000))
+    check_outputs(GOOD | {"imsize": 1000})
+    assert content(folder) == []

@@ -1,0 +1,224 @@
+"""rmlclean from the call to the products, on a simulated sky whose truth is known."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from casatasks import exportfits, imhead, impbcor, imstat, tclean
+from casatestutils.imagerhelpers import TestHelpers
+from casatools import table
+
+from casa_ml_tasks import rmlclean
+from casa_ml_tasks.data.casa_image import opened, read_beam, read_image
+from tests.simulated_ms import direct_sum
+
+IMSIZE, CELL = 96, 0.12
+
+
+def image(vis, imagename, **changes):
+    arguments = {"imsize": IMSIZE, "cell": f"{CELL}arcsec", "datacolumn": "data"} | changes
+    return rmlclean(vis=str(vis), imagename=str(imagename), **arguments)
+
+
+def digest(folder: Path) -> str:
+    """Of every byte of a Measurement Set; lock files, which CASA touches on reading, left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "table.lock")
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def offsets():
+    """East and North of the centre, arcsec, of every pixel."""
+    y, x = np.mgrid[:IMSIZE, :IMSIZE] - IMSIZE // 2
+    return -x * CELL, y * CELL
+
+
+@pytest.fixture(scope="module")
+def finished(simulated_ms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rmlclean")
+    before = digest(simulated_ms.path)
+    result = image(simulated_ms.path, folder / "sky", pbcor=True)
+    return folder / "sky", result, before
+
+
+def test_the_flux_of_every_source_is_found_where_it_is(finished, simulated_ms):
+    name, _, _ = finished
+    model = read_image(f"{name}.model")[0, 0]
+    beam = read_image(f"{name}.pb")[0, 0]
+    east, north = offsets()
+    for source in simulated_ms.sources:
+        inside = np.hypot(east - source.east, north - source.north) < 0.4 + 3 * source.size
+        assert abs(model[inside].sum() - source.flux) < 0.02 * source.flux
+        assert abs((model * east)[inside].sum() / model[inside].sum() - source.east) < CELL / 4
+        assert abs((model * north)[inside].sum() / model[inside].sum() - source.north) < CELL / 4
+    assert beam.max() == 1
+
+
+def test_the_residual_is_the_noise_and_chi_squared_is_one(finished, simulated_ms):
+    name, result, _ = finished
+    samples = simulated_ms.rows * len(simulated_ms.frequencies)
+    expected = simulated_ms.sigma / np.sqrt(2 * samples)
+    assert abs(result["image_noise"] / expected - 1) < 0.05
+    assert read_image(f"{name}.residual").std() < 1.5 * expected
+    assert 0.95 < result["cycles"][-1]["reduced_chi2"] < 1.1
+
+
+def test_the_minor_cycle_predicts_the_next_major_cycle(finished):
+    _, result, _ = finished
+    peak = result["cycles"][0]["peak_residual"]
+    assert result["cycles"][-1]["prediction_error"] < 1e-3 * peak
+
+
+def test_the_measurement_set_is_untouched(finished, simulated_ms):
+    assert digest(simulated_ms.path) == finished[2]
+
+
+def test_the_dictionary_is_tcleans(finished):
+    _, result, _ = finished
+    assert result["stopcode"] == 10
+    assert result["nmajordone"] == len(result["cycles"]) <= 4
+    assert result["iterdone"] == sum(result["summaryminor"][0][0][0]["iterDone"]) > 0
+    assert TestHelpers().get_peak_res(result) is not None
+
+
+def test_products_have_units_beams_and_history(finished):
+    name, result, _ = finished
+    units = {"model": "Jy/pixel", "residual": "Jy/beam", "psf": "Jy/beam", "image": "Jy/beam", "image.pbcor": "Jy/beam"}
+    for extension, unit in units.items():
+        with opened(f"{name}.{extension}") as tool:
+            assert tool.brightnessunit() == unit
+            assert any("taskname=rmlclean" in line for line in tool.history(list=False))
+        assert f"{name}.{extension}" in result["products"]
+    assert read_beam(f"{name}.image") == read_beam(f"{name}.psf")
+    assert read_beam(f"{name}.model") is None
+    assert not Path(f"{name}.work").exists()
+
+
+def test_tcleans_own_test_helpers_accept_the_products(finished):
+    name, result, _ = finished
+    extensions = ("psf", "residual", "image", "model", "pb", "image.pbcor", "mask", "sumwt")
+    helpers = TestHelpers()
+    report = helpers.checkall(
+        ret=result,
+        peakres=result["cycles"][-1]["peak_residual"],
+        modflux=result["cycles"][-1]["model_flux"],
+        iterdone=result["iterdone"],
+        imgexist=[f"{name}.{extension}" for extension in extensions],
+        imgval=[(f"{name}.psf", 1.0, [IMSIZE // 2, IMSIZE // 2, 0, 0])],
+        imgmask=[(f"{name}.image", True, [IMSIZE // 2, IMSIZE // 2, 0, 0])],
+    )
+    # It wants the word tclean in the history, and the keys of an interactive iteration control.
+    failing = [line for line in helpers.extract_failing_lines(report).splitlines() if line.strip()]
+    assert all("check_history" in line or "check_ret_structure" in line for line in failing), failing
+    assert "Pass" in report
+
+
+def test_casa_tasks_take_the_products(finished, tmp_path):
+    name, _, _ = finished
+    assert imhead(f"{name}.image", mode="get", hdkey="bunit") == "Jy/beam"
+    assert imstat(f"{name}.image")["max"][0] > 0.1
+    impbcor(imagename=f"{name}.image", pbimage=f"{name}.pb", outfile=str(tmp_path / "corrected"))
+    exportfits(f"{name}.image", str(tmp_path / "image.fits"))
+    assert (tmp_path / "image.fits").stat().st_size > 4 * IMSIZE**2
+
+
+def test_the_restored_image_is_model_times_beam_plus_residual(finished):
+    name, _, _ = finished
+    beam = read_beam(f"{name}.image")
+    east, north = offsets()
+    angle = np.radians(beam.angle)
+    along, across = north * np.cos(angle) + east * np.sin(angle), east * np.cos(angle) - north * np.sin(angle)
+    kernel = np.exp(-4 * np.log(2) * ((along / beam.major) ** 2 + (across / beam.minor) ** 2))
+    model = read_image(f"{name}.model")[0, 0]
+    smooth = np.fft.ifft2(np.fft.fft2(model) * np.fft.fft2(np.fft.ifftshift(kernel))).real
+    expected = smooth + read_image(f"{name}.residual")[0, 0]
+    np.testing.assert_allclose(read_image(f"{name}.image")[0, 0], expected, atol=1e-3 * expected.max())
+
+
+def test_the_report_is_there_and_needs_no_network(finished):
+    name, result, _ = finished
+    page = Path(result["report"])
+    assert page == Path(f"{name}.report/index.html")
+    assert "http" not in page.read_text().split("</style>")[1]
+    pictures = {path.name for path in page.parent.glob("*.png")}
+    assert {"dirty.png", "model.png", "restored.png", "residual.png", "histogram.png", "convergence.png"} <= pictures
+
+
+def test_a_finished_run_started_again_stays_where_it_is(finished, simulated_ms, tmp_path):
+    for path in finished[0].parent.glob("sky.*"):
+        shutil.copytree(path, tmp_path / path.name)
+    before = read_image(tmp_path / "sky.model")
+    result = image(simulated_ms.path, tmp_path / "sky")
+    assert result["nmajordone"] <= 3
+    difference = read_image(tmp_path / "sky.model") - before
+    assert np.abs(difference).sum() < 0.02 * before.sum()
+
+
+def test_restart_false_takes_another_name(finished, simulated_ms):
+    name, _, _ = finished
+    before = read_image(f"{name}.model")
+    result = image(simulated_ms.path, name, restart=False, niter=0)
+    assert f"{name}_1.residual" in result["products"]
+    np.testing.assert_array_equal(read_image(f"{name}.model"), before)
+
+
+def test_niter_zero_makes_tcleans_dirty_image(simulated_ms, tmp_path):
+    result = image(simulated_ms.path, tmp_path / "ours", niter=0)
+    tclean(
+        str(simulated_ms.path), imagename=str(tmp_path / "theirs"), imsize=IMSIZE, cell=f"{CELL}arcsec",
+        datacolumn="data", niter=0,
+    )  # fmt: skip
+    assert result["iterdone"] == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "ours.image"), read_image(tmp_path / "theirs.image"))
+
+
+@pytest.mark.parametrize("deconvolver", ["hogbom", "multiscale"])
+def test_tcleans_minor_cycle_in_our_loop_gives_tcleans_model(simulated_ms, tmp_path, deconvolver):
+    arguments = {"deconvolver": deconvolver, "scales": [0, 5], "niter": 60, "gain": 0.1, "cycleniter": 30}
+    image(simulated_ms.path, tmp_path / "ours", minorcycle="clean", **arguments)
+    tclean(
+        str(simulated_ms.path), imagename=str(tmp_path / "theirs"), imsize=IMSIZE, cell=f"{CELL}arcsec",
+        datacolumn="data", **arguments,
+    )  # fmt: skip
+    theirs = read_image(tmp_path / "theirs.model")
+    np.testing.assert_allclose(read_image(tmp_path / "ours.model"), theirs, atol=1e-5 * theirs.max())
+
+
+def test_a_script_written_for_tclean_runs(simulated_ms, tmp_path):
+    result = image(
+        simulated_ms.path, tmp_path / "sky", deconvolver="multiscale", scales=[0, 5, 15], weighting="briggs",
+        robust=0.5, niter=2000, gain=0.1, threshold="1mJy", cyclefactor=1.5, usemask="user", mask="", interactive=False,
+        parallel=False, pblimit=0.1, restoringbeam="common",
+    )  # fmt: skip
+    assert result["stopcode"] in (2, 10)
+    assert result["cycles"][-1]["peak_residual"] < 0.02 * result["cycles"][0]["peak_residual"]
+
+
+def test_the_model_stays_inside_the_mask(simulated_ms, tmp_path):
+    result = image(simulated_ms.path, tmp_path / "sky", mask="circle[[48pix,48pix],25pix]", nmajor=1)
+    model = read_image(tmp_path / "sky.model")[0, 0]
+    y, x = np.mgrid[:IMSIZE, :IMSIZE] - 48
+    assert (model[np.hypot(x, y) > 26] == 0).all()
+    assert model.sum() > 1
+    assert f"{tmp_path}/sky.mask" in result["products"]
+
+
+def test_two_measurement_sets_are_imaged_together(simulated_ms, tmp_path):
+    other = shutil.copytree(simulated_ms.path, tmp_path / "other.ms")
+    both = rmlclean(
+        vis=[str(simulated_ms.path), str(other)], imagename=str(tmp_path / "both"), imsize=IMSIZE,
+        cell=f"{CELL}arcsec", datacolumn="data", niter=0,
+    )  # fmt: skip
+    one = image(simulated_ms.path, tmp_path / "one", niter=0)
+    np.testing.assert_allclose(both["image_noise"], one["image_noise"] / np.sqrt(2), rtol=1e-2)
+
+
+def test_savemodel_writes_the_visibilities_of_the_model(simulated_ms, writable_ms, tmp_path):
+    image(writable_ms, tmp_path / "sky", nmajor=1, savemodel="modelcolumn")
+    tool = table()
+    tool.open(writable_ms)
+    written, uvw = tool.getcol("MODEL_DATA"), tool.getcol("UVW")
+    tool.close()
+    truth = direct_sum(uvw, simulated_ms.frequencies, simulated_ms.sources)
+    assert np.abs(written[0] - truth).mean() < 0.05 * np.abs(truth).mean()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 from benchmarks.measure import Deconvolution, print_table
 from benchmarks.skies import add_options, chosen_skies
@@ -28,7 +28,7 @@ from casa_ml_tasks.minor.rml.objective import Objective
 from casa_ml_tasks.minor.rml.regularisers import NoiseLevel
 
 REGULARISERS = ("l1", "log_smoothness")
-MOST_ITERATIONS = 600
+MOST_ITERATIONS = 300
 
 #: Iterations, seconds, objective.
 History = list[tuple[int, float, float]]
@@ -112,7 +112,7 @@ def by_scipy(objective: Objective, start: jax.Array) -> History:
         value, gradient = evaluate(jnp.asarray(flat.reshape(start.shape)))
         return float(value), np.asarray(gradient).ravel()
 
-    def remember(intermediate_result) -> None:
+    def remember(intermediate_result: OptimizeResult) -> None:
         history.append((len(history) + 1, time.perf_counter() - begun, float(intermediate_result.fun)))
 
     options = {"maxcor": projected_lbfgs.MEMORY, "maxiter": MOST_ITERATIONS, "maxfun": 10**6, "ftol": 0, "gtol": 0}

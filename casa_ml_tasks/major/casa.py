@@ -102,16 +102,23 @@ class CasaMajorCycle:
     def noise(self) -> float:
         """R.m.s. of the dirty image, Jy/beam, if WEIGHT were exactly 1/sigma^2 (CASA's apparent sensitivity).
 
-        A mosaic's images are normalised to flat noise at the largest of its summed weights.
+        With natural weights it is 1 / sqrt(sum of weights). A mosaic's images are normalised to flat noise at the
+        largest of its summed weights.
         """
         self._observe_doubled_field()
-        sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
+        if self._has_natural_weights():
+            sensitivity = 1 / np.sqrt(read_image(self.product("sumwt")).max())
+        else:
+            sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
         weight = self.product("weight")
         largest = float(read_image(weight).max()) if weight.exists() else 1.0
         return float(sensitivity / np.sqrt(largest))
 
+    def _has_natural_weights(self) -> bool:
+        return self._parameters["weighting"] == "natural" and not any(self._parameters["uvtaper"])
+
     def _observe_doubled_field(self) -> None:
-        """Leave the PSF on twice the field and the apparent sensitivity in the folder, where they are not there yet.
+        """Leave the PSF on twice the field in the folder, and the apparent sensitivity where it takes a pass to find.
 
         The sensitivity is asked of this second imager because the question spoils a mosaic's weight image.
         """
@@ -122,8 +129,8 @@ class CasaMajorCycle:
         imager = self._open(
             self._doubled, field_of_view, gridder="standard", imsize=[2 * nx, 2 * ny], mask="", usemask="user"
         )
-        sensitivity = imager.calcVisAppSens()
-        self._doubled.with_suffix(".sensitivity").write_text(json.dumps(sensitivity))
+        if not self._has_natural_weights():
+            self._doubled.with_suffix(".sensitivity").write_text(json.dumps(imager.calcVisAppSens()))
         imager.makePSF()
         imager.makePB()
         imager.deleteTools()

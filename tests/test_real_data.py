@@ -1,4 +1,4 @@
-"""rmlclean on real ALMA and VLA data, each with a trap of its own; skipped where the data are not beside the checkout."""
+"""rmlclean on real ALMA and VLA data, each with a trap of its own; skipped where the data are not at hand."""
 
 import numpy as np
 import pytest

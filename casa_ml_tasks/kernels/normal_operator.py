@@ -27,11 +27,11 @@ class NormalOperator:
     transfer: jax.Array
 
     @classmethod
-    def from_psf(cls, psf: jax.Array) -> NormalOperator:
+    def from_psf(cls, psf: NDArray[np.floating]) -> NormalOperator:
         """psf: (2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam."""
         if psf.shape[0] % 2 or psf.shape[1] % 2:
             raise ValueError(f"psf of shape {psf.shape} does not cover twice the image in both directions")
-        return cls(jnp.fft.rfft2(jnp.fft.ifftshift(jnp.asarray(psf))).real)
+        return cls(jnp.asarray(np.fft.rfft2(np.fft.ifftshift(psf)).real))
 
     @property
     def shape(self) -> tuple[int, int]:

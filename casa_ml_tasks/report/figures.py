@@ -143,7 +143,7 @@ def _draw_sky(
     edges = (east, east - padded[1] * content.cell, south, south + padded[0] * content.cell)
 
     width, height = 5.0, min(max(5.0 * image.shape[0] / image.shape[1], 2.0), 8.0)
-    figure = Figure(figsize=(width + 2.2, height + 1.1), dpi=150)
+    figure = Figure(figsize=(width + 2.2, height + 1.1), dpi=110)
     position = (0.95 / figure.get_figwidth(), 0.65 / figure.get_figheight())
     size = (width / figure.get_figwidth(), height / figure.get_figheight())
     axes = figure.add_axes((*position, *size), facecolor="0.93", aspect="equal")
@@ -220,7 +220,7 @@ def draw_histogram(content: ReportContent) -> Figure:
     """The residual inside the primary beam against a Gaussian of the expected noise: equal where only noise is left."""
     counts, edges = residual_histogram(content)
     factor, prefix = si_prefix(float(edges[-1]))
-    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained")
     axes = figure.add_subplot(yscale="log")
     axes.stairs(
         counts,
@@ -261,7 +261,7 @@ def draw_convergence(content: ReportContent) -> Figure:
     if np.any(np.isfinite(chi2)):
         panels.insert(0, (r"reduced $\chi^2$", np.array(chi2), 1.0, "only noise left"))
 
-    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained")
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, values, goal, meaning) in zip(all_axes, panels, strict=True):
         axes.plot(cycle, values, "o-", color="tab:blue")

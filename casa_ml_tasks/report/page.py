@@ -47,7 +47,7 @@ def _write_figures(content: ReportContent, directory: Path) -> list[Path]:
     paths = {name: directory / f"{name}.png" for name in DRAWINGS}
     with matplotlib.style.context("default"):
         for name, path in paths.items():
-            DRAWINGS[name](content).savefig(path)
+            DRAWINGS[name](content).savefig(path, pil_kwargs={"compress_level": 3})
     return list(paths.values())
 
 

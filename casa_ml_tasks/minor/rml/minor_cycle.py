@@ -24,6 +24,8 @@ MOST_ITERATIONS = 400
 #: Predicted and actual residual agree when the r.m.s. of their difference is below this fraction of the noise.
 AGREEMENT = 0.1
 
+_dirty = jax.jit(NormalOperator.__call__)
+
 
 class RegularisedMaximumLikelihood:
     """Minimises chi^2/2 plus regularisers over the images that the normal operator can predict.
@@ -57,7 +59,7 @@ class RegularisedMaximumLikelihood:
             on_progress: called with the iterations of this cycle and the objective, now and then.
         """
         with jax.enable_x64(True):
-            self._operator = NormalOperator.from_psf(jnp.asarray(psf[0, 0], float))
+            self._operator = NormalOperator.from_psf(np.asarray(psf[0, 0], float))
             shape = self._operator.shape
             self._support = jnp.ones(shape, bool) if support is None else jnp.asarray(support[0, 0])
             self._noise = NoiseLevel(jnp.asarray(sigma, float), jnp.asarray(beam_area, float))
@@ -73,12 +75,12 @@ class RegularisedMaximumLikelihood:
         if self._agrees(residual, state):
             return model, MinorState(state.iterations, state.predicted_residual, converged=True)
         with jax.enable_x64(True):
-            dirty = jnp.asarray(residual[0, 0], float) + self._operator(jnp.asarray(model[0, 0], float))
-            objective = Objective(self._operator, dirty, self._noise, self._strengths, self._regularisers)
+            dirty = np.asarray(residual[0, 0], float) + _dirty(self._operator, np.asarray(model[0, 0], float))
+            objective = Objective(self._operator, jnp.asarray(dirty), self._noise, self._strengths, self._regularisers)
             minimum = self._minimise(objective, projected_lbfgs.begin(objective, self._parts(model[0, 0])))
             # The next major cycle sees the model in single precision: predict from what it will see.
             image = np.asarray(objective.image(minimum.position), np.float32)
-            predicted = np.asarray(dirty - self._operator(jnp.asarray(image, float)))
+            predicted = dirty - np.asarray(_dirty(self._operator, image.astype(float)))
         return image[None, None], MinorState(state.iterations + int(minimum.iteration), predicted[None, None])
 
     def _agrees(self, residual: Image, state: MinorState) -> bool:
@@ -88,9 +90,9 @@ class RegularisedMaximumLikelihood:
         return bool(np.sqrt(np.mean(difference**2)) < AGREEMENT * self._sigma)
 
     def _parts(self, model: NDArray[np.floating]) -> jax.Array:
-        image = jnp.where(self._support, jnp.asarray(model, float), 0)
-        positive = jnp.maximum(image, 0)[None]
-        return positive if self._positivity else jnp.concatenate([positive, jnp.maximum(-image, 0)[None]])
+        image = np.where(self._support, model, 0).astype(float)
+        parts = [np.maximum(image, 0)] if self._positivity else [np.maximum(image, 0), np.maximum(-image, 0)]
+        return jnp.asarray(np.stack(parts))
 
     def _minimise(self, objective: Objective, state: projected_lbfgs.State) -> projected_lbfgs.State:
         while int(state.iteration) < self._most_iterations and not state.stalled:

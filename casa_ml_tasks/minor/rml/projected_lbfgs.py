@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-MEMORY = 10  # pairs of steps and gradient differences
+MEMORY = 6  # pairs of steps and gradient differences
 SUFFICIENT_DECREASE = 1e-4  # Armijo's constant
 BACKTRACKING = 0.4
 MOST_BACKTRACKS = 25
@@ -106,8 +106,10 @@ def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> St
         length = BACKTRACKING * search[1]
         return search[0] + 1, length, *trial(length)
 
-    one = jnp.ones((), state.position.dtype)
-    backtracks, _, position, value, gradient = jax.lax.while_loop(too_long, shorten, (jnp.array(0), one, *trial(one)))
+    # Begun one shortening too long and with no decrease, so that the trial is compiled once, inside the loop.
+    longer = jnp.asarray(1 / BACKTRACKING, state.position.dtype)
+    search = (jnp.array(-1), longer, state.position, jnp.full_like(state.value, jnp.inf), state.gradient)
+    backtracks, _, position, value, gradient = jax.lax.while_loop(too_long, shorten, search)
     stalled = backtracks >= MOST_BACKTRACKS
     position, value, gradient = jax.tree.map(
         partial(jnp.where, stalled), (state.position, state.value, state.gradient), (position, value, gradient)

@@ -123,13 +123,21 @@ def test_a_wrong_parameter_is_named_with_its_remedy(changed, sentence, folder):
     assert content(folder) == []
 
 
-def test_a_mask_image_must_have_the_shape_of_the_image(folder):
-    make_image("my.mask", (64, 32))
+@pytest.mark.parametrize("parameter", ["mask", "startmodel"])
+def test_an_image_given_must_have_the_shape_of_the_image_asked_for(parameter, folder):
+    make_image("my.image", (64, 32))
     before = content(folder)
-    check_parameters(GOOD | {"mask": "my.mask", "imsize": [64, 32]})
-    with pytest.raises(ValueError, match=r"^mask='my.mask' has 64 x 32 pixels, imsize asks for 32 x 64; regrid it"):
-        check_parameters(GOOD | {"mask": ["my.mask"], "imsize": [32, 64]})
+    check_parameters(GOOD | {parameter: "my.image", "imsize": [64, 32]})
+    sentence = f"^{parameter}='my.image' has 64 x 32 pixels, imsize asks for 32 x 64; regrid it"
+    with pytest.raises(ValueError, match=sentence):
+        check_parameters(GOOD | {parameter: ["my.image"], "imsize": [32, 64]})
     assert content(folder) == before
+
+
+def test_a_startmodel_that_is_no_casa_image_is_refused(folder):
+    (folder / "my.fits").write_text("SIMPLE")
+    with pytest.raises(ValueError, match=r"^startmodel='my.fits' is not a CASA image; import it with importfits"):
+        check_parameters(GOOD | {"startmodel": "my.fits"})
 
 
 def test_a_region_file_is_taken_as_a_mask(folder):

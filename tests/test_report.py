@@ -221,7 +221,7 @@ def test_every_png_has_the_size_of_its_figure_and_shows_something(content, tmp_p
     for name in FIGURES:
         pixels = imread(directory / f"{name}.png")
         height = 506 if name in ("histogram", "convergence") else round(110 * (5 * 63 / 80 + 1.1))
-        assert pixels.shape == pytest.approx((height, 1080, 4), abs=1)
+        assert pixels.shape == pytest.approx((height, 792, 4), abs=1)
         assert np.std(pixels[..., :3]) > 0.05
 
 

@@ -217,20 +217,28 @@ def _check_startmodel(parameters: Mapping[str, Any]) -> None:
     for path in _strings(parameters["startmodel"]):
         if not Path(path).exists():
             raise ValueError(f"startmodel='{path}' does not exist; give a CASA image in Jy/pixel, or ''")
+        if not is_casa_image(path):
+            raise ValueError(f"startmodel='{path}' is not a CASA image; import it with importfits")
+        _check_shape("startmodel", path, parameters["imsize"], "regrid it with imregrid")
 
 
 def _check_mask(parameters: Mapping[str, Any]) -> None:
     """A mask is a path, or region text, which has brackets."""
-    expected = image_size(parameters["imsize"])
     for mask in _strings(parameters["mask"]):
         if not Path(mask).exists():
             if "[" not in mask:
                 raise ValueError(f"mask='{mask}' does not exist; give an image, a region file or a region string")
-        elif is_casa_image(mask) and (shape := image_shape(mask)[:-3:-1]) != expected:
-            raise ValueError(
-                f"mask='{mask}' has {shape[0]} x {shape[1]} pixels, imsize asks for {expected[0]} x {expected[1]}; "
-                "regrid it with imregrid, or give a region"
-            )
+        elif is_casa_image(mask):
+            _check_shape("mask", mask, parameters["imsize"], "regrid it with imregrid, or give a region")
+
+
+def _check_shape(parameter: str, path: str, imsize: Any, remedy: str) -> None:
+    expected, shape = image_size(imsize), image_shape(path)[:-3:-1]
+    if shape != expected:
+        raise ValueError(
+            f"{parameter}='{path}' has {shape[0]} x {shape[1]} pixels, imsize asks for {expected[0]} x {expected[1]}; "
+            f"{remedy}"
+        )
 
 
 def _check_product(imagename: str, extension: str, expected: tuple[int, int]) -> None:

@@ -49,18 +49,9 @@ def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapp
     """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
     startmodel = parameters["startmodel"]
     path = startmodel if isinstance(startmodel, str) else "".join(startmodel)
-    if path:
-        model = read_image(path)
-    elif is_casa_image(workspace.product("model")):
-        model = read_image(workspace.product("model"))
-    else:
-        model = np.zeros(major.shape, np.float32)
-    if model.shape != major.shape:
-        raise ValueError(
-            f"startmodel='{path}' has {model.shape[-1]} x {model.shape[-2]} pixels, the image has "
-            f"{major.shape[-1]} x {major.shape[-2]}; regrid it with imregrid"
-        )
-    return Progress(model)
+    if path or is_casa_image(workspace.product("model")):
+        return Progress(read_image(path or workspace.product("model")))
+    return Progress(np.zeros(major.shape, np.float32))
 
 
 def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, parameters: Mapping[str, Any]) -> MinorCycle:

@@ -75,7 +75,8 @@ class RegularisedMaximumLikelihood:
         if self._agrees(residual, state):
             return model, MinorState(state.iterations, state.predicted_residual, converged=True)
         with jax.enable_x64(True):
-            dirty = np.asarray(residual[0, 0], float) + _dirty(self._operator, np.asarray(model[0, 0], float))
+            of_model = np.asarray(_dirty(self._operator, np.asarray(model[0, 0], float)))
+            dirty = np.asarray(residual[0, 0], float) + of_model
             objective = Objective(self._operator, jnp.asarray(dirty), self._noise, self._strengths, self._regularisers)
             minimum = self._minimise(objective, projected_lbfgs.begin(objective, self._parts(model[0, 0])))
             # The next major cycle sees the model in single precision: predict from what it will see.

@@ -132,7 +132,8 @@ class CasaMajorCycle:
         if not self._has_natural_weights():
             self._doubled.with_suffix(".sensitivity").write_text(json.dumps(imager.calcVisAppSens()))
         imager.makePSF()
-        imager.makePB()
+        if self._parameters["gridder"] not in SINGLE_POINTING:
+            imager.makePB()
         imager.deleteTools()
 
     def primary_beam(self) -> Image:

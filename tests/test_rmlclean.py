@@ -173,6 +173,19 @@ def test_niter_zero_makes_tcleans_dirty_image(simulated_ms, tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "ours.image"), read_image(tmp_path / "theirs.image"))
 
 
+def test_niter_limits_all_minor_cycles_together(simulated_ms, tmp_path):
+    result = image(simulated_ms.path, tmp_path / "sky", niter=30, cycleniter=20)
+    assert result["iterdone"] == 30
+    assert result["nmajordone"] == 3
+    assert result["stopcode"] == 1
+
+
+def test_a_given_noise_scale_is_the_one_that_is_reported(simulated_ms, tmp_path):
+    two, one = (image(simulated_ms.path, tmp_path / f"{scale}", niter=0, noisescale=scale) for scale in (2.0, 1.0))
+    assert two["noise_scale"] == 2.0
+    assert two["cycles"][0]["chi2"] == pytest.approx(one["cycles"][0]["chi2"] / 4, rel=1e-6)
+
+
 @pytest.mark.parametrize("deconvolver", ["hogbom", "multiscale"])
 def test_tcleans_minor_cycle_in_our_loop_gives_tcleans_model(simulated_ms, tmp_path, deconvolver):
     arguments = {"deconvolver": deconvolver, "scales": [0, 5], "niter": 60, "gain": 0.1, "cycleniter": 30}

@@ -109,13 +109,13 @@ def cells_in_arcsec(cell: Any) -> list[float]:
     cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
     if len(cells) not in (1, 2) or any(each == "" for each in cells):
         raise ValueError(f"cell={cell!r} names no pixel size; {remedy}")
-    sizes = [_value(each, "arcsec", unit_optional=True) for each in cells]
+    sizes = [value_in(each, "arcsec", unit_optional=True) for each in cells]
     if not all(size is not None and size > 0 for size in sizes):
         raise ValueError(f"cell={cell!r} is not a positive angle; {remedy}")
     return [size for size in sizes if size is not None]
 
 
-def _value(quantity: Any, unit: str, unit_optional: bool = False) -> float | None:
+def value_in(quantity: Any, unit: str, unit_optional: bool = False) -> float | None:
     """The finite value in `unit` of a number (already in it) or a string; None if it cannot be had."""
     if isinstance(quantity, int | float | np.number) and not isinstance(quantity, bool):
         value = float(quantity)
@@ -200,14 +200,14 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"regstrength={strengths} is not a list of factors; give numbers that are not negative")
     scale = parameters["noisescale"]
     if scale != "auto":
-        value = _value(scale, "", unit_optional=True)
+        value = value_in(scale, "", unit_optional=True)
         if value is None or value <= 0:
             raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
 
 
 def _check_thresholds(parameters: Mapping[str, Any]) -> None:
     threshold = parameters["threshold"]
-    if _value(threshold, "Jy") is None:
+    if value_in(threshold, "Jy") is None:
         raise ValueError(
             f"threshold={threshold!r} is no flux density; give a number in Jy, or a quantity such as '0.1mJy'"
         )

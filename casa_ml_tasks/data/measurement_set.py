@@ -172,7 +172,10 @@ def blocks(selection: Selection, progress: bool = False) -> Iterator[Block]:
     """
     rows, ranges = _selected(selection)
     column = COLUMNS[selection.datacolumn]
-    with _open(selection.vis) as main, tqdm(total=rows.size, unit="row", disable=not progress) as bar:
+    with (
+        _open(selection.vis) as main,
+        tqdm(desc="reading", total=rows.size, unit=" rows", leave=False, disable=None if progress else True) as bar,
+    ):
         descriptions = main.getcol("DATA_DESC_ID")[rows]
         for description in np.unique(descriptions):
             spw, frequency, hands = _describe(selection.vis, int(description))

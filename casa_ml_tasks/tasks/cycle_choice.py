@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from casatools import quanta
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from casa_ml_tasks.data.casa_image import is_casa_image, read_beam, read_cell, read_image, write_image
+from casa_ml_tasks.data.input_checks import value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -28,21 +28,15 @@ def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
 
 def exit_criteria(noise: float, parameters: Mapping[str, Any]) -> ExitCriteria:
     """tclean's stopping parameters. noise: Jy/beam."""
+    threshold = value_in(parameters["threshold"], "Jy")
+    assert threshold is not None, "check_parameters has refused it"
     return ExitCriteria(
         niter=parameters["niter"],
         nmajor=parameters["nmajor"],
-        threshold=threshold_in_jansky(parameters["threshold"]),
+        threshold=threshold,
         nsigma=parameters["nsigma"],
         noise=noise,
     )
-
-
-def threshold_in_jansky(threshold: float | str) -> float:
-    """tclean's threshold: a number is in Jy, a string has its unit."""
-    if isinstance(threshold, int | float):
-        return float(threshold)
-    tool = quanta()
-    return float(tool.convert(tool.quantity(threshold), "Jy")["value"])
 
 
 def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
@@ -59,11 +53,10 @@ def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, param
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
-    regularisers = list(parameters["regularizer"])
+    regularisers, cycleniter = list(parameters["regularizer"]), parameters["cycleniter"]
     beam, cell = read_beam(major.product("psf")), read_cell(major.product("psf"))
     if beam is None:
         raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
-    limits = [limit for limit in (parameters["niter"], parameters["cycleniter"]) if limit >= 0]
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
     def show(iterations: int, objective: float) -> None:
@@ -78,7 +71,8 @@ def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, param
         parameters["regstrength"] or [1.0] * len(regularisers),
         positivity=parameters["positivity"],
         support=_support(major, parameters),
-        most_iterations=min([MOST_ITERATIONS, *limits]),
+        most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
+        niter=parameters["niter"],
         on_progress=show,
     )
 

@@ -16,6 +16,7 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
+from casa_ml_tasks.tasks.cycle_choice import noise_scale
 
 #: Parameters that tclean repeats in what it returns.
 CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction", "nmajor")
@@ -55,7 +56,7 @@ def report(
         "stopped because": progress.stop.description,
         "major cycles": str(len(cycles)),
         "minor iterations": str(progress.state.iterations),
-        "noise over nominal": f"{data.noise_scale:.3f} (from {data.noise_scale_method})",
+        "noise over nominal": _noise_over_nominal(parameters, data),
         "noise of the image": f"{noise:.4g} Jy/beam",
         "r.m.s. of the residual": f"{progress.records[-1].rms_residual:.4g} Jy/beam",
         "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
@@ -71,12 +72,19 @@ def report(
         **{name: parameters[name] for name in CONTROLS},
         "summarymajor": np.array([cycle["iterations"] for cycle in cycles], int),
         "summaryminor": {0: {0: {0: _minor_summary(cycles)}}},
-        "noise_scale": data.noise_scale,
+        "noise_scale": noise_scale(parameters, data),
         "image_noise": noise,
         "cycles": cycles,
         "products": list(products),
         "report": str(page),
     }
+
+
+def _noise_over_nominal(parameters: Mapping[str, Any], data: Survey) -> str:
+    measured = f"{data.noise_scale:.3f} (from {data.noise_scale_method})"
+    if parameters["noisescale"] == "auto":
+        return measured
+    return f"{noise_scale(parameters, data):.3f} as given; measured {measured}"
 
 
 def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -93,7 +101,7 @@ def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[floa
 def _cycle(record: CycleRecord, data: Survey, noise: float, parameters: Mapping[str, Any]) -> dict[str, float]:
     """The record in the user's words: chi^2 is absolute where the imaging weights are the statistical ones."""
     statistical = parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
-    empty_sky = data.weighted_power / data.noise_scale**2 if statistical else float("nan")
+    empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
     chi2 = empty_sky + record.misfit / noise**2
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}
     return {**fields, "chi2": chi2, "reduced_chi2": chi2 / (2 * data.visibilities)}

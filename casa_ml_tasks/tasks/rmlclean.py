@@ -29,7 +29,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     if not parameters["restart"]:
         parameters["imagename"] = unused_imagename(parameters["imagename"])
     check_outputs(parameters)
-    data = survey(selections(parameters))
+    data = survey(selections(parameters), progress=True)
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 

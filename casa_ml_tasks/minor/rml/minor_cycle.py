@@ -43,6 +43,7 @@ class RegularisedMaximumLikelihood:
         positivity: bool = True,
         support: NDArray[np.bool_] | None = None,
         most_iterations: int = MOST_ITERATIONS,
+        niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
     ):
         """Prepare the operator.
@@ -56,6 +57,7 @@ class RegularisedMaximumLikelihood:
             positivity: allow non-negative images only.
             support: (1, 1, ny, nx), where the model may differ from zero; everywhere by default.
             most_iterations: of one minor cycle.
+            niter: of all minor cycles together; -1 for no limit.
             on_progress: called with the iterations of this cycle and the objective, now and then.
         """
         with jax.enable_x64(True):
@@ -68,6 +70,7 @@ class RegularisedMaximumLikelihood:
         self._regularisers = tuple(regularisers)
         self._positivity = positivity
         self._most_iterations = most_iterations
+        self._niter = niter
         self._on_progress = on_progress
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
@@ -78,7 +81,8 @@ class RegularisedMaximumLikelihood:
             of_model = np.asarray(_dirty(self._operator, np.asarray(model[0, 0], float)))
             dirty = np.asarray(residual[0, 0], float) + of_model
             objective = Objective(self._operator, jnp.asarray(dirty), self._noise, self._strengths, self._regularisers)
-            minimum = self._minimise(objective, projected_lbfgs.begin(objective, self._parts(model[0, 0])))
+            beginning = projected_lbfgs.begin(objective, self._parts(model[0, 0]))
+            minimum = self._minimise(objective, beginning, self._iterations_left(state))
             # The next major cycle sees the model in single precision: predict from what it will see.
             image = np.asarray(objective.image(minimum.position), np.float32)
             predicted = dirty - np.asarray(_dirty(self._operator, image.astype(float)))
@@ -95,10 +99,13 @@ class RegularisedMaximumLikelihood:
         parts = [np.maximum(image, 0)] if self._positivity else [np.maximum(image, 0), np.maximum(-image, 0)]
         return jnp.asarray(np.stack(parts))
 
-    def _minimise(self, objective: Objective, state: projected_lbfgs.State) -> projected_lbfgs.State:
-        while int(state.iteration) < self._most_iterations and not state.stalled:
+    def _iterations_left(self, state: MinorState) -> int:
+        return self._most_iterations if self._niter < 0 else min(self._most_iterations, self._niter - state.iterations)
+
+    def _minimise(self, objective: Objective, state: projected_lbfgs.State, most: int) -> projected_lbfgs.State:
+        while int(state.iteration) < most and not state.stalled:
             before = float(state.value)
-            stride = min(STRIDE, self._most_iterations - int(state.iteration))
+            stride = min(STRIDE, most - int(state.iteration))
             state = projected_lbfgs.advance(objective, self._support, state, stride)
             self._on_progress(int(state.iteration), float(state.value))
             if not np.isfinite(state.value):

@@ -1,0 +1,77 @@
+"""The loops of `patch_loops`, argument for argument, without vector intrinsics: for reading, and for comparison."""
+
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated"
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from casa_ml_tasks.kernels.vector_intrinsics import HALF, LANES
+
+compiled: Any = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False, error_model="numpy")
+
+
+@compiled
+def _kernel_values(coefficients, position, k, taps):
+    """Horner's rule for LANES taps: along rows in the first half, along columns in the second."""
+    for lane in range(LANES):
+        t = position[2 * k + lane // HALF]
+        total = coefficients[lane]
+        for power in range(LANES, coefficients.size, LANES):
+            total = total * t + coefficients[power + lane]
+        taps[lane] = total
+
+
+@compiled
+def _weighted_sum(grid, corner, stride, rows, taps):
+    total = grid.dtype.type(0)
+    for row in range(rows):
+        for column in range(HALF):
+            total += taps[row] * taps[HALF + column] * grid[corner + row * stride + column]
+    return total
+
+
+@compiled
+def _add_outer_product(grid, corner, stride, rows, taps, visibility):
+    for row in range(rows):
+        for column in range(HALF):
+            grid[corner + row * stride + column] += taps[row] * taps[HALF + column] * visibility
+
+
+@compiled
+def degrid(grid, stride, offset, cells, starts, first, last, position, coefficients, unroll, visibilities, accumulate):
+    """Interpolate `visibilities` from the grid; add to what they hold if `accumulate`."""
+    taps = np.empty(LANES, coefficients.dtype)
+    for cell in range(first, last):
+        for k in range(starts[cell], starts[cell + 1]):
+            _kernel_values(coefficients, position, k, taps)
+            value = _weighted_sum(grid, cells[cell] + offset, stride, len(unroll[0]), taps)
+            visibilities[k] = visibilities[k] + value if accumulate else value
+
+
+@compiled
+def grid(grid, stride, offset, cells, starts, first, last, position, coefficients, unroll, visibilities):
+    """Add `visibilities` to the grid."""
+    taps = np.empty(LANES, coefficients.dtype)
+    for cell in range(first, last):
+        for k in range(starts[cell], starts[cell + 1]):
+            _kernel_values(coefficients, position, k, taps)
+            _add_outer_product(grid, cells[cell] + offset, stride, len(unroll[0]), taps, visibilities[k])
+
+
+@compiled
+def gradient(model, grid, stride, offset, cells, starts, first, last, position, coefficients, unroll, data, weight):
+    """Add weight * (model - data) to `grid`, with the model's visibilities from the grid `model`; return chi^2."""
+    taps = np.empty(LANES, coefficients.dtype)
+    misfit = 0.0
+    for cell in range(first, last):
+        corner = cells[cell] + offset
+        for k in range(starts[cell], starts[cell + 1]):
+            _kernel_values(coefficients, position, k, taps)
+            difference = _weighted_sum(model, corner, stride, len(unroll[0]), taps) - data[k]
+            misfit += weight[k] * (difference.real**2 + difference.imag**2)
+            _add_outer_product(grid, corner, stride, len(unroll[0]), taps, weight[k] * difference)
+    return misfit

@@ -1,0 +1,143 @@
+"""From an image to the uv grid and back: padding, FFT, and the part of the half-plane that visibilities cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
+
+from casa_ml_tasks.kernels.gridding_kernel import GriddingKernel
+from casa_ml_tasks.kernels.vector_intrinsics import HALF
+
+
+@dataclass(frozen=True)
+class UVGrid:
+    r"""The uv cells that visibilities of one image touch, as a grid of rows V and columns U.
+
+    With x and y from the centre, $G = \sum_{yx} I_{yx} e^{-2\pi i(Ux/N_x + Vy/N_y)} / \hat\phi(x/N_x)\hat\phi(y/N_y)$,
+    $U = u\,\Delta\,N_x$ and $V = -v\,\Delta\,N_y$, with the padded size N and the pixel size Delta, because East is
+    towards smaller x. The image is real: only $U \ge 0$ is kept, with a margin for the kernel.
+
+    Attributes:
+        shape: (ny, nx) of the image.
+        cell: pixel size, radians.
+        kernel: whose oversampling sets the padded size.
+        precision: float32 or float64.
+        longest: largest |U| and |V| to be covered, in units of the padded size; at most 0.5.
+    """
+
+    shape: tuple[int, int]
+    cell: float
+    kernel: GriddingKernel
+    precision: np.dtype
+    longest: tuple[float, float]
+
+    @cached_property
+    def padded(self) -> tuple[int, int]:
+        """(Ny, Nx) of the FFTs."""
+        ny, nx = (int(np.ceil(n * self.kernel.oversampling)) for n in self.shape)
+        return next_fast_len(ny), next_fast_len(nx, real=True)
+
+    @cached_property
+    def margin(self) -> int:
+        """The column of U = 0."""
+        return self.kernel.support // 2 + 1
+
+    @cached_property
+    def row_of_zero(self) -> int:
+        """The row of V = 0."""
+        return int(np.ceil(self.longest[1] * self.padded[0])) + self.kernel.support // 2 + 1
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of the grid; columns with room for a vector that begins in the last patch."""
+        columns = int(np.ceil(self.longest[0] * self.padded[1])) + self.kernel.support // 2 + 2
+        return 2 * self.row_of_zero + 1 + HALF, self.margin + columns + HALF
+
+    @cached_property
+    def _correction(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """1 / transform of the kernel, (ny, 1) and (nx,)."""
+        y, x = ((np.arange(n) - n // 2) / padded for n, padded in zip(self.shape, self.padded, strict=True))
+        along_y, along_x = (1 / self.kernel.transform(axis) for axis in (y, x))
+        return along_y[:, None].astype(self.precision), along_x.astype(self.precision)
+
+    def empty(self) -> NDArray[np.complexfloating]:
+        """A grid of zeros."""
+        return np.zeros(self.size, np.result_type(self.precision, np.complex64))
+
+    def from_image(self, image: NDArray[np.floating], threads: int = 1) -> NDArray[np.complexfloating]:
+        """image: (ny, nx). Returns the grid to degrid from, (rows, columns)."""
+        if image.shape != self.shape:
+            raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
+        (ny, nx), (height, width) = self.shape, self.padded
+        along_y, along_x = self._correction
+        corrected = np.asarray(image, self.precision) * along_y
+        padded = np.zeros((ny, width), self.precision)
+        np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
+        np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
+        columns = self._spectral_columns()
+        half = rfft(padded, axis=1, workers=threads)[:, :columns]
+        spectrum = np.zeros((height, columns), half.dtype)
+        spectrum[: ny - ny // 2] = half[ny // 2 :]
+        spectrum[height - ny // 2 :] = half[: ny // 2]
+        spectrum = fft(spectrum, axis=0, overwrite_x=True, workers=threads)
+        return self._cut_out(spectrum)
+
+    def to_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.floating]:
+        """The adjoint of `from_image`. grid: (rows, columns). Returns (ny, nx)."""
+        (ny, nx), (height, width) = self.shape, self.padded
+        along_y, along_x = self._correction
+        spectrum = self._paste(grid)
+        spectrum[:, 1 : (width + 1) // 2] *= self.precision.type(0.5)  # irfft counts them twice
+        spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
+        half = np.zeros((ny, width // 2 + 1), spectrum.dtype)
+        half[ny // 2 :, : spectrum.shape[1]] = spectrum[: ny - ny // 2]
+        half[: ny // 2, : spectrum.shape[1]] = spectrum[height - ny // 2 :]
+        padded = irfft(half, width, axis=1, norm="forward", overwrite_x=True, workers=threads)
+        image = np.empty((ny, nx), self.precision)
+        np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=image[:, nx // 2 :])
+        np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=image[:, : nx // 2])
+        image *= along_y
+        return image
+
+    def _spectral_columns(self) -> int:
+        """Columns of the half-plane spectrum, from U = 0, that are needed."""
+        return min(self.padded[1] // 2 + 1, self.size[1] - self.margin)
+
+    def _parts(self) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
+        """Columns of the grid and of the spectrum that are equal; then those that are each other's conjugates."""
+        u = np.arange(self.size[1]) - self.margin
+        width = self.padded[1]
+        direct = (u >= 0) & (u <= width // 2)
+        mirrored = ~direct & (-u % width <= width // 2) & (-u % width < self._spectral_columns())
+        columns = np.arange(self.size[1])
+        return columns[direct], u[direct], columns[mirrored], -u[mirrored] % width
+
+    def _row_segments(self) -> list[tuple[slice, NDArray[np.integer]]]:
+        """Rows of the grid, and the rows of the spectrum that they are, no row twice in a segment."""
+        height, rows = self.padded[0], self.size[0]
+        v = np.arange(rows) - self.row_of_zero
+        return [(slice(start, start + height), v[start : start + height] % height) for start in range(0, rows, height)]
+
+    def _cut_out(self, spectrum: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        grid = np.empty(self.size, spectrum.dtype)
+        columns, u, mirrored, mirrored_u = self._parts()
+        first, last = columns[0], columns[-1] + 1
+        grid[:, last:] = 0
+        for segment, v in self._row_segments():
+            grid[segment, first:last] = spectrum[v, : u[-1] + 1]
+            grid[segment, mirrored] = spectrum[np.ix_(-v % self.padded[0], mirrored_u)].conj()
+        return grid
+
+    def _paste(self, grid: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        spectrum = np.zeros((self.padded[0], self._spectral_columns()), grid.dtype)
+        columns, u, mirrored, mirrored_u = self._parts()
+        first, last = columns[0], columns[-1] + 1
+        for segment, v in self._row_segments():
+            spectrum[v, : u[-1] + 1] += grid[segment, first:last]
+            for column, source in zip(mirrored_u, mirrored, strict=True):
+                spectrum[-v % self.padded[0], column] += grid[segment, source].conj()
+        return spectrum

@@ -33,7 +33,7 @@ class FourierOperator:
     r"""$V_k = \sum_{yx} I_{yx} \exp(2\pi i(u_k l_x + v_k m_y))$ and its adjoint, to a requested accuracy.
 
     $l_x = -(x - \lfloor n_x/2\rfloor)\Delta$ and $m_y = (y - \lfloor n_y/2\rfloor)\Delta$: East is towards smaller x.
-    Visibilities are in the plan's order; `plan.sort` and `plan.restore` lead there and back.
+    Visibilities are in the plan's order; `sort` and `restore` lead there and back.
 
     Attributes:
         plan: of the visibilities.
@@ -51,6 +51,14 @@ class FourierOperator:
     def shape(self) -> tuple[int, int]:
         """(ny, nx) of the images."""
         return self.uvgrid.shape
+
+    def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
+        """From the caller's order, any shape, to (visibility,), conjugated where the plan folds."""
+        return self.plan.sort(visibilities, self.threads)
+
+    def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `sort`: (total,), 0 where masked."""
+        return self.plan.restore(visibilities, self.threads)
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
         """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""

@@ -11,6 +11,7 @@ A&A 646, A58).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -162,10 +163,11 @@ class StackedOperator:
         result = np.zeros(self._bounds[-1], np.result_type(self.uvgrid.precision, np.complex64))
         parts = self._by_layer(result)
         image = self._checked(image) * self._correction
-        for plane in self._planes:
-            cosine, sine = self._screen(plane)
-            grid = self.uvgrid.from_image(image * cosine, self.threads)
-            grid += 1j * self.uvgrid.from_image(image * sine, self.threads)
+        for plane, screen in self._screens():
+            grid = self.uvgrid.from_image(image * screen.real, self.threads)
+            imaginary = self.uvgrid.from_image(image * screen.imag, self.threads)
+            grid.real -= imaginary.imag
+            grid.imag += imaginary.real
             for layer, part in zip(self.layers, parts, strict=True):
                 if (tap := plane - layer.first_plane) in range(self.kernel.support):
                     term = layer.flat.degrid_from(grid)
@@ -178,7 +180,7 @@ class StackedOperator:
         """The adjoint, (ny, nx), not normalised."""
         parts = self._by_layer(visibilities)
         total = np.zeros(self.shape)
-        for plane in self._planes:
+        for plane, screen in self._screens():
             grid = self.uvgrid.empty()
             for layer, part in zip(self.layers, parts, strict=True):
                 if (tap := plane - layer.first_plane) in range(self.kernel.support):
@@ -187,9 +189,9 @@ class StackedOperator:
                         _take_tap, layer, term, part, layer.distance, layer.phase, self.kernel.coefficients[:, tap]
                     )
                     layer.flat.grid_onto(term, grid)
-            cosine, sine = self._screen(plane)
-            total += cosine * self.uvgrid.to_image(grid, self.threads)
-            total += sine * self.uvgrid.to_image(-1j * grid, self.threads)
+            total += screen.real * self.uvgrid.to_image(grid, self.threads)
+            grid *= -1j
+            total += screen.imag * self.uvgrid.to_image(grid, self.threads)
         return (total * self._correction).astype(self.uvgrid.precision)
 
     def gradient(
@@ -212,24 +214,25 @@ class StackedOperator:
             raise ValueError(f"visibilities of shape {visibilities.shape} for a plan of {self._bounds[-1]}; sort them")
         return np.split(visibilities, self._bounds[1:-1])
 
-    @property
-    def _planes(self) -> range:
-        return range(self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support)
-
     @cached_property
     def _correction(self) -> NDArray[np.float64]:
         return 1 / self.kernel.transform(self.spacing * self.x)
 
-    def _screen(self, plane: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        phase = 2 * np.pi * plane * self.spacing * self.x
-        return np.cos(phase), np.sin(phase)
+    def _screens(self) -> Iterator[tuple[int, NDArray[np.complex128]]]:
+        r"""Every plane p and $e^{2\pi ip\delta x}$, (ny, nx)."""
+        first, last = self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support
+        step = np.exp(2j * np.pi * self.spacing * self.x)
+        screen = step**first
+        for plane in range(first, last):
+            yield plane, screen
+            screen *= step
 
     def _run(self, loop: Any, layer: _Layer, *arguments: Any) -> None:
         run(lambda a, b: loop(a, b, *arguments), pieces(layer.index.size, self.threads), self.threads)
 
 
 def wide_field_operator(
-    uvw: NDArray[np.floating],
+    uvw: NDArray[np.float64],
     wavenumber: ArrayLike,
     shape: tuple[int, int],
     cell: float,

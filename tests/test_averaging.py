@@ -267,6 +267,10 @@ def test_stokes_i_is_the_mean_of_both_hands_and_needs_both():
         flag=np.array([[False, False, True]]),
         uvw=np.zeros((3, 3)),
         frequency=np.array([1e9]),
+        frame="TOPO",
+        channel=np.arange(1),
+        hands=(0, 1),
+        row=np.arange(3),
         time=np.arange(3.0),
         streams=np.zeros((1, 3), int),
     )

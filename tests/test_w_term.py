@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from casa_ml_tasks.kernels.fourier_operator import FourierOperator
 from casa_ml_tasks.kernels.w_term import ExpandedOperator, StackedOperator, wide_field_operator
 from tests.direct_sum import image_of, relative_error, visibilities_of
 
@@ -90,10 +91,9 @@ def test_results_do_not_depend_on_the_number_of_threads(cell, rng):
     np.testing.assert_array_equal(one.grid(visibilities), three.grid(visibilities))
 
 
-def test_a_coplanar_array_needs_one_term(rng):
+def test_a_coplanar_array_has_no_w_term(rng):
     operator = wide_field_operator(baselines(rng, NARROW) * (1, 1, 0), 1.0, (31, 40), NARROW)
-    assert isinstance(operator, ExpandedOperator)
-    assert operator.coefficients.size == 1
+    assert isinstance(operator, FourierOperator)
 
 
 def test_bad_input_is_refused(rng):

@@ -53,6 +53,21 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
         tool.putchunk(np.ascontiguousarray(pixels.T, np.float32))
 
 
+def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:
+    """Make an image of zeros, (channel, stokes, y, x), with the coordinates of the template."""
+    with opened(template) as tool:
+        coordinates = tool.coordsys().torecord()
+        tool.fromshape(outfile=str(path), shape=list(shape[::-1]), csys=coordinates)
+
+
+def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:
+    """Right ascension and declination of the reference pixel, radians, and their frame, for instance ICRS."""
+    with opened(path) as tool:
+        coordinates = tool.coordsys()
+        right_ascension, declination = coordinates.referencevalue("n", "direction")["numeric"]
+        return (float(right_ascension), float(declination)), str(coordinates.referencecode("direction")[0])
+
+
 def set_unit(path: str | Path, unit: str) -> None:
     """Set the brightness unit of an image."""
     with opened(path) as tool:

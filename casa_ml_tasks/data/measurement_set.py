@@ -34,6 +34,7 @@ MSSELECT = {
     "observation": "observation",
     "intent": "scanintent",
 }
+FRAMES = ("REST", "LSRK", "LSRD", "BARY", "GEO", "TOPO", "GALACTO", "LGROUP", "CMB")  # casacore's MFrequency::Types
 STREAMS = ("ANTENNA1", "ANTENNA2", "FEED1", "FEED2", "FIELD_ID", "ARRAY_ID", "OBSERVATION_ID")
 ALWAYS_SELECTED = ("field", "spw")  # the others are sub-parameters of selectdata
 
@@ -82,6 +83,10 @@ class Block:
     flag: NDArray[np.bool_]  # (channel, row), True where either hand is flagged
     uvw: NDArray[np.float64]  # (3, row), metres
     frequency: NDArray[np.float64]  # (channel,), Hz
+    frame: str  # of the frequency, for instance TOPO
+    channel: NDArray[np.integer]  # (channel,), numbers in the spectral window
+    hands: tuple[int, ...]  # numbers of the parallel hands among the correlations
+    row: NDArray[np.integer]  # (row,), numbers in the Measurement Set
     time: NDArray[np.float64]  # (row,), seconds
     streams: NDArray[np.integer]  # (key, row): STREAMS, what neighbouring integrations share
 
@@ -178,12 +183,13 @@ def blocks(selection: Selection, progress: bool = False) -> Iterator[Block]:
     ):
         descriptions = main.getcol("DATA_DESC_ID")[rows]
         for description in np.unique(descriptions):
-            spw, frequency, hands = _describe(selection.vis, int(description))
-            mask = _channel_mask(frequency.size, ranges.get(spw))
-            with closing(main.selectrows(rows[descriptions == description])) as part:
+            described = _describe(selection.vis, int(description))
+            mask = _channel_mask(described.frequency.size, ranges.get(described.spw))
+            numbers = rows[descriptions == description]
+            with closing(main.selectrows(numbers)) as part:
                 step = max(1, BLOCK // part.getcell(column, 0).size)
                 for start in range(0, part.nrows(), step):
-                    yield _read(part, column, hands, mask, frequency, start, step)
+                    yield _read(part, column, described, mask, numbers[start : start + step], start)
                     bar.update(min(step, part.nrows() - start))
 
 
@@ -370,19 +376,29 @@ def _msselect(
     return (rows, {int(spw): ranges[ranges[:, 0] == spw, 1:] for spw in ranges[:, 0]}) if rows.size else None
 
 
-def _describe(path: str, description: int) -> tuple[int, NDArray[np.float64], list[int]]:
-    """Spectral window, channel frequencies in Hz and indices of the parallel hands of a data description."""
+@dataclass(frozen=True)
+class _Description:
+    """A data description: a spectral window and its polarizations."""
+
+    spw: int
+    frequency: NDArray[np.float64]  # (channel,), Hz
+    frame: str  # of the frequency
+    hands: list[int]  # indices of the parallel hands
+
+
+def _describe(path: str, description: int) -> _Description:
     with _open(f"{path}/DATA_DESCRIPTION") as tb:
         spw = int(tb.getcell("SPECTRAL_WINDOW_ID", description))
         polarization = int(tb.getcell("POLARIZATION_ID", description))
     with _open(f"{path}/SPECTRAL_WINDOW") as tb:
         frequency = tb.getcell("CHAN_FREQ", spw)
+        frame = int(tb.getcell("MEAS_FREQ_REF", spw))
     with _open(f"{path}/POLARIZATION") as tb:
         types = tb.getcell("CORR_TYPE", polarization)
     hands = [i for i, kind in enumerate(types) if int(kind) in PARALLEL_HANDS]
     if not hands:
         raise ValueError(f"vis='{path}' has no parallel hands (XX, YY, RR, LL) in spw {spw}; select another with spw")
-    return spw, frequency, hands
+    return _Description(spw, frequency, FRAMES[frame] if frame in range(len(FRAMES)) else "TOPO", hands)
 
 
 def _channel_mask(count: int, ranges: NDArray[np.integer] | None) -> NDArray[np.bool_]:
@@ -407,16 +423,16 @@ def _has_weight_spectrum(part: Any, shape: tuple[int, ...]) -> bool:
 def _read(
     part: Any,
     column: str,
-    hands: list[int],
+    described: _Description,
     mask: NDArray[np.bool_],
-    frequency: NDArray[np.float64],
+    numbers: NDArray[np.integer],
     start: int,
-    rows: int,
 ) -> Block:
-    """Rows `start` to `start + rows` of a table of one data description."""
+    """The rows of a table of one data description from `start` on; `numbers` are theirs in the Measurement Set."""
+    hands = described.hands
 
     def get(name: str) -> NDArray[Any]:
-        return part.getcol(name, start, rows)
+        return part.getcol(name, start, numbers.size)
 
     cross = get("ANTENNA1") != get("ANTENNA2")
     visibility = get(column)[hands][:, mask][..., cross]
@@ -429,7 +445,11 @@ def _read(
         weight=weight,
         flag=get("FLAG")[hands][:, mask][..., cross].any(axis=0) | get("FLAG_ROW")[cross],
         uvw=get("UVW")[:, cross],
-        frequency=frequency[mask],
+        frequency=described.frequency[mask],
+        frame=described.frame,
+        channel=np.flatnonzero(mask),
+        hands=tuple(hands),
+        row=numbers[cross],
         time=get("TIME")[cross],
         streams=np.array([get(name)[cross] for name in STREAMS]),
     )

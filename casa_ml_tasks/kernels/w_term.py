@@ -231,6 +231,9 @@ class StackedOperator:
         run(lambda a, b: loop(a, b, *arguments), pieces(layer.index.size, self.threads), self.threads)
 
 
+MeasurementOperator = FourierOperator | ExpandedOperator | StackedOperator
+
+
 def wide_field_operator(
     uvw: NDArray[np.float64],
     wavenumber: ArrayLike,
@@ -240,8 +243,8 @@ def wide_field_operator(
     precision: DTypeLike = np.float32,
     usable: NDArray[np.bool_] | None = None,
     threads: int = 0,
-) -> ExpandedOperator | StackedOperator:
-    """Plan the operator with its w-term, expanded or stacked, whichever is cheaper.
+) -> MeasurementOperator:
+    """Plan the operator with its w-term: none where it is within the tolerance, else the cheaper of two ways.
 
     Arguments, order of visibilities and errors are those of `fourier_operator`; ValueError also where w is not finite
     or the image reaches beyond the celestial sphere.
@@ -265,7 +268,9 @@ def wide_field_operator(
     visits = count * (kernel.support + 4)
     if terms.size and terms.size * (visits + images) <= w_kernel.support * visits + 2 * planes * images:
         flat = FourierOperator(UVPlan.make(uvw, wavenumber, usable, uvgrid, threads), uvgrid, threads)
-        return _expanded(flat, uvw, wavenumber, longest, x / max(radius, 1e-300), centre, terms)
+        if terms.size == 1:
+            return flat
+        return _expanded(flat, uvw, wavenumber, longest, x / radius, centre, terms)
     return _stacked(uvw, wavenumber, usable, uvgrid, w_kernel, x, centre, radius, threads)
 
 
@@ -320,8 +325,7 @@ def _expanded(
     w = flat.sort(np.multiply.outer(uvw[:, 2], wavenumber))
     np.negative(w, where=flat.plan.folded, out=w)
     phase = np.exp(2j * np.pi * centre * w).astype(np.result_type(precision, np.complex64))
-    scaled = (w / longest if longest else w).astype(precision)
-    return ExpandedOperator(flat, scaled, phase, x.astype(precision), terms)
+    return ExpandedOperator(flat, (w / longest).astype(precision), phase, x.astype(precision), terms)
 
 
 def _stacked(

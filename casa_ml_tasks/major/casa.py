@@ -26,8 +26,10 @@ _IMAGER_NAMES = {
     "smallscalebias": "scalebias",
 }
 
+CONTINUUM = ("mfs", "cont")  # specmodes with one image channel
+
 #: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
-SINGLE_POINTING = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
+SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
 
 
 def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Path) -> tuple[dict, dict]:
@@ -41,7 +43,11 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     renamed = {_IMAGER_NAMES.get(name, name): value for name, value in {**parameters, **changes}.items()}
     renamed |= {"imagename": str(imagename), "startmodel": "", "restart": True}
     renamed["savemodel"] = changes.get("savemodel", "none")
-    renamed |= {"perchanweightdensity": False, "specmode": "mfs", "parallel": False, "interactive": False}
+    renamed |= {"parallel": False, "interactive": False}
+    if renamed["specmode"] in CONTINUUM:
+        renamed |= {"specmode": "mfs", "perchanweightdensity": False}
+    if renamed["gridder"] == "native":
+        renamed["gridder"] = "standard"
     renamed["mosweight"] = renamed["mosweight"] and renamed["gridder"] in ("mosaic", "awp2")
     if not renamed.pop("selectdata"):
         renamed |= dict.fromkeys(("timestr", "uvdist", "antenna", "scan", "obs", "state"), "")
@@ -69,6 +75,11 @@ class CasaMajorCycle:
         self.imagename = Path(directory) / "image"
         self._doubled = Path(directory) / "doubled"
         self._imager = self._open(self.imagename)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the PSF and the primary beam where they are not there yet."""
+        self._imager.setWeighting()
         if not self.product("psf").exists():
             self._imager.makePSF()
             self._imager.makePB()
@@ -79,7 +90,6 @@ class CasaMajorCycle:
         imager.initializeNormalizers()
         if fieldofview:
             imager.weightpars["fieldofview"] = fieldofview
-        imager.setWeighting()
         return imager
 
     def product(self, extension: str) -> Path:
@@ -129,6 +139,7 @@ class CasaMajorCycle:
         imager = self._open(
             self._doubled, field_of_view, gridder="standard", imsize=[2 * nx, 2 * ny], mask="", usemask="user"
         )
+        imager.setWeighting()
         if not self._has_natural_weights():
             self._doubled.with_suffix(".sensitivity").write_text(json.dumps(imager.calcVisAppSens()))
         imager.makePSF()
@@ -182,6 +193,7 @@ class CasaMajorCycle:
         write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
         self.close()
         self._imager = self._open(self.imagename, savemodel=self._parameters["savemodel"])
+        self._imager.setWeighting()
         self._imager.predictModel()
 
     def close(self) -> None:

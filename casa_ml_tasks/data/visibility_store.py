@@ -1,0 +1,185 @@
+"""Selected visibilities of Stokes I in flat arrays: read from the Measurement Sets once, used in every major cycle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from casatools import measures
+from numpy.typing import NDArray
+
+from casa_ml_tasks.data.averaging import stokes_i
+from casa_ml_tasks.data.frequency_frame import lsrk_over_observed, phase_centre
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks
+
+CHUNK = 1 << 24  # visibilities that are planned at once
+SHARE_OF_MEMORY = 0.25  # of what is free; larger stores are files
+FIELD_ID = 4  # in Block.streams
+
+
+@dataclass(frozen=True)
+class Visibilities:
+    """Samples of Stokes I; what is flagged is left out."""
+
+    uvw: NDArray[np.float64]  # (n, 3), wavelengths, towards the image's centre, at frequencies in its frame
+    visibility: NDArray[np.complex64]  # (n,), Jy, phased to the image's centre
+    weight: NDArray[np.float32]  # (n,), nominal, Jy^-2
+    channel: NDArray[np.int32]  # (n,), of the image
+    hands: int = 2  # parallel hands in a sample
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        return int(self.weight.size)
+
+    def __getitem__(self, part: slice | NDArray[Any]) -> Visibilities:
+        return Visibilities(self.uvw[part], self.visibility[part], self.weight[part], self.channel[part], self.hands)
+
+
+@dataclass(frozen=True)
+class ImageFrame:
+    """What the image says about its visibilities."""
+
+    centre: tuple[float, float]  # right ascension and declination, radians
+    frame: str  # of the centre, for instance ICRS
+    lsrk: bool = True  # frequencies in LSRK, as tclean grids continuum; else as observed
+    channels: bool = False  # an image channel for every selected channel; else one for all
+
+
+@dataclass
+class VisibilityStore:
+    """Arrays that grow block by block, in memory, or in files of a folder once they are too large for it."""
+
+    directory: Path
+    most_bytes: float = field(default_factory=lambda: SHARE_OF_MEMORY * _free_memory())
+    _pieces: list[Visibilities] = field(default_factory=list)
+    _on_disk: bool = False
+    _hands: int = 1
+
+    def add(self, piece: Visibilities) -> None:
+        """Append some visibilities."""
+        self._hands = max(self._hands, piece.hands)
+        self._pieces.append(piece)
+        if self._on_disk or sum(_bytes(each) for each in self._pieces) > self.most_bytes:
+            self._on_disk = True
+            self._flush()
+
+    def visibilities(self) -> Visibilities:
+        """All that were added."""
+
+        def joined(name: str) -> NDArray[Any]:
+            if self._on_disk:
+                return self._mapped(name)
+            return np.concatenate([getattr(each, name) for each in self._pieces])
+
+        return Visibilities(**{name: joined(name) for name in _DTYPES}, hands=self._hands)
+
+    def _flush(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+        for name in _DTYPES:
+            with open(self.directory / name, "ab") as file:
+                for piece in self._pieces:
+                    getattr(piece, name).tofile(file)
+        self._pieces.clear()
+
+    def _mapped(self, name: str) -> NDArray[Any]:
+        columns = (3,) if name == "uvw" else ()
+        flat = np.memmap(self.directory / name, _DTYPES[name], "r+")
+        return flat.reshape(-1, *columns)
+
+
+def read(selections: Iterable[Selection], frame: ImageFrame, directory: Path, progress: bool = False) -> Visibilities:
+    """All selected visibilities, in one pass over the Measurement Sets.
+
+    Raises:
+        ValueError: a selection selects nothing.
+    """
+    store = VisibilityStore(directory)
+    for selection in selections:
+        for block in blocks(selection, progress):
+            store.add(samples(block, selection.vis, frame))
+    return store.visibilities()
+
+
+def samples(block: Block, vis: str, frame: ImageFrame) -> Visibilities:
+    """The Stokes I samples of a Block that are not flagged and finite."""
+    plane = stokes_i(block)
+    uvw, phase = to_image(block, vis, frame)
+    finite = np.isfinite(plane.visibility) & np.isfinite(plane.weight) & np.isfinite(uvw).all(axis=0)
+    channel, row = np.nonzero(np.where(finite, plane.weight, 0))
+    return Visibilities(
+        np.ascontiguousarray(uvw[:, channel, row].T),
+        (plane.visibility[channel, row] * phase[channel, row]).astype(np.complex64),
+        plane.weight[channel, row].astype(np.float32),
+        (block.channel[channel] - block.channel[0] if frame.channels else np.zeros(channel.size)).astype(np.int32),
+        len(block.visibility),
+    )
+
+
+def to_image(
+    block: Block, vis: str, frame: ImageFrame
+) -> tuple[NDArray[np.float64], NDArray[np.complex128] | NDArray[np.float64]]:
+    r"""Baselines (3, channel, row) in wavelengths along the image's axes, and the factor (channel, row) to phase by.
+
+    The visibility of a direction s is $e^{2\pi i b\cdot(s - s_0)}$: moving the phase centre multiplies it by
+    $e^{2\pi i b\cdot(s_{old} - s_{new})}$, with the $w = b\cdot s_0$ of either.
+    """
+    field = block.streams[FIELD_ID]
+    scale = lsrk_over_observed(vis, block.frame, block.time, field) if frame.lsrk else np.ones(field.size)
+    wavenumber = block.frequency[:, None] / SPEED_OF_LIGHT * scale
+    rotated = towards(block.uvw, field, vis, frame)
+    path = block.uvw[2] - rotated[2]
+    phase = np.exp(2j * np.pi * path * wavenumber) if path.any() else np.ones(wavenumber.shape)
+    return rotated[:, None] * wavenumber, phase
+
+
+def towards(uvw: NDArray[np.float64], field: NDArray[np.integer], vis: str, frame: ImageFrame) -> NDArray[np.float64]:
+    """Baselines, (3, row), turned from the axes of their fields to those of the image's centre."""
+    turned = uvw.copy()
+    to = _axes(*frame.centre)
+    for number in np.unique(field):
+        turn = to @ _axes(*_direction(phase_centre(vis, int(number)), frame.frame)).T
+        if not np.allclose(turn, np.eye(3), rtol=0, atol=1e-10):
+            turned[:, field == number] = turn @ uvw[:, field == number]
+    return turned
+
+
+def _axes(ra: float, dec: float) -> NDArray[np.float64]:
+    """Unit vectors East, North and towards (ra, dec): the axes u, v and w."""
+    return np.array(
+        [
+            [-np.sin(ra), np.cos(ra), 0],
+            [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)],
+            [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)],
+        ]
+    )
+
+
+def _direction(direction: dict[str, Any], frame: str) -> tuple[float, float]:
+    tool = measures()
+    try:
+        measured = tool.measure(direction, frame)
+        return measured["m0"]["value"], measured["m1"]["value"]
+    finally:
+        tool.done()
+
+
+def chunks(size: int, most: int = CHUNK) -> Iterator[slice]:
+    """Parts of about equal length."""
+    count = max(1, -(-size // most))
+    yield from (slice(size * i // count, size * (i + 1) // count) for i in range(count))
+
+
+_DTYPES: dict[str, Any] = {"uvw": np.float64, "visibility": np.complex64, "weight": np.float32, "channel": np.int32}
+
+
+def _bytes(piece: Visibilities) -> int:
+    return sum(getattr(piece, name).nbytes for name in _DTYPES)
+
+
+def _free_memory() -> float:
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

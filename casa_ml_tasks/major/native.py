@@ -1,0 +1,214 @@
+"""Major cycles by our own kernels: CASA's images, beams and normalisation, our visibilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from casatasks import casalog
+from numpy.typing import NDArray
+
+from casa_ml_tasks.data.casa_image import empty_copy, read_cell, read_direction, read_image, write_image
+from casa_ml_tasks.data.measurement_set import blocks, selections
+from casa_ml_tasks.data.model_column import ModelColumn
+from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, chunks, read, to_image
+from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.fourier_operator import fourier_operator
+from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
+from casa_ml_tasks.major.casa import CONTINUUM, CasaMajorCycle
+from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
+
+ARCSEC = np.pi / 180 / 3600  # radians
+
+#: Relative l2 errors: of model visibilities, which the next residual corrects, and of the PSF, which nothing does.
+TOLERANCE, PSF_TOLERANCE = 1e-5, 1e-7
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Some visibilities of one image channel, in the order of their plan."""
+
+    channel: int
+    operator: MeasurementOperator
+    data: NDArray[np.complexfloating]  # (visibility,), Jy
+    weight: NDArray[np.floating]  # (visibility,), imaging weights
+
+
+class NativeMajorCycle(CasaMajorCycle):
+    """Reads the Measurement Sets once; every residual is then one pass over a compact store of visibilities.
+
+    The images, their coordinates, the primary beam and the fit of the CLEAN beam are CASA's.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Any], directory: str | Path, w_term: bool = True, tolerance: float = TOLERANCE
+    ):
+        """Read the visibilities, weight and sort them, and make the PSF.
+
+        Args:
+            parameters: tclean's, all of them; `specmode` 'mfs' or 'cubedata'.
+            directory: an existing folder for the images; what is in it is used again.
+            w_term: respect it, where it matters; CASA's standard gridder does not.
+            tolerance: relative l2 error of model visibilities.
+
+        Raises:
+            ValueError: the selection selects nothing, or nothing that this image can hold.
+        """
+        super().__init__(parameters, directory)
+        self._plan_operator = wide_field_operator if w_term else fourier_operator
+        self._tolerance = tolerance
+        self._channels, _, self._ny, self._nx = self.shape
+        self._cell = read_cell(self.product("pb")) * ARCSEC
+        continuum = self._continuum
+        self._frame = ImageFrame(*read_direction(self.product("pb")), lsrk=continuum, channels=not continuum)
+        self._read(Path(directory) / "visibilities")
+        if not self.product("residual").exists():
+            self._write_psf()
+
+    @property
+    def _continuum(self) -> bool:
+        return self._parameters["specmode"] in CONTINUUM
+
+    def _prepare(self) -> None:
+        if self.product("pb").exists():
+            return
+        if self._continuum:
+            self._imager.makePB()
+        else:
+            self._imager.makePSF()  # which is where CASA makes a cube's primary beam and CLEAN beams
+
+    def _read(self, directory: Path) -> None:
+        store = self._within_nyquist(read(selections(self._parameters), self._frame, directory, progress=True))
+        self._psf = np.zeros((self._channels, 1, 2 * self._ny, 2 * self._nx), np.float32)
+        self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
+        self._planned: list[_Planned] = []
+        for channel, visibilities, weights in self._weighted(store):
+            total = weights.sum(dtype=float)
+            self._sum_of_weights[channel] = total
+            self._sigma[channel] = np.sqrt(np.sum(weights.astype(float) ** 2 / visibilities.weight)) / total
+            for part in chunks(visibilities.size):
+                self._psf[channel, 0] += self._transfer(visibilities.uvw[part], weights[part]) / total
+                self._planned.append(self._plan(channel, visibilities[part], weights[part]))
+
+    def psf(self) -> Image:
+        """The PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
+        return self._psf
+
+    def noise(self) -> float:
+        r"""R.m.s. of the dirty image, Jy/beam, if WEIGHT is $1/\sigma^2$: $\sqrt{\sum g^2/w}\,/\sum g$.
+
+        g are the imaging weights and w the natural ones. Of a cube, the median of its channels.
+        """
+        return float(np.median(self._sigma))
+
+    def residual(self, model: Image) -> Image:
+        """model: (channel, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        residual = np.zeros(self.shape)
+        images = model[:, 0].astype(np.float32)
+        for each in self._planned:
+            _, gradient = each.operator.gradient(images[each.channel], each.data, each.weight)
+            residual[each.channel, 0] -= gradient
+        if self._continuum:
+            self._write("residual", residual)
+            self._imager.PStools[0].divideresidualbyweight()
+        else:
+            self._write("residual", residual / self._per_channel(self._sum_of_weights))
+        return read_image(self.product("residual"))
+
+    def predict(self, model: Image) -> None:
+        """Write the model's visibilities into MODEL_DATA, or let CASA note the model, as `savemodel` says."""
+        if self._parameters["savemodel"] != "modelcolumn":
+            super().predict(model)
+            return
+        images = model[:, 0].astype(np.float32)
+        for selection in selections(self._parameters):
+            with ModelColumn(selection.vis) as column:
+                for block in blocks(selection, progress=True):
+                    uvw, phase = to_image(block, selection.vis, self._frame)
+                    column.write(block, np.conj(phase) * self._degrid(images, uvw))
+
+    def _degrid(self, images: NDArray[np.float32], uvw: NDArray[np.float64]) -> NDArray[np.complexfloating]:
+        """images: (channel, ny, nx); uvw: (3, channel, row), wavelengths. Returns (channel, row), Jy."""
+        groups = [slice(None)] if self._channels == 1 else [slice(i, i + 1) for i in range(self._channels)]
+        result = np.zeros(uvw.shape[1:], np.complex64)
+        for image, group in zip(images, groups, strict=True):
+            baselines = uvw[:, group].reshape(3, -1).T
+            usable = np.isfinite(baselines).all(axis=1) & self._on_grid(baselines)
+            if usable.any() and image.any():
+                operator = self._plan_operator(
+                    baselines, 1.0, (self._ny, self._nx), self._cell, self._tolerance, usable=usable[:, None]
+                )
+                result[group] = operator.restore(operator.degrid(image)).reshape(result[group].shape)
+        return result
+
+    def _within_nyquist(self, store: Visibilities) -> Visibilities:
+        inside = self._on_grid(store.uvw)
+        if not inside.any():
+            raise ValueError(
+                f"cell='{self._cell / ARCSEC:.4g}arcsec' is too coarse for every selected visibility; use a smaller one"
+            )
+        if inside.all():
+            return store
+        casalog.post(
+            f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell: left out",
+            "WARN",
+        )
+        return store[inside]
+
+    def _on_grid(self, uvw: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(np.abs(uvw[:, :2]).max(axis=1) * self._cell <= 0.5)
+
+    def _weighted(self, store: Visibilities) -> Iterator[tuple[int, Visibilities, NDArray[np.float32]]]:
+        """Image channel, its visibilities and their imaging weights."""
+        weighting = Weighting.from_parameters(self._parameters)
+        density = self._density(weighting, store)
+        for channel in range(self._channels):
+            part = store if self._channels == 1 else store[store.channel == channel]
+            if part.size == 0:
+                continue
+            if weighting.per_channel:
+                density = self._density(weighting, part)
+            weights = np.empty(part.size, np.float32)
+            for some in chunks(part.size):
+                weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
+            yield channel, part, weights
+
+    def _density(self, weighting: Weighting, visibilities: Visibilities) -> WeightDensity:
+        density = WeightDensity(weighting, (self._ny, self._nx), self._cell, visibilities.hands)
+        if weighting.needs_density:
+            for part in chunks(visibilities.size):
+                density.add(visibilities.uvw[part, 0], visibilities.uvw[part, 1], visibilities.weight[part])
+        return density
+
+    def _transfer(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Sum of weight * cos(2 pi (u l + v m)) on twice the field, (2 ny, 2 nx)."""
+        flat = fourier_operator(uvw, 1.0, (2 * self._ny, 2 * self._nx), self._cell, PSF_TOLERANCE, np.float64)
+        return flat.grid(flat.sort(weights).astype(complex))
+
+    def _plan(self, channel: int, part: Visibilities, weights: NDArray[np.float32]) -> _Planned:
+        operator = self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)
+        return _Planned(channel, operator, operator.sort(part.visibility), operator.sort(weights))
+
+    def _write_psf(self) -> None:
+        y, x = self._ny - self._ny // 2, self._nx - self._nx // 2
+        centre = self._psf[..., y : y + self._ny, x : x + self._nx]
+        sums = self._per_channel(self._sum_of_weights)
+        self._write("sumwt", sums)
+        if self._continuum:
+            self._write("psf", centre * sums)
+            self._imager.PStools[0].dividepsfbyweight()
+        else:
+            self._write("psf", centre)
+
+    @staticmethod
+    def _per_channel(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(channel,) along an image; 1 for channels without data."""
+        return np.where(values > 0, values, 1)[:, None, None, None]
+
+    def _write(self, extension: str, pixels: NDArray[np.floating]) -> None:
+        if not self.product(extension).exists():
+            empty_copy(self.product("pb"), self.product(extension), pixels.shape)
+        write_image(self.product(extension), pixels, self.product("pb"), "")

@@ -15,6 +15,7 @@ GOOD = {
     "imsize": [64],
     "cell": ["0.1arcsec"],
     "specmode": "mfs",
+    "gridder": "standard",
     "stokes": "I",
     "outlierfile": "",
     "facets": 1,

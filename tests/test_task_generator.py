@@ -161,6 +161,7 @@ def test_rmlclean_takes_what_tclean_takes_with_the_same_defaults():
     assert {name: ours[name] for name in theirs if ours[name] != theirs[name]} == {"niter": -1}
 
 
-def test_rmlclean_checks_types_as_tclean_does():
+def test_rmlclean_checks_types_as_tclean_does_and_knows_a_gridder_more():
     rules = stock_schema("tclean")
+    rules["gridder"] = rules["gridder"] | {"allowed": [*rules["gridder"]["allowed"], "native"]}
     assert {name: unordered(rmlclean._schema_[name]) for name in rules} == {n: unordered(r) for n, r in rules.items()}

@@ -54,10 +54,18 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
 
 
 def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:
-    """Make an image of zeros, (channel, stokes, y, x), with the coordinates of the template."""
+    """Make an image of zeros, (channel, stokes, y, x), with the coordinates and notes of the template."""
     with opened(template) as tool:
-        coordinates = tool.coordsys().torecord()
+        coordinates, notes = tool.coordsys().torecord(), tool.miscinfo()
         tool.fromshape(outfile=str(path), shape=list(shape[::-1]), csys=coordinates)
+    with opened(path) as tool:
+        tool.setmiscinfo(notes)
+
+
+def note(path: str | Path, name: str, value: str | float | bool) -> None:
+    """Add an entry to an image's miscellaneous information."""
+    with opened(path) as tool:
+        tool.setmiscinfo(tool.miscinfo() | {name: value})
 
 
 def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:

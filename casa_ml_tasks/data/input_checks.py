@@ -159,6 +159,8 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"specmode='{parameters['specmode']}' is not imaged yet; use specmode='mfs'")
     if parameters["stokes"] != "I":
         raise ValueError(f"stokes='{parameters['stokes']}' is not imaged yet; use stokes='I'")
+    if parameters["gridder"] == "native" and len(set(cells_in_arcsec(parameters["cell"]))) > 1:
+        raise ValueError(f"cell={parameters['cell']!r} has oblong pixels; use gridder='standard' for them")
     if parameters["outlierfile"]:
         raise ValueError(f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize instead")
     if parameters["facets"] > 1:

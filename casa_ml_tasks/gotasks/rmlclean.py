@@ -37,7 +37,7 @@ rmlclean = PromptTask(
         "restfreq": "List of rest frequencies",
         "interpolation": "Spectral interpolation (nearest, linear, cubic)",
         "perchanweightdensity": "Weight density for each channel in Briggs weighting",
-        "gridder": "Gridding options (standard, wproject, widefield, mosaic, awproject, awp2)",
+        "gridder": "Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2)",
         "facets": "Number of facets on a side",
         "psfphasecenter": "Direction at which the PSF of a mosaic is computed",
         "wprojplanes": "Number of w values for convolution functions",
@@ -168,6 +168,7 @@ rmlclean = PromptTask(
         ],
         "vptable": [
             When("gridder", "==", "standard"),
+            When("gridder", "==", "native"),
             When("gridder", "==", "widefield"),
             When("gridder", "==", "wproject"),
             When("gridder", "==", "wprojectft"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import empty_copy, read_cell, read_direction, read_image, write_image
+from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_image, write_image
 from casa_ml_tasks.data.measurement_set import blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, chunks, read, to_image
@@ -114,6 +115,7 @@ class NativeMajorCycle(CasaMajorCycle):
         if self._continuum:
             self._write("residual", residual)
             self._imager.PStools[0].divideresidualbyweight()
+            self._disown_weight()
         else:
             self._write("residual", residual / self._per_channel(self._sum_of_weights))
         return read_image(self.product("residual"))
@@ -200,8 +202,14 @@ class NativeMajorCycle(CasaMajorCycle):
         if self._continuum:
             self._write("psf", centre * sums)
             self._imager.PStools[0].dividepsfbyweight()
+            self._disown_weight()
         else:
             self._write("psf", centre)
+
+    def _disown_weight(self) -> None:
+        """Forget the image of weights that makePB made: of one pointing, tclean has none, and wants none."""
+        shutil.rmtree(self.product("weight"), ignore_errors=True)
+        note(self.product("sumwt"), "useweightimage", False)
 
     @staticmethod
     def _per_channel(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 
@@ -37,6 +38,12 @@ def exit_criteria(noise: float, parameters: Mapping[str, Any]) -> ExitCriteria:
         nsigma=parameters["nsigma"],
         noise=noise,
     )
+
+
+def major_cycle(workspace: Workspace, parameters: Mapping[str, Any]) -> CasaMajorCycle:
+    """Our own kernels for gridder='native', else CASA's imager."""
+    kind = NativeMajorCycle if parameters["gridder"] == "native" else CasaMajorCycle
+    return kind(parameters, workspace.directory)
 
 
 def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:

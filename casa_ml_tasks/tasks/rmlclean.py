@@ -11,7 +11,6 @@ from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.workspace import Workspace, unused_imagename
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.engine.solver import solve
-from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.tasks import cycle_choice, outcome
 
 
@@ -37,7 +36,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     checkpoint = FileCheckpoint(workspace.checkpoint, parameters)
     interrupted = checkpoint.load()
     workspace.begin(resume=interrupted is not None)
-    major = CasaMajorCycle(parameters, workspace.directory)
+    major = cycle_choice.major_cycle(workspace, parameters)
     try:
         noise = major.noise() * cycle_choice.noise_scale(parameters, data)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)

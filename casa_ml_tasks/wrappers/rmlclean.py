@@ -71,8 +71,9 @@ class _Rmlclean(ScriptTask):
         interpolation: Spectral interpolation (nearest, linear, cubic).
         perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
             own uv density; False by that of all channels together.
-        gridder: Gridding options (standard, wproject, widefield, mosaic, awproject, awp2). standard: no w or beam
-            terms. wproject: w-projection. widefield: wproject with facets. mosaic: primary beams of all pointings.
+        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). standard: no w
+            or beam terms. native: our own kernels, single pointings, w-terms where they matter, from one read of
+            vis. wproject: w-projection. widefield: wproject with facets. mosaic: primary beams of all pointings.
             awproject and awp2: with aperture terms. The other names are tclean's aliases.
         facets: Number of facets on a side.
         psfphasecenter: Direction at which the PSF of a mosaic is computed. '' means the phase centre.
@@ -216,6 +217,7 @@ class _Rmlclean(ScriptTask):
             "string",
             allowed=[
                 "standard",
+                "native",
                 "ft",
                 "gridft",
                 "widefield",

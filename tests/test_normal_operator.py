@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, psf_of_mosaic
+from casa_ml_tasks.kernels.normal_operator import (
+    MosaicNormalOperator,
+    NormalOperator,
+    TaylorNormalOperator,
+    psf_of_mosaic,
+)
+from casa_ml_tasks.kernels.point_spread_function import psf_of_weights, psfs_of_taylor_terms
+from tests.direct_sum import image_of, visibilities_of
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]
 
@@ -70,3 +77,75 @@ def test_the_psf_of_a_dense_mosaic_gives_the_sum_over_its_pointings():
     overlap = np.array([[np.sum(beam * np.roll(beam, (dy, dx), (0, 1))) for dx in (-3, 0, 4)] for dy in (-2, 0, 5)])
     expected = psf[np.ix_([n - 2, n, n + 5], [n - 3, n, n + 4])] * overlap / np.sum(beam**2)
     np.testing.assert_allclose(operator[np.ix_([n - 2, n, n + 5], [n - 3, n, n + 4])], expected, atol=1e-12)
+
+
+CELL = 1e-5  # radians
+
+
+def random_observation(visibilities=60, seed=5):
+    """uvw (visibility, 3) in metres at wavenumber 1, weights (visibility, channel), wavenumbers of three channels."""
+    rng = np.random.default_rng(seed)
+    uvw = rng.uniform(-0.4, 0.4, (visibilities, 3)) / CELL
+    return uvw, rng.uniform(0.5, 2, (visibilities, 3)), np.array([0.8, 1.0, 1.1])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_gridding_of_the_weights_gives_all_lags(shape):
+    uvw, weight, wavenumber = random_observation()
+    channels = zip(weight.T, wavenumber, strict=True)
+    expected = sum(image_of(w, uvw * k, tuple(2 * n for n in shape), CELL) for w, k in channels)
+    np.testing.assert_allclose(
+        psf_of_weights(uvw, wavenumber, weight, shape, CELL), expected, atol=1e-6 * expected.max()
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_channel_has_its_own_psf(shape):
+    uvw, weight, wavenumber = random_observation()
+    images = np.random.default_rng(6).normal(size=(3, *shape))
+    psfs = np.stack([psf_of_weights(uvw, k, weight[:, [c]], shape, CELL) for c, k in enumerate(wavenumber)])
+    with jax.enable_x64(True):
+        actual = NormalOperator.from_psf(psfs)(jnp.asarray(images))
+    for channel, k in enumerate(wavenumber):
+        visibilities = weight[:, channel] * visibilities_of(images[channel], uvw * k, CELL)
+        expected = image_of(visibilities, uvw * k, shape, CELL)
+        np.testing.assert_allclose(actual[channel], expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("terms", [1, 2, 3])
+def test_taylor_terms_follow_the_direct_sum_over_channels(shape, terms):
+    uvw, weight, wavenumber = random_observation()
+    images = np.random.default_rng(7).normal(size=(terms, *shape))
+    psfs = psfs_of_taylor_terms(uvw, wavenumber, weight, shape, CELL, terms, reference=1.0)
+    with jax.enable_x64(True):
+        actual = TaylorNormalOperator.from_psfs(psfs)(jnp.asarray(images))
+    expected = np.zeros_like(images)
+    for channel, k in enumerate(wavenumber):
+        powers = (k - 1.0) ** np.arange(terms)
+        sky = np.tensordot(powers, images, 1)
+        gridded = image_of(weight[:, channel] * visibilities_of(sky, uvw * k, CELL), uvw * k, shape, CELL)
+        expected += powers[:, None, None] * gridded
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_mosaic_is_the_sum_over_its_pointings(shape):
+    rng = np.random.default_rng(8)
+    uvw, weight, _ = random_observation()
+    image, beams = rng.normal(size=shape), rng.uniform(size=(3, *shape))
+    psfs = np.stack([psf_of_weights(uvw, 1.0, weight[:, [k]], shape, CELL) for k in range(3)])
+    with jax.enable_x64(True):
+        actual = MosaicNormalOperator.from_psfs(psfs, beams)(jnp.asarray(image))
+    expected = sum(
+        beam * image_of(weight[:, k] * visibilities_of(beam * image, uvw, CELL), uvw, shape, CELL)
+        for k, beam in enumerate(beams)
+    )
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_psfs_that_fit_no_image_are_refused():
+    with pytest.raises(ValueError, match="Taylor terms"):
+        TaylorNormalOperator.from_psfs(np.zeros((2, 8, 8)))
+    with pytest.raises(ValueError, match="do not cover twice"):
+        MosaicNormalOperator.from_psfs(np.zeros((2, 8, 8)), np.zeros((2, 5, 4)))

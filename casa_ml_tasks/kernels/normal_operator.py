@@ -21,32 +21,103 @@ class NormalOperator:
     gives another operator, to which the major cycles do not converge.
 
     Attributes:
-        transfer: (2 ny, nx + 1), real: the half-plane Fourier transform of the PSF.
+        transfer: (..., 2 ny, nx + 1), real: the half-plane Fourier transform of the PSF, of every channel.
     """
 
     transfer: jax.Array
 
     @classmethod
     def from_psf(cls, psf: NDArray[np.floating]) -> NormalOperator:
-        """psf: (2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam."""
-        if psf.shape[0] % 2 or psf.shape[1] % 2:
-            raise ValueError(f"psf of shape {psf.shape} does not cover twice the image in both directions")
-        return cls(jnp.asarray(np.fft.rfft2(np.fft.ifftshift(psf)).real))
+        """psf: (..., 2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam."""
+        return cls(_transfer(psf))
 
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) of the images."""
-        return self.transfer.shape[0] // 2, self.transfer.shape[1] - 1
+        return self.transfer.shape[-2] // 2, self.transfer.shape[-1] - 1
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (ny, nx), Jy/pixel. Returns the dirty image of it, (ny, nx), Jy/beam."""
-        ny, nx = self.shape
-        doubled = (2 * ny, 2 * nx)
-        return jnp.fft.irfft2(jnp.fft.rfft2(image, s=doubled) * self.transfer, s=doubled)[:ny, :nx]
+        """image: (..., ny, nx), Jy/pixel. Returns the dirty image of it, (..., ny, nx), Jy/beam."""
+        return _cropped(_spectrum(image) * self.transfer)
 
     def spectral_norm(self) -> jax.Array:
         """An upper bound on the largest eigenvalue: the largest modulus of the embedding circulant's."""
         return jnp.max(jnp.abs(self.transfer))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TaylorNormalOperator:
+    r"""$(H I)_s = \sum_t T_{s+t} * I_t$ on Taylor terms t of the spectrum (Rau & Cornwell 2011, A&A 532, A71, eq. 18).
+
+    $I(\nu) = \sum_t I_t ((\nu - \nu_0)/\nu_0)^t$; the PSF $T_q$ has the weights times $((\nu - \nu_0)/\nu_0)^q$.
+
+    Attributes:
+        transfer: (2 terms - 1, 2 ny, nx + 1).
+    """
+
+    transfer: jax.Array
+
+    @classmethod
+    def from_psfs(cls, psfs: NDArray[np.floating]) -> TaylorNormalOperator:
+        """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
+        if len(psfs) % 2 == 0:
+            raise ValueError(f"{len(psfs)} PSFs are of no number of Taylor terms; n terms have 2 n - 1")
+        return cls(_transfer(psfs))
+
+    def __call__(self, terms: jax.Array) -> jax.Array:
+        """terms: (term, ny, nx), Jy/pixel. Returns the dirty Taylor images, (term, ny, nx), Jy/beam."""
+        spectra = _spectrum(terms)
+        count = len(terms)
+        return _cropped(jnp.stack([jnp.sum(self.transfer[s : s + count] * spectra, axis=0) for s in range(count)]))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MosaicNormalOperator:
+    r"""$H I = \sum_k A_k\, (T_k * (A_k I))$, exact for any pointings k with their beams A and PSFs T.
+
+    Attributes:
+        transfer: (pointing, 2 ny, nx + 1), of PSFs that are normalised together.
+        beam: (pointing, ny, nx), 1 at the peak.
+    """
+
+    transfer: jax.Array
+    beam: jax.Array
+
+    @classmethod
+    def from_psfs(cls, psfs: NDArray[np.floating], beams: NDArray[np.floating]) -> MosaicNormalOperator:
+        """psfs: (pointing, 2 ny, 2 nx), each over the sum of all weights, Jy/beam; beams: (pointing, ny, nx)."""
+        if (len(psfs), *(2 * n for n in beams.shape[1:])) != (len(beams), *psfs.shape[1:]):
+            raise ValueError(f"psfs of shape {psfs.shape} do not cover twice beams of shape {beams.shape}")
+        return cls(_transfer(psfs), jnp.asarray(beams))
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """image: (ny, nx), Jy/pixel. Returns the dirty image, (ny, nx), Jy/beam, weighted by the beams once more."""
+
+        def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            transfer, beam = pointing
+            return total + beam * _cropped(_spectrum(beam * image) * transfer), None
+
+        total, _ = jax.lax.scan(add, jnp.zeros_like(image), (self.transfer, self.beam))
+        return total
+
+
+def _transfer(psf: NDArray[np.floating]) -> jax.Array:
+    if psf.shape[-2] % 2 or psf.shape[-1] % 2:
+        raise ValueError(f"psf of shape {psf.shape} does not cover twice the image in both directions")
+    return jnp.asarray(np.fft.rfft2(np.fft.ifftshift(psf, axes=(-2, -1))).real)
+
+
+def _spectrum(image: jax.Array) -> jax.Array:
+    """Half-plane Fourier transform of an image in the corner of twice its field."""
+    ny, nx = image.shape[-2:]
+    return jnp.fft.rfft2(image, s=(2 * ny, 2 * nx))
+
+
+def _cropped(spectrum: jax.Array) -> jax.Array:
+    doubled = (spectrum.shape[-2], 2 * (spectrum.shape[-1] - 1))
+    return jnp.fft.irfft2(spectrum, s=doubled)[..., : doubled[0] // 2, : doubled[1] // 2]
 
 
 def psf_of_mosaic(psf: NDArray[np.floating], primary_beam: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -18,14 +18,14 @@ from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, chunks, read, to_image
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
+from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
 from casa_ml_tasks.major.casa import CONTINUUM, CasaMajorCycle
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 
 ARCSEC = np.pi / 180 / 3600  # radians
 
-#: Relative l2 errors: of model visibilities, which the next residual corrects, and of the PSF, which nothing does.
-TOLERANCE, PSF_TOLERANCE = 1e-5, 1e-7
+TOLERANCE = 1e-5  # relative l2 error of model visibilities
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class NativeMajorCycle(CasaMajorCycle):
             self._sum_of_weights[channel] = total
             self._sigma[channel] = np.sqrt(np.sum(weights.astype(float) ** 2 / visibilities.weight)) / total
             for part in chunks(visibilities.size):
-                self._psf[channel, 0] += self._transfer(visibilities.uvw[part], weights[part]) / total
+                self._psf[channel, 0] += self._lags(visibilities.uvw[part], weights[part]) / total
                 self._planned.append(self._plan(channel, visibilities[part], weights[part]))
 
     def psf(self) -> Image:
@@ -185,10 +185,8 @@ class NativeMajorCycle(CasaMajorCycle):
                 density.add(visibilities.uvw[part, 0], visibilities.uvw[part, 1], visibilities.weight[part])
         return density
 
-    def _transfer(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Sum of weight * cos(2 pi (u l + v m)) on twice the field, (2 ny, 2 nx)."""
-        flat = fourier_operator(uvw, 1.0, (2 * self._ny, 2 * self._nx), self._cell, PSF_TOLERANCE, np.float64)
-        return flat.grid(flat.sort(weights).astype(complex))
+    def _lags(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        return psf_of_weights(uvw, 1.0, weights[:, None], (self._ny, self._nx), self._cell)
 
     def _plan(self, channel: int, part: Visibilities, weights: NDArray[np.float32]) -> _Planned:
         operator = self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)

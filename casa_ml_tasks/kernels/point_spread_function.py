@@ -1,0 +1,56 @@
+"""PSFs on twice the field by one gridding of the weights: what makes the normal operator exact."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from casa_ml_tasks.kernels.fourier_operator import fourier_operator
+
+TOLERANCE = 1e-7  # of the lags: nothing corrects the PSF afterwards
+
+
+def psf_of_weights(
+    uvw: NDArray[np.floating],
+    wavenumber: ArrayLike,
+    weight: NDArray[np.floating],
+    shape: tuple[int, int],
+    cell: float,
+    threads: int = 0,
+) -> NDArray[np.float64]:
+    r"""$\sum_k w_k \cos(2\pi(u_k l + v_k m))$ at all lags of an image, (2 ny, 2 nx), not normalised; w is ignored.
+
+    Args:
+        uvw: (row, 3), metres, or wavelengths with a wavenumber of 1.
+        wavenumber: (channel,), frequency / speed of light, 1/m.
+        weight: (row, channel); 0 leaves a visibility out.
+        shape: (ny, nx) of the image.
+        cell: pixel size, radians.
+        threads: how many; 0 for all cores.
+
+    Raises:
+        ValueError: as `fourier_operator`, which is asked for twice the field.
+    """
+    doubled = (2 * shape[0], 2 * shape[1])
+    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float64, weight != 0, threads)
+    return np.asarray(operator.grid(operator.sort(weight).astype(complex)), float)
+
+
+def psfs_of_taylor_terms(
+    uvw: NDArray[np.floating],
+    wavenumber: ArrayLike,
+    weight: NDArray[np.floating],
+    shape: tuple[int, int],
+    cell: float,
+    terms: int,
+    reference: float,
+    threads: int = 0,
+) -> NDArray[np.float64]:
+    r"""The PSFs $T_q$, $q < 2\,terms - 1$, of weights times $((\nu-\nu_0)/\nu_0)^q$, (2 terms - 1, 2 ny, 2 nx).
+
+    Arguments as `psf_of_weights`; `reference` is the wavenumber of $\nu_0$. One plan serves all of them.
+    """
+    doubled = (2 * shape[0], 2 * shape[1])
+    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float64, weight != 0, threads)
+    offset = np.asarray(wavenumber, float) / reference - 1
+    return np.stack([operator.grid(operator.sort(weight * offset**q).astype(complex)) for q in range(2 * terms - 1)])

@@ -1,0 +1,1 @@
+"""Degridding and gridding on an NVIDIA GPU, in CUDA C through pycuda (extra `gpu`)."""

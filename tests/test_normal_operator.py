@@ -11,6 +11,7 @@ from casa_ml_tasks.kernels.normal_operator import (
     TaylorNormalOperator,
     psf_of_mosaic,
 )
+from casa_ml_tasks.kernels.normal_operator_choice import GriddedNormalOperator, normal_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights, psfs_of_taylor_terms
 from tests.direct_sum import image_of, visibilities_of
 
@@ -149,3 +150,27 @@ def test_psfs_that_fit_no_image_are_refused():
         TaylorNormalOperator.from_psfs(np.zeros((2, 8, 8)))
     with pytest.raises(ValueError, match="do not cover twice"):
         MosaicNormalOperator.from_psfs(np.zeros((2, 8, 8)), np.zeros((2, 5, 4)))
+
+
+@pytest.mark.parametrize(
+    ("side", "rows", "precision", "kind"),
+    [
+        (720, 2000, np.float32, GriddedNormalOperator),
+        (720, 2000, np.float64, NormalOperator),
+        (720, 700_000, np.float32, NormalOperator),
+        (64, 2000, np.float32, NormalOperator),
+    ],
+)
+def test_the_cheaper_form_is_chosen_and_both_are_the_same_operator(side, rows, precision, kind):
+    uvw, _, _ = random_observation(rows)
+    weight = np.random.default_rng(9).uniform(0.5, 2, (rows, 1))
+    image = np.random.default_rng(10).normal(size=(side, side)).astype(precision)
+    chosen = normal_operator(uvw, 1.0, weight, (side, side), CELL, precision)
+    assert isinstance(chosen, kind)
+    assert chosen.shape == (side, side)
+    convolution = NormalOperator.from_psf(psf_of_weights(uvw, 1.0, weight, (side, side), CELL) / weight.sum())
+    with jax.enable_x64(precision is np.float64):
+        actual = np.asarray(jax.jit(lambda operator, image: operator(image))(chosen, jnp.asarray(image)))
+    expected = np.asarray(convolution(jnp.asarray(image)))
+    assert np.linalg.norm(actual - expected) < 3e-5 * np.linalg.norm(expected)
+    assert float(chosen.spectral_norm()) == pytest.approx(float(convolution.spectral_norm()), rel=1e-4)

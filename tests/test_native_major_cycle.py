@@ -234,6 +234,18 @@ def test_a_store_in_files_gives_the_same_images(open_native, uneven_ms, monkeypa
     np.testing.assert_allclose(in_files.residual(a_model()), in_memory, atol=1e-5 * np.abs(in_memory).max())
 
 
+def test_averaged_visibilities_give_the_same_images_within_the_bound(open_native, simulated_ms):
+    smearing, model = 1e-2, a_model()
+    exact, averaged = (open_native(options={"smearing": bound}) for bound in (0.0, smearing))
+    counts = [sum(each.data.size for each in major._planned) for major in (exact, averaged)]
+    assert counts[1] < 0.5 * counts[0]
+    flux = sum(source.flux for source in simulated_ms.sources) + model.sum()
+    difference = averaged.residual(model) - exact.residual(model)
+    noise = exact.noise()
+    assert np.abs(difference).max() < 5 * smearing * flux + 5 * np.sqrt(2 * smearing) * noise
+    np.testing.assert_allclose(read_image(averaged.product("sumwt")), read_image(exact.product("sumwt")), rtol=1e-5)
+
+
 def test_what_the_grid_cannot_hold_is_left_out_and_counted(open_native, writable_ms, casa_log):
     major = open_native(writable_ms)
     clean = major.residual(a_model())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from casatools import measures
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.averaging import stokes_i
+from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed, phase_centre
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks
 
@@ -92,49 +92,89 @@ class VisibilityStore:
         return flat.reshape(-1, *columns)
 
 
-def read(selections: Iterable[Selection], frame: ImageFrame, directory: Path, progress: bool = False) -> Visibilities:
+def read(
+    selections: Iterable[Selection],
+    frame: ImageFrame,
+    directory: Path,
+    smearing: float = 0.0,
+    field_radius: float = 0.0,
+    progress: bool = False,
+) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
+
+    Args:
+        selections: what `measurement_set.selections` returned.
+        frame: of the image.
+        directory: for files, if memory does not suffice.
+        smearing: average in time and frequency as far as this bound on a point source's error allows; 0 does not.
+        field_radius: radians from the centre within which that bound holds.
+        progress: show a progress bar.
 
     Raises:
         ValueError: a selection selects nothing.
     """
     store = VisibilityStore(directory)
     for selection in selections:
-        for block in blocks(selection, progress):
-            store.add(samples(block, selection.vis, frame))
+        if smearing and not frame.channels:
+            planes = (to_image(block, selection.vis, frame) for block in blocks(selection, progress))
+            for plane in joined(planes):
+                store.add(_of_samples(averaged(plane, field_radius, smearing)))
+        else:
+            for block in blocks(selection, progress):
+                store.add(samples(block, selection.vis, frame))
     return store.visibilities()
 
 
 def samples(block: Block, vis: str, frame: ImageFrame) -> Visibilities:
     """The Stokes I samples of a Block that are not flagged and finite."""
-    plane = stokes_i(block)
-    uvw, phase = to_image(block, vis, frame)
-    finite = np.isfinite(plane.visibility) & np.isfinite(plane.weight) & np.isfinite(uvw).all(axis=0)
-    channel, row = np.nonzero(np.where(finite, plane.weight, 0))
+    plane = to_image(block, vis, frame)
+    channel, row = np.nonzero(plane.weight)
     return Visibilities(
-        np.ascontiguousarray(uvw[:, channel, row].T),
-        (plane.visibility[channel, row] * phase[channel, row]).astype(np.complex64),
+        plane.uvw.T[row] * (plane.frequency[channel, None] / SPEED_OF_LIGHT),
+        plane.visibility[channel, row].astype(np.complex64),
         plane.weight[channel, row].astype(np.float32),
         (block.channel[channel] - block.channel[0] if frame.channels else np.zeros(channel.size)).astype(np.int32),
         len(block.visibility),
     )
 
 
-def to_image(
+def to_image(block: Block, vis: str, frame: ImageFrame) -> Plane:
+    """The Stokes I samples of a Block as the image sees them; weight 0 where they are flagged or not finite.
+
+    Baselines are along the image's axes, and so long that over the observed wavelength they give the phase in the
+    image's frequency frame.
+    """
+    plane = stokes_i(block)
+    uvw, phase = baselines(block, vis, frame)
+    visibility = plane.visibility * phase
+    sound = np.isfinite(visibility) & np.isfinite(plane.weight) & np.isfinite(uvw).all(axis=0)
+    return replace(plane, uvw=uvw, visibility=np.where(sound, visibility, 0), weight=np.where(sound, plane.weight, 0))
+
+
+def baselines(
     block: Block, vis: str, frame: ImageFrame
 ) -> tuple[NDArray[np.float64], NDArray[np.complex128] | NDArray[np.float64]]:
-    r"""Baselines (3, channel, row) in wavelengths along the image's axes, and the factor (channel, row) to phase by.
+    r"""Baselines (3, row), metres, as in `to_image`, and the factor (channel, row) that phases to the image's centre.
 
     The visibility of a direction s is $e^{2\pi i b\cdot(s - s_0)}$: moving the phase centre multiplies it by
     $e^{2\pi i b\cdot(s_{old} - s_{new})}$, with the $w = b\cdot s_0$ of either.
     """
     field = block.streams[FIELD_ID]
     scale = lsrk_over_observed(vis, block.frame, block.time, field) if frame.lsrk else np.ones(field.size)
-    wavenumber = block.frequency[:, None] / SPEED_OF_LIGHT * scale
-    rotated = towards(block.uvw, field, vis, frame)
-    path = block.uvw[2] - rotated[2]
-    phase = np.exp(2j * np.pi * path * wavenumber) if path.any() else np.ones(wavenumber.shape)
-    return rotated[:, None] * wavenumber, phase
+    turned = towards(block.uvw, field, vis, frame)
+    path = (block.uvw[2] - turned[2]) * scale
+    wavenumber = block.frequency[:, None] / SPEED_OF_LIGHT
+    phase = np.exp(2j * np.pi * path * wavenumber) if path.any() else np.ones((block.frequency.size, field.size))
+    return turned * scale, phase
+
+
+def _of_samples(averages: Samples) -> Visibilities:
+    return Visibilities(
+        np.ascontiguousarray(averages.uvw.T),
+        averages.visibility.astype(np.complex64),
+        averages.weight.astype(np.float32),
+        np.zeros(averages.weight.size, np.int32),
+    )
 
 
 def towards(uvw: NDArray[np.float64], field: NDArray[np.integer], vis: str, frame: ImageFrame) -> NDArray[np.float64]:

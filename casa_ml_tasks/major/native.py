@@ -13,9 +13,9 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_image, write_image
-from casa_ml_tasks.data.measurement_set import blocks, selections
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
-from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, chunks, read, to_image
+from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
@@ -45,7 +45,12 @@ class NativeMajorCycle(CasaMajorCycle):
     """
 
     def __init__(
-        self, parameters: Mapping[str, Any], directory: str | Path, w_term: bool = True, tolerance: float = TOLERANCE
+        self,
+        parameters: Mapping[str, Any],
+        directory: str | Path,
+        w_term: bool = True,
+        tolerance: float = TOLERANCE,
+        smearing: float = 0.0,
     ):
         """Read the visibilities, weight and sort them, and make the PSF.
 
@@ -54,6 +59,8 @@ class NativeMajorCycle(CasaMajorCycle):
             directory: an existing folder for the images; what is in it is used again.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
+            smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
+                allows; 0 does not. Not for cubes.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
@@ -65,7 +72,7 @@ class NativeMajorCycle(CasaMajorCycle):
         self._cell = read_cell(self.product("pb")) * ARCSEC
         continuum = self._continuum
         self._frame = ImageFrame(*read_direction(self.product("pb")), lsrk=continuum, channels=not continuum)
-        self._read(Path(directory) / "visibilities")
+        self._read(Path(directory) / "visibilities", smearing)
         if not self.product("residual").exists():
             self._write_psf()
 
@@ -81,8 +88,11 @@ class NativeMajorCycle(CasaMajorCycle):
         else:
             self._imager.makePSF()  # which is where CASA makes a cube's primary beam and CLEAN beams
 
-    def _read(self, directory: Path) -> None:
-        store = self._within_nyquist(read(selections(self._parameters), self._frame, directory, progress=True))
+    def _read(self, directory: Path, smearing: float) -> None:
+        radius = self._cell * float(np.hypot(self._ny, self._nx)) / 2
+        store = self._within_nyquist(
+            read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True)
+        )
         self._psf = np.zeros((self._channels, 1, 2 * self._ny, 2 * self._nx), np.float32)
         self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
         self._planned: list[_Planned] = []
@@ -129,19 +139,20 @@ class NativeMajorCycle(CasaMajorCycle):
         for selection in selections(self._parameters):
             with ModelColumn(selection.vis) as column:
                 for block in blocks(selection, progress=True):
-                    uvw, phase = to_image(block, selection.vis, self._frame)
-                    column.write(block, np.conj(phase) * self._degrid(images, uvw))
+                    uvw, phase = baselines(block, selection.vis, self._frame)
+                    wavelengths = uvw[:, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
+                    column.write(block, np.conj(phase) * self._degrid(images, wavelengths))
 
     def _degrid(self, images: NDArray[np.float32], uvw: NDArray[np.float64]) -> NDArray[np.complexfloating]:
         """images: (channel, ny, nx); uvw: (3, channel, row), wavelengths. Returns (channel, row), Jy."""
         groups = [slice(None)] if self._channels == 1 else [slice(i, i + 1) for i in range(self._channels)]
         result = np.zeros(uvw.shape[1:], np.complex64)
         for image, group in zip(images, groups, strict=True):
-            baselines = uvw[:, group].reshape(3, -1).T
-            usable = np.isfinite(baselines).all(axis=1) & self._on_grid(baselines)
+            points = uvw[:, group].reshape(3, -1).T
+            usable = np.isfinite(points).all(axis=1) & self._on_grid(points)
             if usable.any() and image.any():
                 operator = self._plan_operator(
-                    baselines, 1.0, (self._ny, self._nx), self._cell, self._tolerance, usable=usable[:, None]
+                    points, 1.0, (self._ny, self._nx), self._cell, self._tolerance, usable=usable[:, None]
                 )
                 result[group] = operator.restore(operator.degrid(image)).reshape(result[group].shape)
         return result

@@ -12,7 +12,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_image, write_image
+from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
@@ -122,13 +122,11 @@ class NativeMajorCycle(CasaMajorCycle):
         for each in self._planned:
             _, gradient = each.operator.gradient(images[each.channel], each.data, each.weight)
             residual[each.channel, 0] -= gradient
-        if self._continuum:
-            self._write("residual", residual)
-            self._imager.PStools[0].divideresidualbyweight()
-            self._disown_weight()
-        else:
-            self._write("residual", residual / self._per_channel(self._sum_of_weights))
-        return read_image(self.product("residual"))
+        residual /= self._per_channel(self._sum_of_weights)
+        if self._continuum and not self.product("residual").exists():
+            self._make_residual_image()
+        self._write("residual", residual)
+        return residual.astype(np.float32)
 
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into MODEL_DATA, or let CASA note the model, as `savemodel` says."""
@@ -214,6 +212,12 @@ class NativeMajorCycle(CasaMajorCycle):
             self._disown_weight()
         else:
             self._write("psf", centre)
+
+    def _make_residual_image(self) -> None:
+        """Let CASA's normaliser make the image of a zero residual, for the mask of `pblimit` that it sets."""
+        self._write("residual", np.zeros(self.shape))
+        self._imager.PStools[0].divideresidualbyweight()
+        self._disown_weight()
 
     def _disown_weight(self) -> None:
         """Forget the image of weights that makePB made: of one pointing, tclean has none, and wants none."""

@@ -41,6 +41,10 @@ class GriddingKernel:
     oversampling: float
     coefficients: NDArray[np.float64]
 
+    def cost(self, visibilities: int, pixels: int) -> float:
+        """Of gridding so many visibilities for an image of so many pixels, in kernel rows of one visibility."""
+        return _cost(self.support, self.oversampling, visibilities, pixels)
+
     def transform(self, frequency: ArrayLike) -> NDArray[np.float64]:
         r"""$\hat\phi(k) = \int \phi(d) \cos(2\pi k d)\,dd$ of the polynomials, k in cycles a uv cell."""
         nodes, weights = np.polynomial.legendre.leggauss(64)
@@ -103,12 +107,14 @@ def choose_kernel(tolerance: float, precision: np.dtype, visibilities: int, pixe
         if support <= WIDEST[np.dtype(precision)] and expected_error(support, oversampling) <= 0.8 * tolerance
     ]
 
-    def cost(choice: tuple[int, float]) -> float:
-        support, oversampling = choice
-        passes = (-(-support // HALF)) ** 2  # a patch wider than the registers is visited in parts
-        return visibilities * (support + 4) * passes + PIXEL_COST * pixels * oversampling**2
+    return kaiser_bessel(
+        *min(affordable, key=lambda choice: _cost(choice[0], choice[1], visibilities, pixels)), tolerance
+    )
 
-    return kaiser_bessel(*min(affordable, key=cost), tolerance)
+
+def _cost(support: int, oversampling: float, visibilities: int, pixels: int) -> float:
+    passes = (-(-support // HALF)) ** 2  # a patch wider than the registers is visited in parts
+    return visibilities * (support + 4) * passes + PIXEL_COST * pixels * oversampling**2
 
 
 @lru_cache(None)

@@ -103,6 +103,55 @@ class UVGrid:
         image *= along_y
         return image
 
+    def from_complex_image(self, image: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
+        """As `from_image`, for an image that is not real: only the half-plane that the visibilities cover is made."""
+        (ny, nx), (height, width) = self.shape, self.padded
+        along_y, along_x = self._correction
+        corrected = image * along_y
+        padded = np.zeros((ny, width), self.empty().dtype)
+        np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
+        np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
+        rows = fft(padded, axis=1, overwrite_x=True, workers=threads)
+        spectrum = np.zeros((height, self.size[1]), rows.dtype)
+        for segment, u in self._wrapped(1):
+            spectrum[: ny - ny // 2, segment] = rows[ny // 2 :, u]
+            spectrum[height - ny // 2 :, segment] = rows[: ny // 2, u]
+        spectrum = fft(spectrum, axis=0, overwrite_x=True, workers=threads)
+        grid = np.empty(self.size, spectrum.dtype)
+        for segment, v in self._wrapped(0):
+            grid[segment] = spectrum[v]
+        return grid
+
+    def to_complex_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
+        """The adjoint of `from_complex_image`. grid: (rows, columns). Returns (ny, nx)."""
+        (ny, nx), (height, width) = self.shape, self.padded
+        along_y, along_x = self._correction
+        spectrum = np.zeros((height, self.size[1]), grid.dtype)
+        for segment, v in self._wrapped(0):
+            spectrum[v] += grid[segment]
+        spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
+        rows = np.zeros((ny, width), grid.dtype)
+        for segment, u in self._wrapped(1):
+            rows[ny // 2 :, u] += spectrum[: ny - ny // 2, segment]
+            rows[: ny // 2, u] += spectrum[height - ny // 2 :, segment]
+        padded = ifft(rows, axis=1, norm="forward", overwrite_x=True, workers=threads)
+        image = np.empty((ny, nx), grid.dtype)
+        np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=image[:, nx // 2 :])
+        np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=image[:, : nx // 2])
+        image *= along_y
+        return image
+
+    def _wrapped(self, axis: int) -> list[tuple[slice, slice]]:
+        """Runs of rows (axis 0) or columns (axis 1) of the grid, and where they are in the FFT's order."""
+        zero, length, period = (self.row_of_zero, self.margin)[axis], self.size[axis], self.padded[axis]
+        runs, start = [], 0
+        while start < length:
+            first = (start - zero) % period
+            stop = min(length, start + period - first)
+            runs.append((slice(start, stop), slice(first, first + stop - start)))
+            start = stop
+        return runs
+
     def _spectral_columns(self) -> int:
         """Columns of the half-plane spectrum, from U = 0, that are needed."""
         return min(self.padded[1] // 2 + 1, self.size[1] - self.margin)
@@ -116,28 +165,25 @@ class UVGrid:
         columns = np.arange(self.size[1])
         return columns[direct], u[direct], columns[mirrored], -u[mirrored] % width
 
-    def _row_segments(self) -> list[tuple[slice, NDArray[np.integer]]]:
-        """Rows of the grid, and the rows of the spectrum that they are, no row twice in a segment."""
-        height, rows = self.padded[0], self.size[0]
-        v = np.arange(rows) - self.row_of_zero
-        return [(slice(start, start + height), v[start : start + height] % height) for start in range(0, rows, height)]
-
     def _cut_out(self, spectrum: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         grid = np.empty(self.size, spectrum.dtype)
         columns, u, mirrored, mirrored_u = self._parts()
         first, last = columns[0], columns[-1] + 1
         grid[:, last:] = 0
-        for segment, v in self._row_segments():
+        for segment, v in self._wrapped(0):
             grid[segment, first:last] = spectrum[v, : u[-1] + 1]
-            grid[segment, mirrored] = spectrum[np.ix_(-v % self.padded[0], mirrored_u)].conj()
+            grid[segment, mirrored] = spectrum[np.ix_(self._mirrored(v), mirrored_u)].conj()
         return grid
 
     def _paste(self, grid: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         spectrum = np.zeros((self.padded[0], self._spectral_columns()), grid.dtype)
         columns, u, mirrored, mirrored_u = self._parts()
         first, last = columns[0], columns[-1] + 1
-        for segment, v in self._row_segments():
+        for segment, v in self._wrapped(0):
             spectrum[v, : u[-1] + 1] += grid[segment, first:last]
             for column, source in zip(mirrored_u, mirrored, strict=True):
-                spectrum[-v % self.padded[0], column] += grid[segment, source].conj()
+                spectrum[self._mirrored(v), column] += grid[segment, source].conj()
         return spectrum
+
+    def _mirrored(self, v: slice) -> NDArray[np.integer]:
+        return -np.arange(v.start, v.stop) % self.padded[0]

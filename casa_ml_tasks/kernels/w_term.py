@@ -36,6 +36,8 @@ from casa_ml_tasks.kernels.uv_plan import UVPlan
 
 #: Shares of the tolerance; the squares of the errors in uv and w add.
 SHARE_OF_UV, SHARE_OF_W = 0.8, 0.5
+COMPLEX_COST = 3  # of a plane's complex image, in FFTs of real ones
+ROW_COST = 12  # of one visibility on one plane, in kernel rows
 MOST_TERMS = 8  # beyond, powers of w x cancel each other in single precision
 
 _compiled: Any = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False, error_model="numpy")
@@ -162,12 +164,9 @@ class StackedOperator:
         """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""
         result = np.zeros(self._bounds[-1], np.result_type(self.uvgrid.precision, np.complex64))
         parts = self._by_layer(result)
-        image = self._checked(image) * self._correction
+        image = (self._checked(image) * self._correction).astype(self.uvgrid.precision)
         for plane, screen in self._screens():
-            grid = self.uvgrid.from_image(image * screen.real, self.threads)
-            imaginary = self.uvgrid.from_image(image * screen.imag, self.threads)
-            grid.real -= imaginary.imag
-            grid.imag += imaginary.real
+            grid = self.uvgrid.from_complex_image(image * screen, self.threads)
             for layer, part in zip(self.layers, parts, strict=True):
                 if (tap := plane - layer.first_plane) in range(self.kernel.support):
                     term = layer.flat.degrid_from(grid)
@@ -189,9 +188,8 @@ class StackedOperator:
                         _take_tap, layer, term, part, layer.distance, layer.phase, self.kernel.coefficients[:, tap]
                     )
                     layer.flat.grid_onto(term, grid)
-            total += screen.real * self.uvgrid.to_image(grid, self.threads)
-            grid *= -1j
-            total += screen.imag * self.uvgrid.to_image(grid, self.threads)
+            of_plane = self.uvgrid.to_complex_image(grid, self.threads)
+            total += screen.real * of_plane.real + screen.imag * of_plane.imag
         return (total * self._correction).astype(self.uvgrid.precision)
 
     def gradient(
@@ -218,13 +216,13 @@ class StackedOperator:
     def _correction(self) -> NDArray[np.float64]:
         return 1 / self.kernel.transform(self.spacing * self.x)
 
-    def _screens(self) -> Iterator[tuple[int, NDArray[np.complex128]]]:
+    def _screens(self) -> Iterator[tuple[int, NDArray[np.complexfloating]]]:
         r"""Every plane p and $e^{2\pi ip\delta x}$, (ny, nx)."""
         first, last = self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support
         step = np.exp(2j * np.pi * self.spacing * self.x)
         screen = step**first
         for plane in range(first, last):
-            yield plane, screen
+            yield plane, screen.astype(np.result_type(self.uvgrid.precision, np.complex64))
             screen *= step
 
     def _run(self, loop: Any, layer: _Layer, *arguments: Any) -> None:
@@ -254,24 +252,28 @@ def wide_field_operator(
     usable = np.ones((len(uvw), wavenumber.size), bool) if usable is None else usable
     threads = threads or available_cores()
     count, pixels = int(np.count_nonzero(usable)), shape[0] * shape[1]
-    kernel = choose_kernel(SHARE_OF_UV * tolerance, np.dtype(precision), count, pixels)
-    uvgrid = covering_grid(uvw, wavenumber, shape, cell, kernel, precision, usable)
-    longest = np.max(
-        np.abs(uvw[:, 2]) * np.where(usable, wavenumber, 0).max(axis=1), where=usable.any(axis=1), initial=0
-    )
+    with np.errstate(invalid="ignore"):
+        lengths = np.abs(uvw[:, 2]) * np.where(usable, wavenumber, 0).max(axis=1)
+    longest = float(np.max(lengths, where=usable.any(axis=1), initial=0))
     if not np.isfinite(longest):
         raise ValueError("w of usable rows is NaN or infinite")
     x, centre, radius = _n_minus_one(shape, cell)
+
+    def gridded(kernel: GriddingKernel) -> UVGrid:
+        return covering_grid(uvw, wavenumber, shape, cell, kernel, precision, usable)
+
+    kernel = choose_kernel(SHARE_OF_UV * tolerance, np.dtype(precision), count, pixels)
     terms = _terms(2 * np.pi * longest * radius, SHARE_OF_W * tolerance)
     w_kernel, planes = _w_kernel(longest * radius, SHARE_OF_W * tolerance, count, pixels)
-    images = PIXEL_COST * pixels * kernel.oversampling**2
-    visits = count * (kernel.support + 4)
-    if terms.size and terms.size * (visits + images) <= w_kernel.support * visits + 2 * planes * images:
+    visits, images = count * w_kernel.support, pixels * planes * COMPLEX_COST
+    plane_kernel = choose_kernel(SHARE_OF_UV * tolerance, np.dtype(precision), visits, images)
+    if terms.size and terms.size * kernel.cost(count, pixels) <= plane_kernel.cost(visits, images):
+        uvgrid = gridded(kernel)
         flat = FourierOperator(UVPlan.make(uvw, wavenumber, usable, uvgrid, threads), uvgrid, threads)
         if terms.size == 1:
             return flat
         return _expanded(flat, uvw, wavenumber, longest, x / radius, centre, terms)
-    return _stacked(uvw, wavenumber, usable, uvgrid, w_kernel, x, centre, radius, threads)
+    return _stacked(uvw, wavenumber, usable, gridded(plane_kernel), w_kernel, x, centre, radius, threads)
 
 
 def _n_minus_one(shape: tuple[int, int], cell: float) -> tuple[NDArray[np.float64], float, float]:
@@ -308,7 +310,11 @@ def _w_kernel(extent: float, tolerance: float, count: int, pixels: int) -> tuple
     choices = [(W, s) for W in SUPPORTS for s in OVERSAMPLINGS if expected_error(W, s) <= tolerance]
     if not choices:
         choices = [(max(SUPPORTS), max(OVERSAMPLINGS))]
-    best = min(choices, key=lambda c: c[0] * count * 12 + 2 * planes(c) * pixels * PIXEL_COST * 1.5)
+
+    def cost(choice: tuple[int, float]) -> float:
+        return choice[0] * count * ROW_COST + planes(choice) * pixels * PIXEL_COST * COMPLEX_COST
+
+    best = min(choices, key=cost)
     return kaiser_bessel(*best, tolerance), planes(best)
 
 

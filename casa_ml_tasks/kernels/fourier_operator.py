@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from casa_ml_tasks.kernels import patch_loops
+from casa_ml_tasks.kernels.difference import weighted_difference
 from casa_ml_tasks.kernels.gridding_kernel import GriddingKernel, choose_kernel
 from casa_ml_tasks.kernels.threads import available_cores, run
 from casa_ml_tasks.kernels.uv_grid import UVGrid
@@ -75,23 +76,24 @@ class FourierOperator:
     ) -> tuple[float, NDArray[np.floating]]:
         r"""$\chi^2 = \sum_k w_k |V_k - d_k|^2$ and $F^H W (F I - d)$, (ny, nx), in one pass over the visibilities.
 
+        Block by block of the grid, so that what is degridded is still in the cache when it is gridded.
+
         Args:
             image: (ny, nx), Jy/pixel.
             data: d, (visibility,), Jy.
             weight: w, (visibility,), Jy^-2.
         """
-        if len(self._tiles) > 1:
-            difference = self.degrid(image) - data
-            misfit = np.sum(weight * (difference.real**2 + difference.imag**2), dtype=float)
-            return float(misfit), self.grid(np.asarray(weight * difference))
-        (tile,) = self._tiles
-        model = self.uvgrid.from_image(image, self.threads).reshape(-1)
+        model = self.uvgrid.from_image(image, self.threads)
         grid = self.uvgrid.empty()
         data, weight = self._numbers(data, grid.dtype), self._numbers(weight, self.uvgrid.precision)
+        difference = np.empty(data.shape, grid.dtype)
+        starts = self.plan.starts
 
         def block(first: int, last: int) -> float:
-            where = self._where(tile, first, last)
-            return self.loops.gradient(model, grid.reshape(-1), *where, data, weight)
+            self._degrid_block(model, first, last, difference)
+            misfit = weighted_difference(starts[first], starts[last], difference, data, weight)
+            self._grid_block(difference, first, last, grid)
+            return misfit
 
         misfit = np.sum(self._every_other_block(block))
         return float(misfit), self.uvgrid.to_image(grid, self.threads)
@@ -99,23 +101,25 @@ class FourierOperator:
     def degrid_from(self, grid: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         """Visibilities, (visibility,), from the grid of an image: what follows `uvgrid.from_image`."""
         visibilities = np.empty(self.plan.order.size, grid.dtype)
-
-        def block(first: int, last: int) -> None:
-            for number, tile in enumerate(self._tiles):
-                self.loops.degrid(grid.reshape(-1), *self._where(tile, first, last), visibilities, number > 0)
-
-        run(block, self._blocks, self.threads)
+        run(lambda first, last: self._degrid_block(grid, first, last, visibilities), self._blocks, self.threads)
         return visibilities
 
     def grid_onto(self, visibilities: NDArray[np.complexfloating], grid: NDArray[np.complexfloating]) -> None:
         """Add visibilities, (visibility,), to a grid: what comes before `uvgrid.to_image`."""
         visibilities = self._numbers(visibilities, grid.dtype)
+        self._every_other_block(lambda first, last: self._grid_block(visibilities, first, last, grid))
 
-        def block(first: int, last: int) -> None:
-            for tile in self._tiles:
-                self.loops.grid(grid.reshape(-1), *self._where(tile, first, last), visibilities)
+    def _degrid_block(
+        self, grid: NDArray[np.complexfloating], first: int, last: int, visibilities: NDArray[np.complexfloating]
+    ) -> None:
+        for number, tile in enumerate(self._tiles):
+            self.loops.degrid(grid.reshape(-1), *self._where(tile, first, last), visibilities, number > 0)
 
-        self._every_other_block(block)
+    def _grid_block(
+        self, visibilities: NDArray[np.complexfloating], first: int, last: int, grid: NDArray[np.complexfloating]
+    ) -> None:
+        for tile in self._tiles:
+            self.loops.grid(grid.reshape(-1), *self._where(tile, first, last), visibilities)
 
     @cached_property
     def _tiles(self) -> list[_Tile]:

@@ -1,4 +1,4 @@
-"""Degridding, gridding and both in one pass, cell by cell of the uv grid.
+"""Degridding and gridding, cell by cell of the uv grid.
 
 Visibilities whose kernels cover the same patch of the grid are neighbours in memory. A patch is loaded into registers
 once for all of them (degridding), or summed in registers and added to the grid once (gridding).
@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy as np
 
 from casa_ml_tasks.kernels.vector_intrinsics import (
     add_outer_product,
@@ -53,26 +52,3 @@ def grid(grid, stride, offset, cells, starts, first, last, position, coefficient
             kernel = kernel_values(coefficients, position, k, unroll)
             patch = add_outer_product(patch, kernel, visibilities[k].real, visibilities[k].imag)
         add_patch(grid, cells[cell] + offset, stride, patch, unroll)
-
-
-@compiled
-def gradient(model, grid, stride, offset, cells, starts, first, last, position, coefficients, unroll, data, weight):
-    """Add weight * (model - data) to `grid`, with the model's visibilities from the grid `model`; return chi^2."""
-    misfit = 0.0
-    most = (starts[first + 1 : last + 1] - starts[first:last]).max() if last > first else 0
-    residual = np.empty(most, data.dtype)  # of one cell: it stays in the cache between the two loops
-    for cell in range(first, last):
-        start, stop = starts[cell], starts[cell + 1]
-        patch = load_patch(model, cells[cell] + offset, stride, unroll)
-        for k in range(start, stop):
-            real, imaginary = weighted_sum(patch, kernel_values(coefficients, position, k, unroll))
-            real -= data[k].real
-            imaginary -= data[k].imag
-            misfit += weight[k] * (real * real + imaginary * imaginary)
-            residual[k - start] = complex(weight[k] * real, weight[k] * imaginary)
-        patch = empty_patch(grid, unroll)
-        for k in range(start, stop):
-            kernel = kernel_values(coefficients, position, k, unroll)
-            patch = add_outer_product(patch, kernel, residual[k - start].real, residual[k - start].imag)
-        add_patch(grid, cells[cell] + offset, stride, patch, unroll)
-    return misfit

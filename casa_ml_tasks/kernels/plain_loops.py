@@ -60,18 +60,3 @@ def grid(grid, stride, offset, cells, starts, first, last, position, coefficient
         for k in range(starts[cell], starts[cell + 1]):
             _kernel_values(coefficients, position, k, taps)
             _add_outer_product(grid, cells[cell] + offset, stride, len(unroll[0]), taps, visibilities[k])
-
-
-@compiled
-def gradient(model, grid, stride, offset, cells, starts, first, last, position, coefficients, unroll, data, weight):
-    """Add weight * (model - data) to `grid`, with the model's visibilities from the grid `model`; return chi^2."""
-    taps = np.empty(LANES, coefficients.dtype)
-    misfit = 0.0
-    for cell in range(first, last):
-        corner = cells[cell] + offset
-        for k in range(starts[cell], starts[cell + 1]):
-            _kernel_values(coefficients, position, k, taps)
-            difference = _weighted_sum(model, corner, stride, len(unroll[0]), taps) - data[k]
-            misfit += weight[k] * (difference.real**2 + difference.imag**2)
-            _add_outer_product(grid, corner, stride, len(unroll[0]), taps, weight[k] * difference)
-    return misfit

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
 
 from casa_ml_tasks.kernels.gridding_kernel import GriddingKernel
+from casa_ml_tasks.kernels.threads import run
 from casa_ml_tasks.kernels.vector_intrinsics import HALF
+
+PORTION = 1 << 16  # pixels of padded rows that are transformed at once
+
+Transform = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,90 +71,98 @@ class UVGrid:
         along_y, along_x = (1 / self.kernel.transform(axis) for axis in (y, x))
         return along_y[:, None].astype(self.precision), along_x.astype(self.precision)
 
-    def empty(self) -> NDArray[np.complexfloating]:
+    def empty(self, size: tuple[int, int] | None = None) -> NDArray[np.complexfloating]:
         """A grid of zeros."""
-        return np.zeros(self.size, np.result_type(self.precision, np.complex64))
+        return np.zeros(size or self.size, np.result_type(self.precision, np.complex64))
 
     def from_image(self, image: NDArray[np.floating], threads: int = 1) -> NDArray[np.complexfloating]:
         """image: (ny, nx). Returns the grid to degrid from, (rows, columns)."""
-        if image.shape != self.shape:
-            raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
-        (ny, nx), (height, width) = self.shape, self.padded
-        along_y, along_x = self._correction
-        corrected = np.asarray(image, self.precision) * along_y
-        padded = np.zeros((ny, width), self.precision)
-        np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
-        np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
         columns = self._spectral_columns()
-        half = rfft(padded, axis=1, workers=threads)[:, :columns]
-        spectrum = np.zeros((height, columns), half.dtype)
-        spectrum[: ny - ny // 2] = half[ny // 2 :]
-        spectrum[height - ny // 2 :] = half[: ny // 2]
-        spectrum = fft(spectrum, axis=0, overwrite_x=True, workers=threads)
-        return self._cut_out(spectrum)
+        return self._cut_out(self._spectrum(image, lambda rows: rfft(rows, axis=1)[:, :columns], columns, threads))
 
     def to_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.floating]:
         """The adjoint of `from_image`. grid: (rows, columns). Returns (ny, nx)."""
-        (ny, nx), (height, width) = self.shape, self.padded
-        along_y, along_x = self._correction
-        spectrum = self._paste(grid)
+        width, spectrum = self.padded[1], self._paste(grid)
         spectrum[:, 1 : (width + 1) // 2] *= self.precision.type(0.5)  # irfft counts them twice
-        spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
-        half = np.zeros((ny, width // 2 + 1), spectrum.dtype)
-        half[ny // 2 :, : spectrum.shape[1]] = spectrum[: ny - ny // 2]
-        half[: ny // 2, : spectrum.shape[1]] = spectrum[height - ny // 2 :]
-        padded = irfft(half, width, axis=1, norm="forward", overwrite_x=True, workers=threads)
-        image = np.empty((ny, nx), self.precision)
-        np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=image[:, nx // 2 :])
-        np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=image[:, : nx // 2])
-        image *= along_y
-        return image
+        return self._image(spectrum, lambda rows: irfft(rows, width, axis=1, norm="forward"), self.precision, threads)
 
     def from_complex_image(self, image: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
         """As `from_image`, for an image that is not real: only the half-plane that the visibilities cover is made."""
-        (ny, nx), (height, width) = self.shape, self.padded
-        along_y, along_x = self._correction
-        corrected = image * along_y
-        padded = np.zeros((ny, width), self.empty().dtype)
-        np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
-        np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
-        rows = fft(padded, axis=1, overwrite_x=True, workers=threads)
-        spectrum = np.zeros((height, self.size[1]), rows.dtype)
-        for segment, u in self._wrapped(1):
-            spectrum[: ny - ny // 2, segment] = rows[ny // 2 :, u]
-            spectrum[height - ny // 2 :, segment] = rows[: ny // 2, u]
-        spectrum = fft(spectrum, axis=0, overwrite_x=True, workers=threads)
+        u = (np.arange(self.size[1]) - self.margin) % self.padded[1]
+        spectrum = self._spectrum(image, lambda rows: fft(rows, axis=1, overwrite_x=True)[:, u], u.size, threads)
         grid = np.empty(self.size, spectrum.dtype)
-        for segment, v in self._wrapped(0):
+        for segment, v in self._wrapped():
             grid[segment] = spectrum[v]
         return grid
 
     def to_complex_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
         """The adjoint of `from_complex_image`. grid: (rows, columns). Returns (ny, nx)."""
+        width = self.padded[1]
+        u = np.arange(self.size[1]) - self.margin
+        spectrum = np.zeros((self.padded[0], self.size[1]), grid.dtype)
+        for segment, v in self._wrapped():
+            spectrum[v] += grid[segment]
+
+        def transform(rows: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+            padded = np.zeros((len(rows), width), rows.dtype)
+            for start in range(0, u.size, width):  # a grid may be wider than the FFT is long
+                padded[:, u[start : start + width] % width] += rows[:, start : start + width]
+            return ifft(padded, axis=1, norm="forward", overwrite_x=True)
+
+        return self._image(spectrum, transform, grid.dtype, threads)
+
+    def _spectrum(
+        self, image: NDArray[Any], transform: Transform, columns: int, threads: int
+    ) -> NDArray[np.complexfloating]:
+        """The Fourier transform of the padded image, some rows at a time so that they stay in the cache."""
+        if image.shape != self.shape:
+            raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         (ny, nx), (height, width) = self.shape, self.padded
         along_y, along_x = self._correction
-        spectrum = np.zeros((height, self.size[1]), grid.dtype)
-        for segment, v in self._wrapped(0):
-            spectrum[v] += grid[segment]
+        spectrum = self.empty((height, columns))
+        dtype = spectrum.dtype if np.iscomplexobj(image) else self.precision
+
+        def rows(first: int, last: int) -> None:
+            corrected = np.asarray(image[first:last], dtype) * along_y[first:last]
+            padded = np.zeros((last - first, width), dtype)
+            np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
+            np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
+            spectrum[(np.arange(first, last) - ny // 2) % height] = transform(padded)
+
+        run(rows, self._portions(), threads)
+        return fft(spectrum, axis=0, overwrite_x=True, workers=threads)
+
+    def _image(
+        self, spectrum: NDArray[np.complexfloating], transform: Transform, dtype: DTypeLike, threads: int
+    ) -> NDArray[Any]:
+        """The adjoint of `_spectrum`, which it overwrites."""
+        (ny, nx), (height, width) = self.shape, self.padded
+        along_y, along_x = self._correction
         spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
-        rows = np.zeros((ny, width), grid.dtype)
-        for segment, u in self._wrapped(1):
-            rows[ny // 2 :, u] += spectrum[: ny - ny // 2, segment]
-            rows[: ny // 2, u] += spectrum[height - ny // 2 :, segment]
-        padded = ifft(rows, axis=1, norm="forward", overwrite_x=True, workers=threads)
-        image = np.empty((ny, nx), grid.dtype)
-        np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=image[:, nx // 2 :])
-        np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=image[:, : nx // 2])
-        image *= along_y
+        image = np.empty((ny, nx), dtype)
+
+        def rows(first: int, last: int) -> None:
+            padded = transform(spectrum[(np.arange(first, last) - ny // 2) % height])
+            part = image[first:last]
+            np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=part[:, nx // 2 :])
+            np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=part[:, : nx // 2])
+            part *= along_y[first:last]
+
+        run(rows, self._portions(), threads)
         return image
 
-    def _wrapped(self, axis: int) -> list[tuple[slice, slice]]:
-        """Runs of rows (axis 0) or columns (axis 1) of the grid, and where they are in the FFT's order."""
-        zero, length, period = (self.row_of_zero, self.margin)[axis], self.size[axis], self.padded[axis]
+    def _portions(self) -> list[tuple[int, int]]:
+        """(first, last) of rows of the image that are transformed together."""
+        step = max(1, PORTION // self.padded[1])
+        return [(first, min(first + step, self.shape[0])) for first in range(0, self.shape[0], step)]
+
+    def _wrapped(self) -> list[tuple[slice, slice]]:
+        """Runs of rows of the grid, and where they are in the FFT's order."""
+        rows, height = self.size[0], self.padded[0]
         runs, start = [], 0
-        while start < length:
-            first = (start - zero) % period
-            stop = min(length, start + period - first)
+        while start < rows:
+            first = (start - self.row_of_zero) % height
+            stop = min(rows, start + height - first)
             runs.append((slice(start, stop), slice(first, first + stop - start)))
             start = stop
         return runs
@@ -170,7 +185,7 @@ class UVGrid:
         columns, u, mirrored, mirrored_u = self._parts()
         first, last = columns[0], columns[-1] + 1
         grid[:, last:] = 0
-        for segment, v in self._wrapped(0):
+        for segment, v in self._wrapped():
             grid[segment, first:last] = spectrum[v, : u[-1] + 1]
             grid[segment, mirrored] = spectrum[np.ix_(self._mirrored(v), mirrored_u)].conj()
         return grid
@@ -179,7 +194,7 @@ class UVGrid:
         spectrum = np.zeros((self.padded[0], self._spectral_columns()), grid.dtype)
         columns, u, mirrored, mirrored_u = self._parts()
         first, last = columns[0], columns[-1] + 1
-        for segment, v in self._wrapped(0):
+        for segment, v in self._wrapped():
             spectrum[v, : u[-1] + 1] += grid[segment, first:last]
             for column, source in zip(mirrored_u, mirrored, strict=True):
                 spectrum[self._mirrored(v), column] += grid[segment, source].conj()

@@ -435,15 +435,23 @@ def _read(
         return part.getcol(name, start, numbers.size)
 
     cross = get("ANTENNA1") != get("ANTENNA2")
-    visibility = get(column)[hands][:, mask][..., cross]
+
+    def chosen(name: str) -> NDArray[Any]:
+        cube = get(name)
+        for axis, keep in ((0, np.isin(np.arange(len(cube)), hands)), (1, mask), (2, cross)):
+            if not keep.all():  # each selection is a copy of everything
+                cube = np.compress(keep, cube, axis)
+        return cube
+
+    visibility = chosen(column)
     if _has_weight_spectrum(part, part.getcell(column, 0).shape):
-        weight = get("WEIGHT_SPECTRUM")[hands][:, mask][..., cross]
+        weight = chosen("WEIGHT_SPECTRUM")
     else:
         weight = np.broadcast_to(get("WEIGHT")[hands][:, None, cross], visibility.shape)
     return Block(
         visibility=visibility,
         weight=weight,
-        flag=get("FLAG")[hands][:, mask][..., cross].any(axis=0) | get("FLAG_ROW")[cross],
+        flag=chosen("FLAG").any(axis=0) | get("FLAG_ROW")[cross],
         uvw=get("UVW")[:, cross],
         frequency=described.frequency[mask],
         frame=described.frame,

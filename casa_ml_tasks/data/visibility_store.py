@@ -128,12 +128,14 @@ def read(
 def samples(block: Block, vis: str, frame: ImageFrame) -> Visibilities:
     """The Stokes I samples of a Block that are not flagged and finite."""
     plane = to_image(block, vis, frame)
-    channel, row = np.nonzero(plane.weight)
+    used = plane.weight > 0
+    uvw = plane.uvw.T * (plane.frequency[:, None, None] / SPEED_OF_LIGHT)
+    channel = (block.channel - block.channel[0]) * frame.channels
     return Visibilities(
-        plane.uvw.T[row] * (plane.frequency[channel, None] / SPEED_OF_LIGHT),
-        plane.visibility[channel, row].astype(np.complex64),
-        plane.weight[channel, row].astype(np.float32),
-        (block.channel[channel] - block.channel[0] if frame.channels else np.zeros(channel.size)).astype(np.int32),
+        uvw[used],
+        plane.visibility[used].astype(np.complex64),
+        plane.weight[used].astype(np.float32),
+        np.repeat(channel, np.count_nonzero(used, axis=1)).astype(np.int32),
         len(block.visibility),
     )
 

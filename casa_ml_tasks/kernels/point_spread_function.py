@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 
-TOLERANCE = 1e-7  # of the lags: nothing corrects the PSF afterwards
+TOLERANCE = 1e-6  # the best that single precision attains: nothing corrects the PSF afterwards
 
 
 def psf_of_weights(
@@ -32,8 +32,8 @@ def psf_of_weights(
         ValueError: as `fourier_operator`, which is asked for twice the field.
     """
     doubled = (2 * shape[0], 2 * shape[1])
-    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float64, weight != 0, threads)
-    return np.asarray(operator.grid(operator.sort(weight).astype(complex)), float)
+    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float32, weight != 0, threads)
+    return operator.grid(operator.sort(weight).astype(np.complex64)).astype(float)
 
 
 def psfs_of_taylor_terms(
@@ -51,6 +51,7 @@ def psfs_of_taylor_terms(
     Arguments as `psf_of_weights`; `reference` is the wavenumber of $\nu_0$. One plan serves all of them.
     """
     doubled = (2 * shape[0], 2 * shape[1])
-    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float64, weight != 0, threads)
+    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float32, weight != 0, threads)
     offset = np.asarray(wavenumber, float) / reference - 1
-    return np.stack([operator.grid(operator.sort(weight * offset**q).astype(complex)) for q in range(2 * terms - 1)])
+    weights = (operator.sort(weight * offset**q).astype(np.complex64) for q in range(2 * terms - 1))
+    return np.stack([operator.grid(each).astype(float) for each in weights])

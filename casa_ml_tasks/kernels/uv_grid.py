@@ -65,7 +65,7 @@ class UVGrid:
         return 2 * self.row_of_zero + 1 + HALF, self.margin + columns + HALF
 
     @cached_property
-    def _correction(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def correction(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """1 / transform of the kernel, (ny, 1) and (nx,)."""
         y, x = ((np.arange(n) - n // 2) / padded for n, padded in zip(self.shape, self.padded, strict=True))
         along_y, along_x = (1 / self.kernel.transform(axis) for axis in (y, x))
@@ -118,7 +118,7 @@ class UVGrid:
         if image.shape != self.shape:
             raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         (ny, nx), (height, width) = self.shape, self.padded
-        along_y, along_x = self._correction
+        along_y, along_x = self.correction
         spectrum = self.empty((height, columns))
         dtype = spectrum.dtype if np.iscomplexobj(image) else self.precision
 
@@ -137,7 +137,7 @@ class UVGrid:
     ) -> NDArray[Any]:
         """The adjoint of `_spectrum`, which it overwrites."""
         (ny, nx), (height, width) = self.shape, self.padded
-        along_y, along_x = self._correction
+        along_y, along_x = self.correction
         spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
         image = np.empty((ny, nx), dtype)
 

@@ -121,7 +121,7 @@ class GpuFourierOperator:
     @cached_property
     def _correction(self) -> tuple[Any, ...]:
         """Arguments of `pad` and `crop`: correction along y and x, and both sizes of the image."""
-        corrections = (self.device.upload(each.reshape(-1), self.uvgrid.precision) for each in self.uvgrid._correction)
+        corrections = (self.device.upload(each.reshape(-1), self.uvgrid.precision) for each in self.uvgrid.correction)
         return (*corrections, *map(np.int32, (*self.shape, *self.uvgrid.padded)))
 
     def _shares(self) -> tuple[int, int, np.int32]:

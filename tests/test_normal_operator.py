@@ -157,7 +157,7 @@ def test_psfs_that_fit_no_image_are_refused():
     [
         (720, 2000, np.float32, GriddedNormalOperator),
         (720, 2000, np.float64, NormalOperator),
-        (720, 700_000, np.float32, NormalOperator),
+        (720, 1_100_000, np.float32, NormalOperator),
         (64, 2000, np.float32, NormalOperator),
     ],
 )

@@ -15,7 +15,7 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 
 #: Measured by `python -m benchmarks.kernels normal`: two FFTs of twice the field are the cheaper as long as they stay
 #: in the cache, and in double precision always; else gridding pays below this many visibilities a pixel.
-BREAK_EVEN = 1.2
+BREAK_EVEN = 2.0
 PIXELS_IN_CACHE = 700**2
 GRIDDING_TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-7}
 

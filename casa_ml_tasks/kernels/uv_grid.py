@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy.fft import fft, ifft, irfft, next_fast_len, rfft
 
 from casa_ml_tasks.kernels.gridding_kernel import GriddingKernel
@@ -17,7 +17,9 @@ from casa_ml_tasks.kernels.vector_intrinsics import HALF
 
 PORTION = 1 << 16  # pixels of padded rows that are transformed at once
 
-Transform = Callable[[NDArray[Any]], NDArray[Any]]
+Rows = Callable[[int, int], NDArray[Any]]  # (first, last) to rows of an image
+Take = Callable[[int, int, NDArray[Any]], None]  # (first, last, rows)
+Transform = Callable[[NDArray[Any]], NDArray[Any]]  # of all rows it is given
 
 
 @dataclass(frozen=True)
@@ -77,26 +79,43 @@ class UVGrid:
 
     def from_image(self, image: NDArray[np.floating], threads: int = 1) -> NDArray[np.complexfloating]:
         """image: (ny, nx). Returns the grid to degrid from, (rows, columns)."""
+        if image.shape != self.shape:
+            raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         columns = self._spectral_columns()
-        return self._cut_out(self._spectrum(image, lambda rows: rfft(rows, axis=1)[:, :columns], columns, threads))
+        spectrum = self._spectrum(
+            lambda first, last: np.asarray(image[first:last], self.precision),
+            lambda rows: rfft(rows, axis=1)[:, :columns],
+            columns,
+            threads,
+        )
+        return self._cut_out(spectrum)
 
     def to_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.floating]:
         """The adjoint of `from_image`. grid: (rows, columns). Returns (ny, nx)."""
         width, spectrum = self.padded[1], self._paste(grid)
         spectrum[:, 1 : (width + 1) // 2] *= self.precision.type(0.5)  # irfft counts them twice
-        return self._image(spectrum, lambda rows: irfft(rows, width, axis=1, norm="forward"), self.precision, threads)
+        image = np.empty(self.shape, self.precision)
 
-    def from_complex_image(self, image: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
-        """As `from_image`, for an image that is not real: only the half-plane that the visibilities cover is made."""
+        def take(first: int, last: int, rows: NDArray[np.floating]) -> None:
+            image[first:last] = rows
+
+        self._image(spectrum, lambda rows: irfft(rows, width, axis=1, norm="forward"), take, threads)
+        return image
+
+    def from_complex_rows(self, rows: Rows, threads: int = 1) -> NDArray[np.complexfloating]:
+        """As `from_image`, for an image that is not real, asked for by rows(first, last), (last - first, nx).
+
+        Only the half-plane that the visibilities cover is made.
+        """
         u = (np.arange(self.size[1]) - self.margin) % self.padded[1]
-        spectrum = self._spectrum(image, lambda rows: fft(rows, axis=1, overwrite_x=True)[:, u], u.size, threads)
+        spectrum = self._spectrum(rows, lambda rows: fft(rows, axis=1, overwrite_x=True)[:, u], u.size, threads)
         grid = np.empty(self.size, spectrum.dtype)
         for segment, v in self._wrapped():
             grid[segment] = spectrum[v]
         return grid
 
-    def to_complex_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.complexfloating]:
-        """The adjoint of `from_complex_image`. grid: (rows, columns). Returns (ny, nx)."""
+    def to_complex_rows(self, grid: NDArray[np.complexfloating], take: Take, threads: int = 1) -> None:
+        """The adjoint of `from_complex_rows`: gives the rows to take(first, last, rows). grid: (rows, columns)."""
         width = self.padded[1]
         u = np.arange(self.size[1]) - self.margin
         spectrum = np.zeros((self.padded[0], self.size[1]), grid.dtype)
@@ -109,47 +128,39 @@ class UVGrid:
                 padded[:, u[start : start + width] % width] += rows[:, start : start + width]
             return ifft(padded, axis=1, norm="forward", overwrite_x=True)
 
-        return self._image(spectrum, transform, grid.dtype, threads)
+        self._image(spectrum, transform, take, threads)
 
-    def _spectrum(
-        self, image: NDArray[Any], transform: Transform, columns: int, threads: int
-    ) -> NDArray[np.complexfloating]:
+    def _spectrum(self, rows: Rows, transform: Transform, columns: int, threads: int) -> NDArray[np.complexfloating]:
         """The Fourier transform of the padded image, some rows at a time so that they stay in the cache."""
-        if image.shape != self.shape:
-            raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         (ny, nx), (height, width) = self.shape, self.padded
         along_y, along_x = self.correction
         spectrum = self.empty((height, columns))
-        dtype = spectrum.dtype if np.iscomplexobj(image) else self.precision
 
-        def rows(first: int, last: int) -> None:
-            corrected = np.asarray(image[first:last], dtype) * along_y[first:last]
-            padded = np.zeros((last - first, width), dtype)
+        def portion(first: int, last: int) -> None:
+            corrected = rows(first, last) * along_y[first:last]
+            padded = np.zeros((last - first, width), corrected.dtype)
             np.multiply(corrected[:, nx // 2 :], along_x[nx // 2 :], out=padded[:, : nx - nx // 2])
             np.multiply(corrected[:, : nx // 2], along_x[: nx // 2], out=padded[:, width - nx // 2 :])
             spectrum[(np.arange(first, last) - ny // 2) % height] = transform(padded)
 
-        run(rows, self._portions(), threads)
+        run(portion, self._portions(), threads)
         return fft(spectrum, axis=0, overwrite_x=True, workers=threads)
 
-    def _image(
-        self, spectrum: NDArray[np.complexfloating], transform: Transform, dtype: DTypeLike, threads: int
-    ) -> NDArray[Any]:
+    def _image(self, spectrum: NDArray[np.complexfloating], transform: Transform, take: Take, threads: int) -> None:
         """The adjoint of `_spectrum`, which it overwrites."""
         (ny, nx), (height, width) = self.shape, self.padded
         along_y, along_x = self.correction
         spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
-        image = np.empty((ny, nx), dtype)
 
-        def rows(first: int, last: int) -> None:
+        def portion(first: int, last: int) -> None:
             padded = transform(spectrum[(np.arange(first, last) - ny // 2) % height])
-            part = image[first:last]
+            part = np.empty((last - first, nx), padded.dtype)
             np.multiply(padded[:, : nx - nx // 2], along_x[nx // 2 :], out=part[:, nx // 2 :])
             np.multiply(padded[:, width - nx // 2 :], along_x[: nx // 2], out=part[:, : nx // 2])
             part *= along_y[first:last]
+            take(first, last, part)
 
-        run(rows, self._portions(), threads)
-        return image
+        run(portion, self._portions(), threads)
 
     def _portions(self) -> list[tuple[int, int]]:
         """(first, last) of rows of the image that are transformed together."""

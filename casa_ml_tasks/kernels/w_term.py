@@ -11,7 +11,6 @@ A&A 646, A58).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -165,8 +164,15 @@ class StackedOperator:
         result = np.zeros(self._bounds[-1], np.result_type(self.uvgrid.precision, np.complex64))
         parts = self._by_layer(result)
         image = (self._checked(image) * self._correction).astype(self.uvgrid.precision)
-        for plane, screen in self._screens():
-            grid = self.uvgrid.from_complex_image(image * screen, self.threads)
+        screen, step = self._first_screen()
+
+        def rows(first: int, last: int) -> NDArray[np.complexfloating]:
+            part = (image[first:last] * screen[first:last]).astype(result.dtype)
+            screen[first:last] *= step[first:last]
+            return part
+
+        for plane in self._planes:
+            grid = self.uvgrid.from_complex_rows(rows, self.threads)
             for layer, part in zip(self.layers, parts, strict=True):
                 if (tap := plane - layer.first_plane) in range(self.kernel.support):
                     term = layer.flat.degrid_from(grid)
@@ -179,7 +185,14 @@ class StackedOperator:
         """The adjoint, (ny, nx), not normalised."""
         parts = self._by_layer(visibilities)
         total = np.zeros(self.shape)
-        for plane, screen in self._screens():
+        screen, step = self._first_screen()
+
+        def take(first: int, last: int, rows: NDArray[np.complexfloating]) -> None:
+            part = screen[first:last]
+            total[first:last] += part.real * rows.real + part.imag * rows.imag
+            part *= step[first:last]
+
+        for plane in self._planes:
             grid = self.uvgrid.empty()
             for layer, part in zip(self.layers, parts, strict=True):
                 if (tap := plane - layer.first_plane) in range(self.kernel.support):
@@ -188,8 +201,7 @@ class StackedOperator:
                         _take_tap, layer, term, part, layer.distance, layer.phase, self.kernel.coefficients[:, tap]
                     )
                     layer.flat.grid_onto(term, grid)
-            of_plane = self.uvgrid.to_complex_image(grid, self.threads)
-            total += screen.real * of_plane.real + screen.imag * of_plane.imag
+            self.uvgrid.to_complex_rows(grid, take, self.threads)
         return (total * self._correction).astype(self.uvgrid.precision)
 
     def gradient(
@@ -216,14 +228,14 @@ class StackedOperator:
     def _correction(self) -> NDArray[np.float64]:
         return 1 / self.kernel.transform(self.spacing * self.x)
 
-    def _screens(self) -> Iterator[tuple[int, NDArray[np.complexfloating]]]:
-        r"""Every plane p and $e^{2\pi ip\delta x}$, (ny, nx)."""
-        first, last = self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support
+    @property
+    def _planes(self) -> range:
+        return range(self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support)
+
+    def _first_screen(self) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        r"""$e^{2\pi ip\delta x}$ of the first plane p, and the factor from each plane to the next, (ny, nx) both."""
         step = np.exp(2j * np.pi * self.spacing * self.x)
-        screen = step**first
-        for plane in range(first, last):
-            yield plane, screen.astype(np.result_type(self.uvgrid.precision, np.complex64))
-            screen *= step
+        return step**self._planes.start, step
 
     def _run(self, loop: Any, layer: _Layer, *arguments: Any) -> None:
         run(lambda a, b: loop(a, b, *arguments), pieces(layer.index.size, self.threads), self.threads)

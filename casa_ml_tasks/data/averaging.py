@@ -64,7 +64,7 @@ class Samples:
 
 def stokes_i(block: "Block") -> Plane:
     """The Stokes I samples of a Block; those flagged or without positive weight in either hand get weight 0."""
-    usable = ~block.flag & (block.weight > 0).all(axis=0)
+    usable = ~block.flag & (block.weight.min(axis=0) > 0)
     return Plane(
         visibility=block.visibility.mean(axis=0),
         weight=np.where(usable, block.weight.sum(axis=0), 0),

@@ -16,7 +16,7 @@ from casa_ml_tasks.kernels.difference import weighted_difference
 from casa_ml_tasks.kernels.gridding_kernel import GriddingKernel, choose_kernel
 from casa_ml_tasks.kernels.threads import available_cores, run
 from casa_ml_tasks.kernels.uv_grid import UVGrid
-from casa_ml_tasks.kernels.uv_plan import UVPlan
+from casa_ml_tasks.kernels.uv_plan import UVPlan, longest_baselines
 from casa_ml_tasks.kernels.vector_intrinsics import HALF, LANES
 
 
@@ -209,19 +209,18 @@ def covering_grid(
         raise ValueError(f"usable of shape {usable.shape} for {len(uvw)} rows and {wavenumber.size} channels")
     if not usable.any():
         raise ValueError("no visibility is usable: all are flagged, or the selection is empty")
-    farthest = np.where(usable, wavenumber, 0).max(axis=1)
-    with np.errstate(invalid="ignore"):
-        lengths = np.abs(uvw[:, :2]) * farthest[:, None] * cell
-    lengths = lengths[farthest > 0]
-    if not np.isfinite(lengths).all():
-        raise ValueError(f"uvw of {np.count_nonzero(~np.isfinite(lengths).all(axis=1))} usable rows is NaN or infinite")
-    longest = lengths.max(axis=0)
-    if longest.max() > 0.5:
+    longest_u, longest_v, not_finite, beyond = longest_baselines(
+        np.ascontiguousarray(uvw, float), np.ascontiguousarray(wavenumber, float), usable, 0.5 / cell
+    )
+    if not_finite:
+        raise ValueError(f"uvw of {not_finite} usable rows is NaN or infinite")
+    longest = (cell * longest_u, cell * longest_v)
+    if beyond:
         raise ValueError(
-            f"{np.count_nonzero(lengths.max(axis=1) > 0.5)} rows lie beyond the Nyquist limit of the image, "
-            f"{0.5 / cell:.4g} wavelengths; use a cell of at most {0.5 * cell / longest.max():.3g} radians"
+            f"{beyond} rows lie beyond the Nyquist limit of the image, {0.5 / cell:.4g} wavelengths; "
+            f"use a cell of at most {0.5 * cell / max(longest):.3g} radians"
         )
-    return UVGrid((shape[0], shape[1]), cell, kernel, np.dtype(precision), (float(longest[0]), float(longest[1])))
+    return UVGrid((shape[0], shape[1]), cell, kernel, np.dtype(precision), longest)
 
 
 def _even_parts(length: int, most: int) -> list[tuple[int, int]]:

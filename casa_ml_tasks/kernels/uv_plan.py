@@ -106,6 +106,27 @@ class UVPlan:
 
 
 @_compiled
+def longest_baselines(uvw, wavenumber, usable, limit):
+    """Largest |u| and |v| of usable visibilities, wavelengths; how many rows are not finite, how many beyond `limit`.
+
+    uvw: (row, 3), metres; wavenumber: (channel,), 1/m; usable: (row, channel).
+    """
+    longest_u = longest_v = 0.0
+    not_finite = beyond = 0
+    for row in range(uvw.shape[0]):
+        farthest = 0.0
+        for channel in range(wavenumber.size):
+            if usable[row, channel]:
+                farthest = max(farthest, wavenumber[channel])
+        if farthest > 0:
+            u, v = abs(uvw[row, 0]) * farthest, abs(uvw[row, 1]) * farthest
+            not_finite += not (np.isfinite(u) and np.isfinite(v))
+            beyond += u > limit or v > limit
+            longest_u, longest_v = max(longest_u, u), max(longest_v, v)
+    return longest_u, longest_v, not_finite, beyond
+
+
+@_compiled
 def _locate(first, last, uvw, wavenumber, usable, scale, corner, support, stride, patch, unsorted, folded):
     """Patch, distance to it, and fold of the visibilities of some rows; the patch is -1 for what is not usable."""
     for row in range(first, last):

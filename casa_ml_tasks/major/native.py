@@ -170,7 +170,8 @@ class NativeMajorCycle(CasaMajorCycle):
         return store[inside]
 
     def _on_grid(self, uvw: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return np.asarray(np.abs(uvw[:, :2]).max(axis=1) * self._cell <= 0.5)
+        longest = 0.5 / self._cell
+        return (np.abs(uvw[:, 0]) <= longest) & (np.abs(uvw[:, 1]) <= longest)
 
     def _weighted(self, store: Visibilities) -> Iterator[tuple[int, Visibilities, NDArray[np.float32]]]:
         """Image channel, its visibilities and their imaging weights."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from typing import Any
+
+SHARES = 4  # of a thread: enough to even out their lengths, few enough to cost nothing
 
 
 def available_cores() -> int:
@@ -15,18 +17,24 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[..., Any], ranges: Iterable[tuple[int, int]], threads: int) -> list[Any]:
+def run(function: Callable[..., Any], ranges: Sequence[tuple[int, int]], threads: int) -> list[Any]:
     """`function(first, last)` of every range, in any order at once; the results in the order of the ranges."""
-    if threads == 1:
-        return [function(*each) for each in ranges]
-    return list(_pool(threads).map(lambda each: function(*each), ranges))
+
+    def share(bounds: tuple[int, int]) -> list[Any]:
+        return [function(*each) for each in ranges[slice(*bounds)]]
+
+    shares = _even(len(ranges), min(len(ranges), SHARES * threads))
+    done = map(share, shares) if threads == 1 else _pool(threads).map(share, shares)
+    return [result for results in done for result in results]
 
 
 def pieces(length: int, threads: int, smallest: int = 10_000) -> list[tuple[int, int]]:
     """(first, last) of consecutive parts of about the same size, a few for every thread."""
-    count = max(1, min(2 * threads if threads > 1 else 1, length // smallest))
-    bounds = [length * i // count for i in range(count + 1)]
-    return list(pairwise(bounds))
+    return _even(length, max(1, min(SHARES * threads if threads > 1 else 1, length // smallest)))
+
+
+def _even(length: int, count: int) -> list[tuple[int, int]]:
+    return list(pairwise(length * i // count for i in range(count + 1))) if count else []
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -76,3 +77,14 @@ def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, undisturbed
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_an_image_that_was_being_written_is_written_again(tmp_path):
+    workspace = Workspace(tmp_path / "sky")
+    workspace.begin(resume=False)
+    half = workspace.directory / "image.model"
+    half.mkdir()
+    (half / "table.info").write_text("Type = Image\n")
+    workspace.begin(resume=True)
+    assert not half.exists()
+    assert workspace.directory.exists()

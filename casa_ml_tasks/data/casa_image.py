@@ -122,6 +122,15 @@ def image_shape(path: str | Path) -> tuple[int, ...]:
         return tuple(int(n) for n in tool.shape()[::-1])
 
 
+def can_be_opened(path: str | Path) -> bool:
+    """Whether the image is whole enough to be opened: a killed process may leave half of one."""
+    try:
+        with opened(path):
+            return True
+    except RuntimeError:
+        return False
+
+
 def is_casa_image(path: str | Path) -> bool:
     """Whether the path is a table of type Image."""
     if not (Path(path) / "table.info").is_file():

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from casa_ml_tasks.casa_compat import write_task_history
+from casa_ml_tasks.data.casa_image import can_be_opened
 
+REWRITTEN = ("model", "residual", "mask", "image", "image.pbcor")  # after the first checkpoint
 PRODUCTS = ("model", "residual", "psf", "pb", "weight", "sumwt", "mask", "image", "image.pbcor")
 
 
@@ -26,10 +28,15 @@ class Workspace:
         self.checkpoint = self.directory / "checkpoint.npz"
 
     def begin(self, resume: bool) -> None:
-        """Keep what an interrupted run left, or make an empty folder."""
+        """Keep what an interrupted run left, but for images that it was writing, or make an empty folder."""
         if not resume:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory.mkdir()
+            return
+        for extension in REWRITTEN:
+            image = self.directory / f"image.{extension}"
+            if image.exists() and not can_be_opened(image):
+                shutil.rmtree(image)
 
     def product(self, extension: str) -> Path:
         """The finished product's path, for instance of 'image'."""

@@ -153,10 +153,10 @@ class CasaMajorCycle:
 
     def residual(self, model: Image) -> Image:
         """model: (1, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        if model.any() and not self.product("residual").exists():
+            self._imager.runMajorCycle(isCleanCycle=False)  # the model's image is made like the residual's
         if self.product("residual").exists():
             write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
-        elif model.any():
-            raise ValueError("the first major cycle makes the dirty image: its model must be zero")
         self._imager.runMajorCycle(isCleanCycle=False)
         return read_image(self.product("residual"))
 

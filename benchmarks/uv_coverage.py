@@ -10,8 +10,7 @@ from pathlib import Path
 import casadata
 import numpy as np
 from numpy.typing import NDArray
-
-from casa_ml_tasks.kernels.uv_plan import SPEED_OF_LIGHT
+from scipy.constants import speed_of_light
 
 CONFIGURATIONS = Path(casadata.datapath) / "alma" / "simmos"
 
@@ -106,7 +105,7 @@ class Observation:
     @property
     def wavenumber(self) -> NDArray[np.float64]:
         """(channel,), 1/m."""
-        return self.frequency / SPEED_OF_LIGHT
+        return self.frequency / speed_of_light
 
     @property
     def size(self) -> int:

@@ -139,3 +139,17 @@ def _observe(path: Path, layout: NDArray, channels: int, integrations: int) -> N
         sm.done()
         me.done()
         qa.done()
+
+
+def lsrk_over_topocentric(times: NDArray) -> NDArray:
+    """LSRK over observed frequencies at the times (UTC, seconds) of this observation, moment by moment."""
+    me, qa = measures(), quanta()
+    me.doframe(me.observatory("ALMA"))
+    me.doframe(me.direction("J2000", "16h24m00s", "-24d00m00s"))
+    factors = {}
+    for time in np.unique(times):
+        me.doframe(me.epoch("UTC", qa.quantity(time, "s")))
+        factors[time] = me.measure(me.frequency("TOPO", "1GHz"), "LSRK")["m0"]["value"] / 1e9
+    me.done()
+    qa.done()
+    return np.array([factors[time] for time in times])

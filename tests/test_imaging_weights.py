@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from casatasks import tclean
-from casatools import measures, quanta, table
+from casatools import table
 from numpy.typing import NDArray
 from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_image
 from casa_ml_tasks.major.imaging_weights import Taper, WeightDensity, Weighting, imaging_weights
-from tests.simulated_ms import simulate
+from tests.simulated_ms import lsrk_over_topocentric, simulate
 
 SHAPE = (101, 120)
 CELL = 0.1  # arcsec
@@ -48,21 +48,10 @@ def uneven(tmp_path_factory) -> Visibilities:
     tb.putcol("FLAG", flag)
     tb.putcol("FIELD_ID", fields)
     tb.done()
-    u, v = (uvw[axis] * np.multiply.outer(frequencies, _lsrk_over_topo(times)) / speed_of_light for axis in (0, 1))
+    u, v = (
+        uvw[axis] * np.multiply.outer(frequencies, lsrk_over_topocentric(times)) / speed_of_light for axis in (0, 1)
+    )
     return Visibilities(str(path), u, v, np.where(flag.any(axis=0), 0, weight.sum(axis=0)), fields)
-
-
-def _lsrk_over_topo(times: NDArray) -> NDArray:
-    me, qa = measures(), quanta()
-    me.doframe(me.observatory("ALMA"))
-    me.doframe(me.direction("J2000", "16h24m00s", "-24d00m00s"))
-    ratios = {}
-    for time in np.unique(times):
-        me.doframe(me.epoch("UTC", qa.quantity(time, "s")))
-        ratios[time] = me.measure(me.frequency("TOPO", "1GHz"), "LSRK")["m0"]["value"] / 1e9
-    me.done()
-    qa.done()
-    return np.array([ratios[time] for time in times])
 
 
 def weights_of(data: Visibilities, parameters: dict, shape: tuple[int, int] = SHAPE) -> NDArray:

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from casatasks import tclean
-from casatools import measures, quanta, table
+from casatools import table
 from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.data import visibility_store
@@ -15,6 +15,7 @@ from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.wrappers.rmlclean import rmlclean
 from tests.direct_sum import image_of, relative_error, visibilities_of
+from tests.simulated_ms import lsrk_over_topocentric
 
 SHAPE = (80, 96)  # (ny, nx)
 CELL = 0.12  # arcsec
@@ -88,19 +89,6 @@ def stokes_i_samples(vis):
     good = ~flag.any(axis=0)
     baselines = np.einsum("ar,cr->cra", uvw, wavenumber)[good]
     return baselines, data.mean(axis=0)[good], np.broadcast_to(weight.sum(axis=0), good.shape)[good]
-
-
-def lsrk_over_topocentric(times):
-    me, qa = measures(), quanta()
-    me.doframe(me.observatory("ALMA"))
-    me.doframe(me.direction("J2000", "16h24m00s", "-24d00m00s"))
-    factors = {}
-    for time in np.unique(times):
-        me.doframe(me.epoch("UTC", qa.quantity(time, "s")))
-        factors[time] = me.measure(me.frequency("TOPO", "1GHz"), "LSRK")["m0"]["value"] / 1e9
-    me.done()
-    qa.done()
-    return np.array([factors[time] for time in times])
 
 
 def a_model():

@@ -24,16 +24,13 @@ $\sin(nh/2) / (n \sin(h/2))$ loses less than the continuous one, as $\sin(h/2) <
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from casa_ml_tasks.data.measurement_set import Block
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block
 
-SPEED_OF_LIGHT = 299_792_458.0  # m/s
 LONGEST_GAP = 3.5  # integrations: a longer gap in a stream ends the group
 JOINED = 50_000_000  # visibilities joined in one Plane, 12 bytes each
 
@@ -62,7 +59,7 @@ class Samples:
     row: NDArray[np.int64]  # (n,), the Plane's first row in each: its baseline, field and time are found there
 
 
-def stokes_i(block: "Block") -> Plane:
+def stokes_i(block: Block) -> Plane:
     """The Stokes I samples of a Block; those flagged or without positive weight in either hand get weight 0."""
     usable = ~block.flag & (block.weight.min(axis=0) > 0)
     return Plane(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from casatools import measures, quanta, table
+from casatools import measures, quanta
 from numpy.typing import NDArray
+
+from casa_ml_tasks.data.measurement_set import open_table
 
 INTERVAL = 600.0  # seconds: the Earth's rotation changes the velocity by less than 1e-7 of light's in between
 UNCHANGED = ("REST", "LSRK")
@@ -41,7 +41,7 @@ def lsrk_over_observed(
 
 def phase_centre(vis: str, field: int) -> dict[str, Any]:
     """The direction that a field's visibilities are phased to, as a measure."""
-    with _table(f"{vis}/FIELD") as tb:
+    with open_table(f"{vis}/FIELD") as tb:
         ra, dec = np.atleast_2d(tb.getcell("PHASE_DIR", field).T)[0]
         keywords = tb.getcolkeyword("PHASE_DIR", "MEASINFO")
         if "VarRefCol" in keywords:
@@ -59,7 +59,7 @@ def phase_centre(vis: str, field: int) -> dict[str, Any]:
 
 
 def _factors(vis: str, frame: str, times: NDArray[np.float64], direction: dict[str, Any]) -> list[float]:
-    with _table(f"{vis}/OBSERVATION") as tb:
+    with open_table(f"{vis}/OBSERVATION") as tb:
         telescope = str(tb.getcell("TELESCOPE_NAME", 0))
     me, qa = measures(), quanta()
     try:
@@ -73,13 +73,3 @@ def _factors(vis: str, frame: str, times: NDArray[np.float64], direction: dict[s
     finally:
         me.done()
         qa.done()
-
-
-@contextmanager
-def _table(path: str) -> Iterator[Any]:
-    tb = table()
-    tb.open(path)
-    try:
-        yield tb
-    finally:
-        tb.close()

@@ -178,7 +178,7 @@ def blocks(selection: Selection, progress: bool = False) -> Iterator[Block]:
     rows, ranges = _selected(selection)
     column = COLUMNS[selection.datacolumn]
     with (
-        _open(selection.vis) as main,
+        open_table(selection.vis) as main,
         tqdm(desc="reading", total=rows.size, unit=" rows", leave=False, disable=None if progress else True) as bar,
     ):
         descriptions = main.getcol("DATA_DESC_ID")[rows]
@@ -199,13 +199,13 @@ def check_measurement_set(path: str) -> None:
         raise ValueError(f"vis='{path}' does not exist; give the path of a Measurement Set")
     if not (Path(path) / "table.dat").is_file():
         raise ValueError(f"vis='{path}' is not a Measurement Set; import it first, for example with importuvfits")
-    with _open(path) as main:
+    with open_table(path) as main:
         if not {"UVW", "DATA_DESC_ID", "FLAG", "ANTENNA1"} <= set(main.colnames()):
             raise ValueError(f"vis='{path}' is a CASA table but not a Measurement Set; give the path of one")
         if main.nrows() == 0:
             raise ValueError(f"vis='{path}' has no rows; give a Measurement Set with data")
     for subtable in ("SPECTRAL_WINDOW", "DATA_DESCRIPTION", "POLARIZATION", "ANTENNA", "FIELD"):
-        with _open(f"{path}/{subtable}") as opened:
+        with open_table(f"{path}/{subtable}") as opened:
             if opened.nrows() == 0:
                 raise ValueError(
                     f"vis='{path}' has no rows in its {subtable} table; the copy is damaged, fetch or import it anew"
@@ -306,7 +306,7 @@ def _warn_of_noise_scales(selections: Sequence[Selection], scales: Sequence[nois
 
 
 @contextmanager
-def _open(path: str) -> Iterator[Any]:
+def open_table(path: str) -> Iterator[Any]:
     """The casatools table at `path`, closed again whatever happens."""
     tb = table()
     try:
@@ -337,7 +337,7 @@ def _data_column(path: str, wanted: str) -> str:
     check_measurement_set(path)
     if wanted not in COLUMNS:
         raise ValueError(f"datacolumn='{wanted}' is unknown; use 'data' or 'corrected'")
-    with _open(path) as main:
+    with open_table(path) as main:
         present = [name for name, column in COLUMNS.items() if column in main.colnames()]
     if wanted in present:
         return wanted
@@ -387,13 +387,13 @@ class _Description:
 
 
 def _describe(path: str, description: int) -> _Description:
-    with _open(f"{path}/DATA_DESCRIPTION") as tb:
+    with open_table(f"{path}/DATA_DESCRIPTION") as tb:
         spw = int(tb.getcell("SPECTRAL_WINDOW_ID", description))
         polarization = int(tb.getcell("POLARIZATION_ID", description))
-    with _open(f"{path}/SPECTRAL_WINDOW") as tb:
+    with open_table(f"{path}/SPECTRAL_WINDOW") as tb:
         frequency = tb.getcell("CHAN_FREQ", spw)
         frame = int(tb.getcell("MEAS_FREQ_REF", spw))
-    with _open(f"{path}/POLARIZATION") as tb:
+    with open_table(f"{path}/POLARIZATION") as tb:
         types = tb.getcell("CORR_TYPE", polarization)
     hands = [i for i, kind in enumerate(types) if int(kind) in PARALLEL_HANDS]
     if not hands:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from casa_ml_tasks.kernels.threads import pieces, run
 from casa_ml_tasks.kernels.uv_grid import UVGrid
 
-SPEED_OF_LIGHT = 299_792_458.0  # m/s
 BLOCKS = 64  # of rows at most; every other one is gridded at the same time
 
 _compiled: Any = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")

@@ -13,6 +13,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
+from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
@@ -22,8 +23,6 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
 from casa_ml_tasks.major.casa import CONTINUUM, CasaMajorCycle
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
-
-ARCSEC = np.pi / 180 / 3600  # radians
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 

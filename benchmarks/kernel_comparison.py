@@ -26,7 +26,8 @@ from benchmarks.measure import print_table
 from benchmarks.stopwatch import Timing, interleaved
 from benchmarks.uv_coverage import ALMA, VLA
 from casa_ml_tasks.kernels.threads import available_cores
-from casa_ml_tasks.kernels.w_term import ExpandedOperator, StackedOperator
+from casa_ml_tasks.kernels.w_expansion import ExpandedOperator
+from casa_ml_tasks.kernels.w_stacking import StackedOperator
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -177,7 +178,7 @@ def way(problem: Problem) -> str:
     """How our operator treats w."""
     operator = plan(problem, TOLERANCES[problem.precision], available_cores())
     if isinstance(operator, ExpandedOperator):
-        return f"expanded, {operator.coefficients.size} terms"
+        return f"expanded, {len(operator.terms)} terms"
     if isinstance(operator, StackedOperator):
         planes = operator.layers[-1].first_plane + operator.kernel.support - operator.layers[0].first_plane
         return f"stacked, {planes} planes"

@@ -4,11 +4,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
-import numba
+import numpy as np
+from numpy.typing import NDArray
 
-compiled: Any = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False, error_model="numpy")
+from casa_ml_tasks.kernels.compiled import compiled
+
+
+class Operator(Protocol):
+    """From images to visibilities, and its adjoint."""
+
+    def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
+        """image: (ny, nx). Returns (visibility,)."""
+
+    def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+        """visibilities: (visibility,). Returns (ny, nx)."""
+
+
+def chi_squared_and_gradient(
+    operator: Operator,
+    image: NDArray[np.floating],
+    data: NDArray[np.complexfloating],
+    weight: NDArray[np.floating],
+) -> tuple[float, NDArray[np.floating]]:
+    """As `FourierOperator.gradient`, for an operator that visits the visibilities more than once."""
+    difference = operator.degrid(image)
+    misfit = weighted_difference(0, difference.size, difference, data, weight)
+    return misfit, operator.grid(difference)
 
 
 @compiled

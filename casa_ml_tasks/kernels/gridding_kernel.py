@@ -22,7 +22,7 @@ ATTAINABLE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
 WIDEST = {np.dtype(np.float32): HALF, np.dtype(np.float64): 16}
 
 ALIASES = 8  # replicas of the image on either side that are counted; the others are weaker
-PIXEL_COST = 20.0  # of a pixel of the padded image in the FFTs, in kernel rows of one visibility
+PIXEL_COST = 4.5  # of a pixel of the padded image in the FFTs, in kernel rows of one visibility
 
 
 @dataclass(frozen=True)

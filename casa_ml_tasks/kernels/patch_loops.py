@@ -14,10 +14,7 @@ visibility's distance to its patch, row and column in turn, in [-1, 1); `coeffic
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
-
+from casa_ml_tasks.kernels.compiled import compiled
 from casa_ml_tasks.kernels.vector_intrinsics import (
     add_outer_product,
     add_patch,
@@ -26,8 +23,6 @@ from casa_ml_tasks.kernels.vector_intrinsics import (
     load_patch,
     weighted_sum,
 )
-
-compiled: Any = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False, error_model="numpy")
 
 
 @compiled

@@ -4,14 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
+from casa_ml_tasks.kernels.compiled import compiled
 from casa_ml_tasks.kernels.vector_intrinsics import HALF, LANES
-
-compiled: Any = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False, error_model="numpy")
 
 
 @compiled

@@ -17,23 +17,24 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[..., Any], ranges: Sequence[tuple[int, int]], threads: int) -> list[Any]:
+def run(function: Callable[..., Any], ranges: Sequence[tuple[int, ...]], threads: int) -> list[Any]:
     """`function(first, last)` of every range, in any order at once; the results in the order of the ranges."""
 
     def share(bounds: tuple[int, int]) -> list[Any]:
         return [function(*each) for each in ranges[slice(*bounds)]]
 
-    shares = _even(len(ranges), min(len(ranges), SHARES * threads))
+    shares = even(len(ranges), min(len(ranges), SHARES * threads))
     done = map(share, shares) if threads == 1 else _pool(threads).map(share, shares)
     return [result for results in done for result in results]
 
 
 def pieces(length: int, threads: int, smallest: int = 10_000) -> list[tuple[int, int]]:
     """(first, last) of consecutive parts of about the same size, a few for every thread."""
-    return _even(length, max(1, min(SHARES * threads if threads > 1 else 1, length // smallest)))
+    return even(length, max(1, min(SHARES * threads if threads > 1 else 1, length // smallest)))
 
 
-def _even(length: int, count: int) -> list[tuple[int, int]]:
+def even(length: int, count: int) -> list[tuple[int, int]]:
+    """(first, last) of so many consecutive parts of about the same size."""
     return list(pairwise(length * i // count for i in range(count + 1))) if count else []
 
 

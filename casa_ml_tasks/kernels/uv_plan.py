@@ -7,16 +7,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.kernels.threads import pieces, run
+from casa_ml_tasks.kernels.compiled import compiled_as_written
+from casa_ml_tasks.kernels.threads import even, pieces, run
 from casa_ml_tasks.kernels.uv_grid import UVGrid
 
 BLOCKS = 64  # of rows at most; every other one is gridded at the same time
-
-_compiled: Any = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -61,26 +59,25 @@ class UVPlan:
             grid: must cover all usable visibilities.
             threads: how many.
         """
-        rows = len(usable)
-        index = np.int32 if max(usable.size, grid.size[0] * grid.size[1]) < 2**31 else np.int64
-        patch = np.empty(usable.size, index)
-        unsorted = np.empty((usable.size, 2), grid.precision)
-        folded = np.empty(usable.size, bool)
         scale = np.array([grid.cell * grid.padded[1], -grid.cell * grid.padded[0]])
         corner = np.array([grid.margin, grid.row_of_zero])
         uvw, wavenumber = np.ascontiguousarray(uvw, float), np.ascontiguousarray(wavenumber, float)
-        support, stride = grid.kernel.support, grid.size[1]
-
-        def locate(first: int, last: int) -> None:
-            _locate(first, last, uvw, wavenumber, usable, scale, corner, support, stride, patch, unsorted, folded)
-
-        run(locate, pieces(rows, threads), threads)
-        count = int(np.count_nonzero(usable))
+        where = (uvw, wavenumber, usable, scale, corner, grid.kernel.support, grid.size[1])
+        patches, count = grid.size[0] * grid.size[1], int(np.count_nonzero(usable))
+        index = np.int32 if max(usable.size, patches) < 2**31 else np.int64
+        parts = [(first, last, part) for part, (first, last) in enumerate(even(len(usable), threads))]
+        ends = np.zeros((threads, patches), index)
+        run(lambda first, last, part: _count(first, last, *where, ends[part]), parts, threads)
+        cells, starts = _cumulate(ends)
         order, position = np.empty(count, index), np.empty((count, 2), grid.precision)
-        in_order = np.empty(count, bool)
-        cells, starts = _sort(patch, unsorted, folded, grid.size[0] * stride, order, position, in_order)
-        blocks = _blocks(cells // stride, starts, support)
-        return cls(order, in_order, position.reshape(-1), cells, starts, blocks, usable.size)
+        folded = np.empty(count, bool)
+        run(
+            lambda first, last, part: _place(first, last, *where, ends[part], order, position, folded),
+            parts,
+            threads,
+        )
+        blocks = _blocks(cells // grid.size[1], starts, grid.kernel.support)
+        return cls(order, folded, position.reshape(-1), cells, starts, blocks, usable.size)
 
     def sort(self, visibilities: NDArray[Any], threads: int = 1) -> NDArray[Any]:
         """From the caller's order, `total` numbers of any shape, to (visibility,), conjugated where folded."""
@@ -104,7 +101,7 @@ class UVPlan:
         return result
 
 
-@_compiled
+@compiled_as_written
 def longest_baselines(uvw, wavenumber, usable, limit):
     """Largest |u| and |v| of usable visibilities, wavelengths; how many rows are not finite, how many beyond `limit`.
 
@@ -125,53 +122,65 @@ def longest_baselines(uvw, wavenumber, usable, limit):
     return longest_u, longest_v, not_finite, beyond
 
 
-@_compiled
-def _locate(first, last, uvw, wavenumber, usable, scale, corner, support, stride, patch, unsorted, folded):
-    """Patch, distance to it, and fold of the visibilities of some rows; the patch is -1 for what is not usable."""
+@compiled_as_written
+def _uv(baseline, wavenumber, scale):
+    """U and V of a visibility in uv cells, folded to U >= 0, and whether that was necessary."""
+    u, v = baseline[0] * wavenumber * scale[0], baseline[1] * wavenumber * scale[1]
+    return abs(u), -v if u < 0 else v, u < 0
+
+
+@compiled_as_written
+def _patch(u, v, corner, support, stride):
+    """The first row and column of a patch, from those of V = 0 and U = 0, and its index in the flat grid."""
+    row, column = np.int64(np.ceil(v - support / 2)), np.int64(np.ceil(u - support / 2))
+    return row, column, (row + corner[1]) * stride + column + corner[0]
+
+
+@compiled_as_written
+def _count(first, last, uvw, wavenumber, usable, scale, corner, support, stride, counts):
+    """Visibilities of some rows on each patch, (patch,)."""
     for row in range(first, last):
         for channel in range(wavenumber.size):
-            k = row * wavenumber.size + channel
-            if not usable[row, channel]:
-                patch[k] = -1
-                continue
-            u = uvw[row, 0] * wavenumber[channel] * scale[0]
-            v = uvw[row, 1] * wavenumber[channel] * scale[1]
-            folded[k] = u < 0
-            if folded[k]:
-                u, v = -u, -v
-            nearest_u, nearest_v = np.ceil(u - support / 2), np.ceil(v - support / 2)
-            unsorted[k, 0] = 2 * (nearest_v - v + support / 2) - 1
-            unsorted[k, 1] = 2 * (nearest_u - u + support / 2) - 1
-            patch[k] = (np.int64(nearest_v) + corner[1]) * stride + np.int64(nearest_u) + corner[0]
+            if usable[row, channel]:
+                u, v, _ = _uv(uvw[row], wavenumber[channel], scale)
+                counts[_patch(u, v, corner, support, stride)[2]] += 1
 
 
-@_compiled
-def _sort(patch, unsorted, folded, patches, order, position, in_order):
-    """Counting sort by patch; returns the occupied cells and their first visibilities."""
-    ends = np.zeros(patches + 1, patch.dtype)
-    for k in range(patch.size):
-        ends[patch[k] + 1] += 1  # the masked ones, of patch -1, go to ends[0]
-    ends[0] = 0
-    occupied = 0
-    for cell in range(patches):
-        occupied += ends[cell + 1] > 0
-        ends[cell + 1] += ends[cell]
-    cells, starts = np.empty(occupied, np.int64), np.empty(occupied + 1, np.int64)
-    occupied = 0
-    for cell in range(patches):
-        if ends[cell + 1] > ends[cell]:
-            cells[occupied], starts[occupied] = cell, ends[cell]
-            occupied += 1
-    starts[occupied] = order.size
-    for k in range(patch.size):
-        if patch[k] >= 0:
-            target = ends[patch[k]]
-            ends[patch[k]] += 1
-            order[target] = k
-            in_order[target] = folded[k]
-            position[target, 0] = unsorted[k, 0]
-            position[target, 1] = unsorted[k, 1]
-    return cells, starts
+@compiled_as_written
+def _cumulate(counts):
+    """Counts, (part, patch), become the places of their first visibilities; returns occupied patches and theirs."""
+    parts, patches = counts.shape
+    cells, starts = [], []
+    total = 0
+    for patch in range(patches):
+        before = total
+        for part in range(parts):
+            here = counts[part, patch]
+            counts[part, patch] = total
+            total += here
+        if total > before:
+            cells.append(patch)
+            starts.append(before)
+    starts.append(total)
+    return np.array(cells), np.array(starts)
+
+
+@compiled_as_written
+def _place(
+    first, last, uvw, wavenumber, usable, scale, corner, support, stride, ends, order, position, folded
+):  # fmt: skip
+    """The second half of the counting sort: each visibility of some rows to the next place of its patch."""
+    for row in range(first, last):
+        for channel in range(wavenumber.size):
+            if usable[row, channel]:
+                u, v, fold = _uv(uvw[row], wavenumber[channel], scale)
+                patch_row, patch_column, patch = _patch(u, v, corner, support, stride)
+                target = ends[patch]
+                ends[patch] += 1
+                order[target] = row * wavenumber.size + channel
+                folded[target] = fold
+                position[target, 0] = 2 * (patch_row - v + support / 2) - 1
+                position[target, 1] = 2 * (patch_column - u + support / 2) - 1
 
 
 def _blocks(rows: NDArray[np.integer], starts: NDArray[np.integer], support: int) -> NDArray[np.int64]:
@@ -185,26 +194,26 @@ def _blocks(rows: NDArray[np.integer], starts: NDArray[np.integer], support: int
     return np.array([*bounds, rows.size])
 
 
-@_compiled
+@compiled_as_written
 def _gather(first, last, source, order, folded, target):
     for k in range(first, last):
         target[k] = source[order[k]]
 
 
-@_compiled
+@compiled_as_written
 def _gather_conjugated(first, last, source, order, folded, target):
     for k in range(first, last):
         value = source[order[k]]
         target[k] = np.conj(value) if folded[k] else value
 
 
-@_compiled
+@compiled_as_written
 def _scatter(first, last, source, order, folded, target):
     for k in range(first, last):
         target[order[k]] = source[k]
 
 
-@_compiled
+@compiled_as_written
 def _scatter_conjugated(first, last, source, order, folded, target):
     for k in range(first, last):
         target[order[k]] = np.conj(source[k]) if folded[k] else source[k]

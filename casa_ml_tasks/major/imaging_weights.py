@@ -36,15 +36,14 @@ from typing import Any, Self
 
 import numpy as np
 from casatools import quanta
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import arcsecond
+
+from casa_ml_tasks.kernels.compiled import compiled_as_written
 
 #: tclean's weighting schemes that divide by the density of weights.
 DENSITY_SCHEMES = ("uniform", "superuniform", "briggs", "briggsabs")
 SCHEMES = ("natural", "radial", *DENSITY_SCHEMES)
-
-_compiled: Any = njit(nogil=True, cache=True)
 
 
 @dataclass(frozen=True)
@@ -244,13 +243,13 @@ def _flat(*arrays: ArrayLike) -> list[NDArray[np.float64]]:
     return [np.ravel(array).astype(float, copy=False) for array in np.broadcast_arrays(*arrays)]
 
 
-@_compiled
+@compiled_as_written
 def _cell(wavelengths: float, cells: float, count: int, offset: float) -> int:
     """The index of the uv cell along an axis of `count` cells, whose middle one holds 0."""
     return int(np.floor(wavelengths * cells + count // 2 + offset))
 
 
-@_compiled
+@compiled_as_written
 def _count(
     grid: NDArray,
     u: NDArray,
@@ -280,7 +279,7 @@ def _count(
     return total, squares
 
 
-@_compiled
+@compiled_as_written
 def _divide(
     grid: NDArray,
     u: NDArray,

@@ -277,6 +277,9 @@ def test_stokes_i_is_the_mean_of_both_hands_and_needs_both():
     samples = averaged(stokes_i(block), RADIUS, 1e-3)
     assert samples.visibility.tolist() == [2]
     assert samples.weight.tolist() == [3]
+    alone = replace(block, visibility=block.visibility[:1], weight=block.weight[:1], hands=(0,))
+    both = list(joined([stokes_i(block), stokes_i(block)]))
+    assert [plane.hands for plane in (*both, stokes_i(alone))] == [2, 1]
 
 
 @pytest.mark.parametrize(

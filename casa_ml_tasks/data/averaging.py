@@ -45,6 +45,7 @@ class Plane:
     frequency: NDArray[np.float64]  # (channel,), Hz
     time: NDArray[np.float64]  # (row,), seconds
     streams: NDArray[np.integer]  # (key, row), what the integrations of a group share: baseline, field, ...
+    hands: int = 2  # parallel hands in a sample
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def stokes_i(block: Block) -> Plane:
         frequency=block.frequency,
         time=block.time,
         streams=block.streams,
+        hands=len(block.visibility),
     )
 
 
@@ -137,6 +139,7 @@ def _join(planes: list[Plane]) -> Plane:
     names = ("visibility", "weight", "uvw", "time", "streams")
     return Plane(
         frequency=planes[0].frequency,
+        hands=max(each.hands for each in planes),
         **{name: np.concatenate([getattr(each, name) for each in planes], axis=-1) for name in names},
     )
 

@@ -118,7 +118,7 @@ def read(
         if smearing and not frame.channels:
             planes = (to_image(block, selection.vis, frame) for block in blocks(selection, progress))
             for plane in joined(planes):
-                store.add(_of_samples(averaged(plane, field_radius, smearing)))
+                store.add(_of_samples(averaged(plane, field_radius, smearing), plane.hands))
         else:
             for block in blocks(selection, progress):
                 store.add(samples(block, selection.vis, frame))
@@ -170,12 +170,13 @@ def baselines(
     return turned * scale, phase
 
 
-def _of_samples(averages: Samples) -> Visibilities:
+def _of_samples(averages: Samples, hands: int) -> Visibilities:
     return Visibilities(
         np.ascontiguousarray(averages.uvw.T),
         averages.visibility.astype(np.complex64),
         averages.weight.astype(np.float32),
         np.zeros(averages.weight.size, np.int32),
+        hands,
     )
 
 

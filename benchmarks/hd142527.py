@@ -69,7 +69,7 @@ def prediction(vis: str, work: Path) -> None:
     workspace = Workspace(work / "prediction")
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise() * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
+    noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
     minor: MinorCycle = cycle_choice.minor_cycle(major, workspace, noise, parameters)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)

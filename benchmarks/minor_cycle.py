@@ -25,7 +25,7 @@ from benchmarks.skies import add_options, chosen_skies
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.objective import Objective
-from casa_ml_tasks.minor.rml.regularisers import NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 
 REGULARISERS = ("l1", "log_smoothness")
 MOST_ITERATIONS = 300

@@ -17,9 +17,10 @@ from casatasks import tclean
 from benchmarks.measure import Deconvolution, geometric_mean, print_table, timed
 from benchmarks.skies import MULTISCALE_CLEAN, Score, Sky, add_options, chosen_skies
 from casa_ml_tasks.engine.protocols import MinorState
-from casa_ml_tasks.minor.rml.regularisers import REGULARISERS
+from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, REGULARISERS
 
-CHOICES = [(), *((name,) for name in REGULARISERS), *(("l1", name) for name in REGULARISERS if name != "l1")]
+NAMES = [name for name in REGULARISERS if name not in NEED_CHANNELS]
+CHOICES = [(), *((name,) for name in NAMES), *(("l1", name) for name in NAMES if name != "l1")]
 
 
 def main() -> None:

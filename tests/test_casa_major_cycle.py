@@ -87,7 +87,7 @@ def test_the_residual_of_a_model_follows_a_direct_sum(open_major, simulated_ms):
 def test_the_noise_of_the_dirty_image_follows_from_the_weights(open_major, simulated_ms):
     """Natural weights: 1 / sqrt of the sum of the weights of both correlations."""
     samples = simulated_ms.rows * len(simulated_ms.frequencies)
-    np.testing.assert_allclose(open_major().noise(), simulated_ms.sigma / np.sqrt(2 * samples), rtol=1e-4)
+    np.testing.assert_allclose(open_major().noise()[0], simulated_ms.sigma / np.sqrt(2 * samples), rtol=1e-4)
 
 
 def test_it_keeps_the_protocol(open_major):

@@ -11,7 +11,8 @@ from scipy.optimize import Bounds, minimize, nnls
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.objective import Objective
-from casa_ml_tasks.minor.rml.regularisers import REGULARISERS, NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.registry import REGULARISERS
 from tests.test_normal_operator import direct_psf
 
 

@@ -11,27 +11,43 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Ellipse
 
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.figures import (
     block_mean,
+    draw_chi_squared,
     draw_convergence,
     draw_dirty,
     draw_histogram,
     draw_model,
     draw_residual,
     draw_restored,
+    draw_visibilities,
     quantity,
     residual_histogram,
     sky_edges,
 )
-from casa_ml_tasks.report.page import split_parameters, write_report
+from casa_ml_tasks.report.image_residual import image_residual
+from casa_ml_tasks.report.page import residual_sentences, split_parameters, write_report
 
-FIGURES = {"dirty", "model", "restored", "residual", "histogram", "convergence"}
+SMALL = {"visibilities", "chi_squared", "histogram"}
+FIGURES = {"dirty", "model", "restored", "residual", "convergence", *SMALL}
 SKY = [draw_dirty, draw_model, draw_restored, draw_residual]
 CELL = 0.5
 NOISE = 2e-5
 SHAPE = (63, 80)
 EAST_OF_CENTRE = (40, 10)
+
+
+def statistics():
+    """1 mJy at the phase centre, of which the model lacks a tenth, in noise of 5 mJy on baselines up to 400 kλ."""
+    rng = np.random.default_rng(9)
+    uvw = rng.normal(scale=1e5, size=(20_000, 3))
+    weight = np.full(len(uvw), 5e-3**-2)
+    noise = 5e-3 * (rng.normal(size=len(uvw)) + 1j * rng.normal(size=len(uvw)))
+    model = np.full(len(uvw), 9e-4 + 0j)
+    sums = AnnulusSums.none(1e6).plus(annulus_of(uvw, 1e6), noise + 1e-3, model, weight)
+    return sums.statistics(1.0)
 
 
 @pytest.fixture
@@ -72,6 +88,7 @@ def content() -> ReportContent:
         noise=NOISE,
         cycles=cycles,
         summary={"stopped because": "peak < 3 & converged"},
+        visibilities=statistics(),
     )
 
 
@@ -146,22 +163,85 @@ def test_the_histogram_counts_every_pixel_inside_the_primary_beam_once(content):
     outlier[31, 40] = 1.0
     counts, edges = residual_histogram(replace(content, residual=outlier))
     assert counts.sum() == inside.sum()
-    assert edges[-1] == 1.0
-
-
-def test_the_histogram_compares_the_measured_with_the_expected_noise(content):
-    inside = np.isfinite(content.residual) & (content.primary_beam > 0.2)
-    rms = np.sqrt(np.mean(content.residual[inside] ** 2)) * 1e6
-    measured, expected = (text.get_text() for text in draw_histogram(content).axes[0].get_legend().get_texts())
-    assert f"{rms:.3g} µJy/beam" in measured
-    assert "20 µJy/beam" in expected
+    assert edges[-1] == pytest.approx(1.0 / NOISE)
 
 
 def test_the_gaussian_holds_as_many_pixels_as_the_histogram(content):
     (line,) = draw_histogram(content).axes[0].lines
     counts, edges = residual_histogram(content)
-    width = (edges[1] - edges[0]) * 1e6
+    width = edges[1] - edges[0]
     assert np.trapezoid(line.get_ydata(), line.get_xdata()) / width == pytest.approx(counts.sum(), rel=1e-3)
+    assert line.get_xdata()[np.argmax(line.get_ydata() > line.get_ydata().max() / 2)] == pytest.approx(-1.177, abs=0.01)
+
+
+def test_the_residual_of_noise_is_called_noise(content):
+    """Moments and outliers within their errors; one bright pixel is counted and named."""
+    found = content.image_residual
+    inside = np.isfinite(content.residual) & (content.primary_beam > 0.2)
+    assert found.pixels == inside.sum()
+    assert found.mean == pytest.approx(0, abs=4 / math.sqrt(found.pixels))
+    assert found.deviation == pytest.approx(1, abs=4 / math.sqrt(2 * found.pixels))
+    assert found.skewness == pytest.approx(0, abs=4 * math.sqrt(6 / found.pixels))
+    assert found.kurtosis == pytest.approx(0, abs=4 * math.sqrt(24 / found.pixels))
+    assert found.outliers == 0
+    outlier = content.residual.copy()
+    outlier[31, 40] = -7.5 * NOISE
+    outlier[0, 0] = 99.0  # outside the primary beam
+    named = replace(content, residual=outlier)
+    assert named.image_residual.outliers == 1
+    assert f"5 sigma: 1 of {found.pixels}" in residual_sentences(named)[0]
+    assert "-7.5 sigma" in residual_sentences(named)[0]
+
+
+def test_the_moments_are_those_of_a_skew_distribution():
+    """Exponential: standard deviation 1, skewness 2, excess kurtosis 6."""
+    residual = 2.0 * np.random.default_rng(2).exponential(size=(1000, 1000))
+    found = image_residual(residual, None, 2.0, 1.0)
+    assert (found.mean, found.deviation) == pytest.approx((1, 1), rel=0.01)
+    assert (found.skewness, found.kurtosis) == pytest.approx((2, 6), rel=0.05)
+
+
+def test_the_expected_largest_is_that_of_as_many_beams_of_noise():
+    found = image_residual(np.ones((60, 50)), None, 1.0, 15.0)
+    assert found.beams == pytest.approx(200)
+    largest = np.abs(np.random.default_rng(1).normal(size=(20_000, 200))).max(axis=1)
+    assert found.expected_largest() == pytest.approx(np.median(largest), rel=0.005)
+
+
+def test_the_beams_are_counted_by_their_solid_angle(content):
+    """Of a Gaussian, summed over fine pixels."""
+    x, y = np.mgrid[-20:20:0.1, -20:20:0.1]
+    gaussian = np.exp(-4 * math.log(2) * ((x / 6) ** 2 + (y / 2) ** 2))
+    assert content.beam_area == pytest.approx(gaussian.sum() * 0.01 / CELL**2, rel=1e-3)
+    assert content.image_residual.beams == pytest.approx(content.image_residual.pixels / content.beam_area)
+
+
+def test_chi_squared_is_drawn_on_the_band_of_its_scatter(content):
+    (axes,) = draw_chi_squared(content.visibilities).axes
+    band, chi2 = (patch.get_data() for patch in axes.patches)
+    np.testing.assert_allclose(chi2.values, content.visibilities.reduced_chi2)
+    np.testing.assert_allclose(chi2.edges, content.visibilities.edges / 1e3)
+    np.testing.assert_allclose(band.values - band.baseline, 4 / np.sqrt(content.visibilities.count))
+    assert axes.get_xlabel() == "uv distance (kλ)"
+
+
+def test_a_tenth_that_the_model_lacks_is_seen_in_the_real_residual_alone(content):
+    above, below = draw_visibilities(content.visibilities).axes
+    (model,) = above.patches
+    np.testing.assert_allclose(model.get_data().values, 0.9, rtol=1e-6)
+    assert above.get_ylabel() == "amplitude (mJy)"
+    real, imaginary = (np.array(bars.lines[0].get_ydata()) for bars in below.containers)
+    found = content.visibilities
+    error = 1 / math.sqrt(np.sum(found.error**-2.0))
+    unit = 1e-6 if "µ" in below.get_ylabel() else 1e-3
+    assert np.average(real, weights=found.error**-2.0) * unit == pytest.approx(1e-4, abs=4 * error)
+    assert np.average(imaginary, weights=found.error**-2.0) * unit == pytest.approx(0, abs=4 * error)
+
+
+def test_without_residual_visibilities_their_figures_are_left_out(content, tmp_path):
+    page = write_report(replace(content, visibilities=None), tmp_path / "report").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(FIGURES) - 2
+    assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES - {"visibilities", "chi_squared"}
 
 
 @pytest.mark.parametrize("shape", [(12, 9), (13, 10)])
@@ -220,8 +300,9 @@ def test_every_png_has_the_size_of_its_figure_and_shows_something(content, tmp_p
     directory = write_report(content, tmp_path / "report").parent
     for name in FIGURES:
         pixels = imread(directory / f"{name}.png")
-        height = 506 if name in ("histogram", "convergence") else round(110 * (5 * 63 / 80 + 1.1))
-        assert pixels.shape == pytest.approx((height, 792, 4), abs=1)
+        height = 506 if name == "convergence" else round(110 * (5 * 63 / 80 + 1.1))
+        expected = (462, 528, 4) if name in SMALL else (height, 792, 4)
+        assert pixels.shape == pytest.approx(expected, abs=1)
         assert np.std(pixels[..., :3]) > 0.05
 
 

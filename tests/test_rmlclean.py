@@ -278,3 +278,38 @@ def test_savemodel_writes_the_visibilities_of_the_model(simulated_ms, writable_m
     tool.close()
     truth = direct_sum(uvw, simulated_ms.frequencies, simulated_ms.sources)
     assert np.abs(written[0] - truth).mean() < 0.05 * np.abs(truth).mean()
+
+
+@pytest.fixture(scope="module")
+def validated(simulated_ms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("validated")
+    return folder / "sky", image(simulated_ms.path, folder / "sky", regstrength="auto")
+
+
+def test_cross_validation_chooses_the_strengths_and_says_how(validated):
+    name, result = validated
+    trials = result["cross_validation"]
+    (chosen,) = [trial for trial in trials if trial["chosen"]]
+    assert len(trials) > 2
+    assert min(trial["excess"] for trial in trials) == 0
+    assert chosen["excess"] <= chosen["error"]
+    assert (Path(f"{name}.report") / "validation.png").stat().st_size > 5000
+    assert "by cross-validation" in (Path(f"{name}.report") / "index.html").read_text()
+
+
+def test_cross_validation_keeps_the_flux(validated, simulated_ms):
+    model, (east, north) = read_image(f"{validated[0]}.model")[0, 0], offsets()
+    for source in simulated_ms.sources:
+        inside = np.hypot(east - source.east, north - source.north) < 0.5 + 3 * source.size
+        assert model[inside].sum() == pytest.approx(source.flux, rel=0.05)
+
+
+def test_masks_that_follow_the_residual(simulated_ms, tmp_path):
+    result = image(
+        simulated_ms.path, tmp_path / "sky", usemask="auto-multithresh", sidelobethreshold=1.0, minbeamfrac=0.0
+    )
+    mask, model = (read_image(f"{tmp_path}/sky.{extension}") for extension in ("mask", "model"))
+    assert 0 < mask.mean() < 0.5
+    assert not model[mask == 0].any()
+    assert model.sum() == pytest.approx(sum(source.flux for source in simulated_ms.sources), rel=0.05)
+    assert result["stopcode"] in (4, 10)

@@ -53,7 +53,7 @@ def test_it_has_the_name_and_help_of_a_function():
 def test_arguments_are_coerced_and_completed(calls, vis):
     assert rmlclean(vis, imagename="my", regstrength=2, cyclefactor=3) == {"stopcode": 2}
     assert calls[0]["vis"] == vis
-    assert calls[0]["regstrength"] == [2.0]
+    assert calls[0]["regstrength"] == 2
     assert isinstance(calls[0]["cyclefactor"], float)
     assert calls[0]["niter"] == -1
     assert list(calls[0]) == list(rmlclean._schema_)

@@ -5,10 +5,11 @@ An image that one process holds open blocks another for over a minute: every fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from casatools import image as image_tool
@@ -95,17 +96,28 @@ class Beam:
         return float(np.pi / (4 * np.log(2)) * self.major * self.minor / cell**2)
 
 
-def read_beam(path: str | Path) -> Beam | None:
-    """The restoring beam of an image, or None where it has none."""
+def read_beams(path: str | Path) -> list[Beam | None]:
+    """The restoring beam of every channel, None where it has none."""
     with opened(path) as tool:
-        beam = tool.restoringbeam()
-    if "major" not in beam:
+        found, channels = tool.restoringbeam(), int(tool.shape()[-1])
+    if "beams" in found:
+        return [_beam(found["beams"][f"*{channel}"]["*0"]) for channel in range(channels)]
+    return [_beam(found)] * channels
+
+
+def read_beam(path: str | Path) -> Beam | None:
+    """The restoring beam of the first channel that has one, or None."""
+    return next((beam for beam in read_beams(path) if beam is not None), None)
+
+
+def _beam(found: Mapping[str, Any]) -> Beam | None:
+    if "major" not in found or not found["major"]["value"] > 0:
         return None
     arcsec = {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0, "rad": np.degrees(1) * 3600}
     return Beam(
-        beam["major"]["value"] * arcsec[beam["major"]["unit"]],
-        beam["minor"]["value"] * arcsec[beam["minor"]["unit"]],
-        beam["positionangle"]["value"],
+        found["major"]["value"] * arcsec[found["major"]["unit"]],
+        found["minor"]["value"] * arcsec[found["minor"]["unit"]],
+        found["positionangle"]["value"],
     )
 
 

@@ -20,6 +20,8 @@ from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
 
 SMALLEST_IMSIZE = 8  # pixels
 IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
+SPECMODES = ("mfs", "cont", "cube", "cubedata", "cubesource")
+NATIVE_SPECMODES = ("mfs", "cont", "cubedata")
 SAVEMODEL = ("none", "virtual", "modelcolumn")
 ARCSEC = np.pi / 180 / 3600  # radians
 
@@ -155,8 +157,13 @@ def _check_grid(parameters: Mapping[str, Any]) -> None:
 
 
 def _check_supported(parameters: Mapping[str, Any]) -> None:
-    if parameters["specmode"] not in ("mfs", "cont"):
-        raise ValueError(f"specmode='{parameters['specmode']}' is not imaged yet; use specmode='mfs'")
+    if parameters["specmode"] not in SPECMODES:
+        raise ValueError(f"specmode='{parameters['specmode']}' is not imaged yet; use one of {', '.join(SPECMODES)}")
+    if parameters["gridder"] == "native" and parameters["specmode"] not in NATIVE_SPECMODES:
+        raise ValueError(
+            f"specmode='{parameters['specmode']}' needs frequencies regridded, which gridder='native' does not do; "
+            "use gridder='standard', or specmode='cubedata'"
+        )
     if parameters["stokes"] != "I":
         raise ValueError(f"stokes='{parameters['stokes']}' is not imaged yet; use stokes='I'")
     if parameters["gridder"] == "native" and len(set(cells_in_arcsec(parameters["cell"]))) > 1:
@@ -178,33 +185,53 @@ def _check_minor_cycle(parameters: Mapping[str, Any]) -> None:
         if parameters["deconvolver"] == "mtmfs":
             raise ValueError("deconvolver='mtmfs' is not supported yet; use deconvolver='multiscale'")
         return
-    if parameters["usemask"] == "auto-multithresh":
-        raise ValueError(
-            "usemask='auto-multithresh' serves minorcycle='clean' only; use usemask='user', as RML needs no mask"
-        )
     _check_regularisers(parameters)
 
 
 def _check_regularisers(parameters: Mapping[str, Any]) -> None:
-    from casa_ml_tasks.minor.rml.regularisers import NEED_POSITIVITY, REGULARISERS
+    from casa_ml_tasks.minor.rml.regularisers import registry
 
-    names, strengths = _strings(parameters["regularizer"]), np.atleast_1d(parameters["regstrength"]).tolist()
+    names = _strings(parameters["regularizer"])
     for name in names:
-        if name not in REGULARISERS:
-            raise ValueError(f"regularizer='{name}' is unknown; use any of {', '.join(REGULARISERS)}")
-        if name in NEED_POSITIVITY and not parameters["positivity"]:
+        registry.resolve(name)
+        if name not in registry.REGULARISERS:
+            registry.check_user_function(name)
+        if name in registry.NEED_POSITIVITY and not parameters["positivity"]:
             raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
+        if name in registry.NEED_CHANNELS and parameters["specmode"] in ("mfs", "cont"):
+            raise ValueError(
+                f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
+                "specmode='cube'"
+            )
+    _check_strengths(names, parameters)
+    scale = parameters["noisescale"]
+    if scale != "auto":
+        value = value_in(scale, "", unit_optional=True)
+        if value is None or value <= 0:
+            raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
+
+
+def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
+    given = parameters["regstrength"]
+    if isinstance(given, str):
+        if given != "auto":
+            raise ValueError(f"regstrength='{given}' is unknown; use 'auto', or one number for each regularizer")
+        if not names:
+            raise ValueError("regstrength='auto' has no regularizer to choose the strength of; name some")
+        single = parameters["gridder"] in ("standard", "ft", "gridft", "native")
+        if not single or parameters["specmode"] not in ("mfs", "cont"):
+            raise ValueError(
+                f"regstrength='auto' serves continuum images of one pointing, not specmode='{parameters['specmode']}' "
+                f"with gridder='{parameters['gridder']}'; use regstrength=[]"
+            )
+        return
+    strengths = np.atleast_1d(given).tolist()
     if strengths and len(strengths) != len(names):
         raise ValueError(
             f"regstrength={strengths} has {len(strengths)} values for regularizer={names}; give one each, or [] for 1"
         )
     if not all(math.isfinite(strength) and strength >= 0 for strength in strengths):
         raise ValueError(f"regstrength={strengths} is not a list of factors; give numbers that are not negative")
-    scale = parameters["noisescale"]
-    if scale != "auto":
-        value = value_in(scale, "", unit_optional=True)
-        if value is None or value <= 0:
-            raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
 
 
 def _check_thresholds(parameters: Mapping[str, Any]) -> None:

@@ -26,6 +26,23 @@ class MinorState:
     converged: bool = False
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Some of the visibilities, as the image plane sees them.
+
+    Attributes:
+        psf: their PSF on twice the field, (2 ny, 2 nx), Jy/beam.
+        dirty: their dirty image, (ny, nx), Jy/beam.
+        weight: sum of their imaging weights.
+        power: weighted mean of their squared moduli, Jy^2.
+    """
+
+    psf: Image
+    dirty: Image
+    weight: float
+    power: float
+
+
 @runtime_checkable
 class MajorCycle(Protocol):
     """Goes to the visibilities and back: CASA's major cycle."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -23,7 +23,8 @@ class CycleRecord:
     Attributes:
         cycle: 0 for the residual of the first model.
         iterations: minor iterations so far.
-        misfit: chi^2 minus the chi^2 of an empty sky, in units of sigma^2 Jy/beam^2: -<model, dirty + residual>.
+        misfit: of every channel, chi^2 minus the chi^2 of an empty sky, in units of sigma^2 Jy/beam^2:
+            -<model, dirty + residual>.
         peak_residual, rms_residual: Jy/beam.
         model_flux: Jy.
         prediction_error: largest difference from what the minor cycle predicted, Jy/beam; NaN for the first.
@@ -32,7 +33,7 @@ class CycleRecord:
 
     cycle: int
     iterations: int
-    misfit: float
+    misfit: Sequence[float]
     peak_residual: float
     rms_residual: float
     model_flux: float
@@ -120,7 +121,7 @@ def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress
     record = CycleRecord(
         cycle=len(progress.records),
         iterations=progress.state.iterations,
-        misfit=-float(np.vdot(model.astype(float), dirty + residual)),
+        misfit=(-np.sum(model.astype(float) * (dirty + residual), axis=(1, 2, 3))).tolist(),
         peak_residual=float(np.abs(residual).max()),
         rms_residual=float(np.sqrt(np.mean(residual**2))),
         model_flux=float(model.sum(dtype=float)),

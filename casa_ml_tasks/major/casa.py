@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import read_cell, read_image, set_unit, write_image
@@ -98,7 +99,7 @@ class CasaMajorCycle:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(1, 1, ny, nx) of the images."""
+        """(channel, 1, ny, nx) of the images."""
         return self.primary_beam().shape
 
     def psf(self) -> Image:
@@ -109,20 +110,23 @@ class CasaMajorCycle:
             return psf
         return psf_of_mosaic(psf, read_image(self._doubled.with_suffix(".pb")))
 
-    def noise(self) -> float:
-        """R.m.s. of the dirty image, Jy/beam, if WEIGHT were exactly 1/sigma^2 (CASA's apparent sensitivity).
+    def noise(self) -> NDArray[np.float64]:
+        """R.m.s. of each channel's dirty image, (channel,), Jy/beam, if WEIGHT were exactly 1/sigma^2.
 
-        With natural weights it is 1 / sqrt(sum of weights). A mosaic's images are normalised to flat noise at the
-        largest of its summed weights.
+        With natural weights it is 1 / sqrt(sum of weights), infinite for a channel without data. Other weights have
+        CASA's apparent sensitivity of all channels together, shared out like their sums. A mosaic's images are
+        normalised to flat noise at the largest of its summed weights.
         """
         self._observe_doubled_field()
-        if self._has_natural_weights():
-            sensitivity = 1 / np.sqrt(read_image(self.product("sumwt")).max())
-        else:
+        sums = read_image(self.product("sumwt")).reshape(len(self.primary_beam())).astype(float)
+        with np.errstate(divide="ignore"):
+            noise = 1 / np.sqrt(sums)
+        if not self._has_natural_weights():
             sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
+            noise *= sensitivity * np.sqrt(sums.sum())
         weight = self.product("weight")
         largest = float(read_image(weight).max()) if weight.exists() else 1.0
-        return float(sensitivity / np.sqrt(largest))
+        return noise / np.sqrt(largest)
 
     def _has_natural_weights(self) -> bool:
         return self._parameters["weighting"] == "natural" and not any(self._parameters["uvtaper"])
@@ -161,8 +165,8 @@ class CasaMajorCycle:
         return read_image(self.product("residual"))
 
     def mask(self) -> Image:
-        """Where tclean would search for emission: (1, 1, ny, nx), 1 or 0, from `mask` and `usemask`."""
-        if self.product("mask").exists():
+        """Where tclean would search for emission now: (channel, 1, ny, nx), 1 or 0, from `mask` and `usemask`."""
+        if self.product("mask").exists() and self._parameters["usemask"] != "auto-multithresh":
             return read_image(self.product("mask"))
         self._imager.initializeDeconvolvers()
         deconvolver = self._imager.SDtools[0]

@@ -17,12 +17,14 @@ from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Fold, Image
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
+from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
 from casa_ml_tasks.major.casa import CONTINUUM, CasaMajorCycle
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 
@@ -35,6 +37,9 @@ class _Planned:
     operator: MeasurementOperator
     data: NDArray[np.complexfloating]  # (visibility,), Jy
     weight: NDArray[np.floating]  # (visibility,), imaging weights
+    nominal: NDArray[np.floating]  # (visibility,), natural weights, Jy^-2; the same array where they are equal
+    annulus: NDArray[np.uint16]  # (visibility,), of uv distance
+    fold: NDArray[np.uint8]  # (visibility,), of cross-validation
 
 
 class NativeMajorCycle(CasaMajorCycle):
@@ -50,6 +55,7 @@ class NativeMajorCycle(CasaMajorCycle):
         w_term: bool = True,
         tolerance: float = TOLERANCE,
         smearing: float = 0.0,
+        folds: int = 0,
     ):
         """Read the visibilities, weight and sort them, and make the PSF.
 
@@ -60,6 +66,7 @@ class NativeMajorCycle(CasaMajorCycle):
             tolerance: relative l2 error of model visibilities.
             smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
                 allows; 0 does not. Not for cubes.
+            folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
@@ -67,6 +74,7 @@ class NativeMajorCycle(CasaMajorCycle):
         super().__init__(parameters, directory)
         self._plan_operator = wide_field_operator if w_term else fourier_operator
         self._tolerance = tolerance
+        self._folds = folds
         self._channels, _, self._ny, self._nx = self.shape
         self._cell = read_cell(self.product("pb")) * ARCSEC
         continuum = self._continuum
@@ -92,7 +100,9 @@ class NativeMajorCycle(CasaMajorCycle):
         store = self._within_nyquist(
             read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True)
         )
-        self._psf = np.zeros((self._channels, 1, 2 * self._ny, 2 * self._nx), np.float32)
+        doubled = (2 * self._ny, 2 * self._nx)
+        self._psf = np.zeros((self._channels, 1, *doubled), np.float32)
+        self._fold_psf, self._fold_weight = np.zeros((self._folds + 1, *doubled), np.float32), np.zeros(self._folds + 1)
         self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
         self._planned: list[_Planned] = []
         for channel, visibilities, weights in self._weighted(store):
@@ -100,19 +110,45 @@ class NativeMajorCycle(CasaMajorCycle):
             self._sum_of_weights[channel] = total
             self._sigma[channel] = np.sqrt(np.sum(weights.astype(float) ** 2 / visibilities.weight)) / total
             for part in chunks(visibilities.size):
-                self._psf[channel, 0] += self._lags(visibilities.uvw[part], weights[part]) / total
-                self._planned.append(self._plan(channel, visibilities[part], weights[part]))
+                fold = self._fold(visibilities.uvw[part])
+                for number in np.unique(fold):
+                    some = weights[part][fold == number]
+                    lags = self._lags(visibilities.uvw[part][fold == number], some)
+                    self._psf[channel, 0] += lags / total
+                    self._fold_psf[number] += lags
+                    self._fold_weight[number] += some.sum(dtype=float)
+                self._planned.append(self._plan(channel, visibilities[part], weights[part], fold))
 
     def psf(self) -> Image:
         """The PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
         return self._psf
 
-    def noise(self) -> float:
-        r"""R.m.s. of the dirty image, Jy/beam, if WEIGHT is $1/\sigma^2$: $\sqrt{\sum g^2/w}\,/\sum g$.
+    def noise(self) -> NDArray[np.float64]:
+        r"""R.m.s. of each dirty image, (channel,), Jy/beam, if WEIGHT is $1/\sigma^2$: $\sqrt{\sum g^2/w}\,/\sum g$.
 
-        g are the imaging weights and w the natural ones. Of a cube, the median of its channels.
+        g are the imaging weights and w the natural ones; infinite for a channel without data.
         """
-        return float(np.median(self._sigma))
+        return np.where(self._sum_of_weights > 0, self._sigma, np.inf)
+
+    def folds(self) -> list[Fold]:
+        """The visibilities in the folds that were asked for, the core last; ValueError where one of them is empty."""
+        if not self._fold_weight.all():
+            raise ValueError(
+                "the visibilities fill too little of the uv plane to be split for cross-validation; give regstrength "
+                "as numbers"
+            )
+        count = self._folds + 1
+        dirty, power = np.zeros((count, self._ny, self._nx)), np.zeros(count)
+        for each in self._planned:
+            weighted = each.weight * each.data
+            power += np.bincount(each.fold, each.weight * np.abs(each.data) ** 2, count)
+            for number in range(count):
+                dirty[number] += each.operator.grid(np.where(each.fold == number, weighted, 0))
+        weight = self._fold_weight
+        return [
+            Fold(self._fold_psf[k] / weight[k], dirty[k] / weight[k], weight[k], power[k] / weight[k])
+            for k in range(count)
+        ]
 
     def residual(self, model: Image) -> Image:
         """model: (channel, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
@@ -126,6 +162,14 @@ class NativeMajorCycle(CasaMajorCycle):
             self._make_residual_image()
         self._write("residual", residual)
         return residual.astype(np.float32)
+
+    def residual_visibilities(self, model: Image) -> AnnulusSums:
+        """model: (channel, 1, ny, nx), Jy/pixel. Returns the sums over all channels."""
+        sums = AnnulusSums.none(longest_on_grid(self._cell))
+        images = model[:, 0].astype(np.float32)
+        for each in self._planned:
+            sums = sums.plus(each.annulus, each.data, each.operator.degrid(images[each.channel]), each.nominal)
+        return sums
 
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into MODEL_DATA, or let CASA note the model, as `savemodel` says."""
@@ -197,9 +241,20 @@ class NativeMajorCycle(CasaMajorCycle):
     def _lags(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
         return psf_of_weights(uvw, 1.0, weights[:, None], (self._ny, self._nx), self._cell)
 
-    def _plan(self, channel: int, part: Visibilities, weights: NDArray[np.float32]) -> _Planned:
+    def _fold(self, uvw: NDArray[np.float64]) -> NDArray[np.uint8]:
+        if self._folds == 0:
+            return np.zeros(len(uvw), np.uint8)
+        return folds(uvw[:, :2], self._cell * min(self._ny, self._nx), self._folds)
+
+    def _plan(
+        self, channel: int, part: Visibilities, weights: NDArray[np.float32], fold: NDArray[np.uint8]
+    ) -> _Planned:
         operator = self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)
-        return _Planned(channel, operator, operator.sort(part.visibility), operator.sort(weights))
+        weight = operator.sort(weights)
+        nominal = weight if np.array_equal(weights, part.weight) else operator.sort(part.weight)
+        annulus = operator.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
+        data = operator.sort(part.visibility)
+        return _Planned(channel, operator, data, weight, nominal, annulus, operator.sort(fold))
 
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2

@@ -1,10 +1,16 @@
 """What a report needs to know, and nothing about how it is drawn."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.report.image_residual import ImageResidual, image_residual
 
 Array = NDArray[np.floating]
 
@@ -32,6 +38,8 @@ class ReportContent:
         cycles: one entry for each major cycle: ``cycle``, ``chi2``, ``reduced_chi2``, ``peak_residual`` (Jy/beam),
             ``rms_residual`` (Jy/beam), ``model_flux`` (Jy), ``iterations``, ``seconds``.
         summary: short facts for the top of the page.
+        visibilities: the residual against uv distance; None where it is not known.
+        validation: the search for the regularisers' strengths; None where they were given.
 
     Raises:
         ValueError: the images differ in shape.
@@ -51,6 +59,8 @@ class ReportContent:
     noise: float
     cycles: Sequence[Mapping[str, float]]
     summary: Mapping[str, str]
+    visibilities: ResidualStatistics | None = None
+    validation: CrossValidation | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "restored", "residual", "primary_beam"):
@@ -59,3 +69,16 @@ class ReportContent:
                 raise ValueError(
                     f"{name} has shape {image.shape} and dirty {self.dirty.shape}; give images of one (y, x) shape."
                 )
+
+    @property
+    def beam_area(self) -> float:
+        """Solid angle of the beam in pixels, at least 1."""
+        if self.beam is None:
+            return 1.0
+        major, minor, _ = self.beam
+        return max(math.pi * major * minor / (4 * math.log(2) * self.cell**2), 1.0)
+
+    @cached_property
+    def image_residual(self) -> ImageResidual | None:
+        """How far the residual image is from noise; None where the noise is not known."""
+        return image_residual(self.residual, self.primary_beam, self.noise, self.beam_area)

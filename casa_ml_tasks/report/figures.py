@@ -2,19 +2,24 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 
+from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.report.content import Array, ReportContent
+from casa_ml_tasks.report.image_residual import inside_primary_beam
 
 DISPLAY_PIXELS = 1024
 PRIMARY_BEAM_LEVELS = {0.2: "20 %", 0.5: "50 %"}
-HISTOGRAM_PRIMARY_BEAM = 0.2
+SMALL = (4.8, 4.2)  # inches; three of these stand in a row
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 
 
@@ -51,34 +56,21 @@ def sky_edges(shape: tuple[int, ...], cell: float) -> tuple[float, float, float,
     return cell * east, cell * (east - nx), cell * south, cell * (south + ny)
 
 
-def measured_noise(content: ReportContent) -> float:
-    """r.m.s. of the residual inside the primary beam, Jy/beam; 0 where nothing is left to measure."""
-    values = residual_values(content)
-    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
-
-
-def residual_values(content: ReportContent) -> Array:
-    """The unmasked residual where the primary beam is above 0.2, as one row, Jy/beam."""
-    inside = np.isfinite(content.residual)
-    if content.primary_beam is not None:
-        inside &= np.nan_to_num(content.primary_beam) > HISTOGRAM_PRIMARY_BEAM
-    return content.residual[inside]
-
-
 def _noise_scale(content: ReportContent) -> float:
     """The expected noise; for noise-free data what the residual shows instead, and never zero."""
-    return next((noise for noise in (content.noise, measured_noise(content)) if noise > 0), 1e-6)
+    values = inside_primary_beam(content.residual, content.primary_beam)
+    measured = float(np.sqrt(np.mean(values**2))) if values.size else 0.0
+    return next((noise for noise in (content.noise, measured) if noise > 0), 1e-6)
 
 
 def residual_histogram(content: ReportContent) -> tuple[Array, Array]:
-    """Counts (bins,) and bin edges (bins + 1,), Jy/beam, of the residual inside the primary beam.
+    """Counts (bins,) and bin edges (bins + 1,), times the noise, of the residual inside the primary beam.
 
     The bins are a quarter of the noise wide and reach to the largest residual, or are wider where that were too many.
     """
-    values, noise = residual_values(content), _noise_scale(content)
-    limit = np.max(np.abs(values), initial=5 * noise)
-    bins = min(math.ceil(8 * limit / noise), 400)
-    return np.histogram(values, bins=bins, range=(-limit, limit))
+    z = inside_primary_beam(content.residual, content.primary_beam) / _noise_scale(content)
+    limit = float(np.max(np.abs(z), initial=5.0))
+    return np.histogram(z, bins=min(math.ceil(8 * limit), 400), range=(-limit, limit))
 
 
 def asinh_ticks(norm: AsinhNorm) -> list[float]:
@@ -187,11 +179,7 @@ def draw_dirty(content: ReportContent) -> Figure:
 
 def draw_model(content: ReportContent) -> Figure:
     """The model, with the noise of one beam spread over the beam's pixels as the faintest brightness of interest."""
-    noise = _noise_scale(content)
-    if content.beam is not None:
-        major, minor, _ = content.beam
-        beam_pixels = math.pi * major * minor / (4 * math.log(2) * content.cell**2)
-        noise /= max(beam_pixels, 1.0)
+    noise = _noise_scale(content) / content.beam_area
     lowest = float(np.nanmin(content.model, initial=0.0))
     return _draw_asinh(content, content.model, "Model", "Jy/pixel", noise, lowest, show_beam=False)
 
@@ -219,36 +207,114 @@ def draw_residual(content: ReportContent) -> Figure:
 def draw_histogram(content: ReportContent) -> Figure:
     """The residual inside the primary beam against a Gaussian of the expected noise: equal where only noise is left."""
     counts, edges = residual_histogram(content)
-    factor, prefix = si_prefix(float(edges[-1]))
-    figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
     axes = figure.add_subplot(yscale="log")
-    axes.stairs(
-        counts,
-        edges / factor,
-        fill=True,
-        color="tab:blue",
-        alpha=0.5,
-        label=f"residual, r.m.s. {quantity(measured_noise(content), 'Jy/beam')}",
-    )
+    axes.stairs(counts, edges, fill=True, color="tab:blue", alpha=0.5, label="residual")
     if content.noise > 0:
-        x = np.linspace(edges[0], edges[-1], 2000)
-        density = np.exp(-0.5 * (x / content.noise) ** 2) / (math.sqrt(2 * math.pi) * content.noise)
-        axes.plot(
-            x / factor,
-            counts.sum() * (edges[1] - edges[0]) * density,
-            color="black",
-            linewidth=1.2,
-            label=f"Gaussian, expected noise {quantity(content.noise, 'Jy/beam')}",
-        )
+        z = np.linspace(edges[0], edges[-1], 2000)
+        gaussian = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+        label = f"noise, {quantity(content.noise, 'Jy/beam')}"
+        axes.plot(z, counts.sum() * (edges[1] - edges[0]) * gaussian, color="black", linewidth=1.2, label=label)
     axes.set(
-        title="Residual inside the primary beam",
-        xlabel=f"residual ({prefix}Jy/beam)",
+        title="Residual image",
+        xlabel="residual / noise",
         ylabel="pixels",
-        xlim=(edges[0] / factor, edges[-1] / factor),
+        xlim=(edges[0], edges[-1]),
         ylim=(0.5, 8 * max(float(counts.max()), 1.0)),
     )
     axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
     return figure
+
+
+def draw_visibilities(statistics: ResidualStatistics) -> Figure:
+    """Amplitude of data and model against uv distance; below, the mean of their difference with its error."""
+    figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    edges, unit = _uv_edges(statistics)
+    middle, half = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+
+    amplitude = np.concatenate([statistics.data_amplitude, statistics.model_amplitude])
+    factor, prefix = si_prefix(float(np.nanmax(amplitude, initial=0.0)))
+    above.stairs(statistics.model_amplitude / factor, edges, baseline=None, color="black", linewidth=1.2, label="model")
+    above.errorbar(
+        middle,
+        statistics.data_amplitude / factor,
+        statistics.data_error / factor,
+        **_points("tab:blue", "data, less the noise"),
+    )
+    above.set(title="Visibilities", ylabel=f"amplitude ({prefix}Jy)")
+    above.set_ylim(bottom=0, top=1.25 * above.get_ylim()[1])
+    above.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
+
+    parts = {"real": ("tab:blue", statistics.real, -0.2), "imaginary": ("tab:orange", statistics.imaginary, 0.2)}
+    factor, prefix = si_prefix(float(np.max(np.abs([statistics.real, statistics.imaginary]), initial=0.0)))
+    below.axhline(0, color="black", linewidth=0.8)
+    for name, (colour, mean, shift) in parts.items():
+        points = _points(colour, name)
+        below.errorbar(middle + shift * half, mean / factor, statistics.error / factor, **points)
+    below.set(xlabel=f"uv distance ({unit})", ylabel=f"residual ({prefix}Jy)", xlim=(edges[0], edges[-1]))
+    highest = max(abs(limit) for limit in below.get_ylim())
+    below.set_ylim(-highest, 1.5 * highest)
+    below.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
+    figure.align_ylabels()
+    return figure
+
+
+def draw_chi_squared(statistics: ResidualStatistics) -> Figure:
+    """Reduced chi^2 against uv distance, with the scatter that noise alone has."""
+    figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    edges, unit = _uv_edges(statistics)
+    scatter = 2 / np.sqrt(statistics.count)
+    axes.stairs(1 + scatter, edges, baseline=1 - scatter, fill=True, color="0.85", label=r"noise alone, $\pm2\sigma$")
+    axes.axhline(1, color="grey", linestyle="dashed", linewidth=1)
+    axes.stairs(
+        statistics.reduced_chi2, edges, baseline=None, color="tab:blue", linewidth=1.6, label="residual visibilities"
+    )
+    axes.set(title="Misfit of the visibilities", xlabel=f"uv distance ({unit})", ylabel=r"reduced $\chi^2$")
+    lowest = float(min(np.min(1 - scatter), np.min(statistics.reduced_chi2)))
+    highest = float(max(np.max(1 + scatter), np.max(statistics.reduced_chi2)))
+    if lowest > 0 and highest > 10 * lowest:
+        axes.set_yscale("log")
+        axes.set_ylim(0.8 * lowest, 2.5 * highest)
+        digits = (1, 2, 5) if highest < 1e4 * lowest else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=digits, numticks=99))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    else:
+        axes.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.25 * (highest - lowest))
+        axes.ticklabel_format(axis="y", useOffset=False)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
+    return figure
+
+
+def draw_validation(validation: CrossValidation) -> Figure:
+    """Held-out misfit of every trial beyond the best one's, with its standard error."""
+    figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    trials = sorted(validation.trials, key=lambda trial: trial.strengths)
+    excess, error = np.array([trial.excess(validation.best) for trial in trials]).T
+    place = np.arange(len(trials))
+    axes.axhline(0, color="grey", linestyle="dashed", linewidth=1)
+    axes.errorbar(place, excess, error, fmt="o", color="tab:blue", capsize=3, label="trials, standard error")
+    chosen = trials.index(validation.chosen)
+    axes.plot(chosen, excess[chosen], "o", markersize=11, fillstyle="none", color="tab:orange", label="chosen")
+    axes.set_xticks(place, [", ".join(f"{strength:.2g}" for strength in trial.strengths) for trial in trials])
+    axes.tick_params(axis="x", labelrotation=90 if len(trials) > 6 else 0, labelsize=8)
+    axes.set(title="Cross-validation", xlabel="strengths", ylabel=r"mean $\Delta\ln\chi^2$, held out")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _uv_edges(statistics: ResidualStatistics) -> tuple[Array, str]:
+    """The edges of the bins and their unit, with an SI prefix."""
+    factor, prefix = si_prefix(float(statistics.edges[-1]))
+    return statistics.edges / factor, f"{prefix}λ"
+
+
+def _points(colour: str, label: str) -> dict[str, Any]:
+    return {"fmt": "o", "color": colour, "markersize": 3, "linewidth": 1, "label": label}
 
 
 def draw_convergence(content: ReportContent) -> Figure:
@@ -289,3 +355,17 @@ DRAWINGS: Mapping[str, Callable[[ReportContent], Figure]] = {
     "histogram": draw_histogram,
     "convergence": draw_convergence,
 }
+VISIBILITY_DRAWINGS: Mapping[str, Callable[[ResidualStatistics], Figure]] = {
+    "visibilities": draw_visibilities,
+    "chi_squared": draw_chi_squared,
+}
+
+
+def drawings(content: ReportContent) -> dict[str, Callable[[], Figure]]:
+    """How to draw each figure that this content has, by name."""
+    known: dict[str, Callable[[], Figure]] = {name: partial(draw, content) for name, draw in DRAWINGS.items()}
+    if content.visibilities is not None:
+        known |= {name: partial(draw, content.visibilities) for name, draw in VISIBILITY_DRAWINGS.items()}
+    if content.validation is not None:
+        known["validation"] = partial(draw_validation, content.validation)
+    return known

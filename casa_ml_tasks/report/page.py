@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from casa_ml_tasks.report.content import ReportContent
-from casa_ml_tasks.report.figures import DRAWINGS, quantity
+from casa_ml_tasks.report.figures import drawings, quantity
 
 CAPTIONS: Mapping[str, str] = {
     "restored": "Restored image: the model convolved with the beam (ellipse), plus the residual.",
@@ -18,8 +18,16 @@ CAPTIONS: Mapping[str, str] = {
     "residual": "Residual image: what the model leaves unexplained. Structure here is unmodelled emission or an error "
     "of calibration.",
     "dirty": "Dirty image: the data before deconvolution, with the sidelobes of the point spread function.",
-    "histogram": "Residual where the primary beam is above 0.2. Histogram and curve agree where only noise is left.",
     "convergence": "Misfit of the visibilities and peak of the residual image after each major cycle.",
+    "validation": "How well images made with these strengths of the regularisers, from a part of the uv plane, predict "
+    "the rest: the lower the better. Chosen is the strongest regularisation within one standard error of the best.",
+}
+RESIDUAL_CAPTIONS: Mapping[str, str] = {
+    "visibilities": "Data and model by baseline length (root mean square amplitudes), and the mean of data minus model "
+    "with the error that the noise gives it.",
+    "chi_squared": "Where it lies above the grey band, the model does not explain these baselines, or they are noisier "
+    "than their weights say.",
+    "histogram": "Residual where the primary beam is above 0.2. Histogram and curve agree where only noise is left.",
 }
 
 
@@ -44,11 +52,12 @@ def write_report(content: ReportContent, directory: str | Path) -> Path:
 
 def _write_figures(content: ReportContent, directory: Path) -> list[Path]:
     """Draw every figure in matplotlib's own style, whatever the user's is."""
-    paths = {name: directory / f"{name}.png" for name in DRAWINGS}
+    written = []
     with matplotlib.style.context("default"):
-        for name, path in paths.items():
-            DRAWINGS[name](content).savefig(path, pil_kwargs={"compress_level": 3})
-    return list(paths.values())
+        for name, draw in drawings(content).items():
+            written.append(directory / f"{name}.png")
+            draw().savefig(written[-1], pil_kwargs={"compress_level": 3})
+    return written
 
 
 def render_page(content: ReportContent, figures: Path) -> str:
@@ -64,11 +73,29 @@ def render_page(content: ReportContent, figures: Path) -> str:
     changed, unchanged = split_parameters(content.parameters, content.defaults)
     return environment.get_template("report.html.j2").render(
         content=content,
-        captions=CAPTIONS,
-        images={name: _base64(figures / f"{name}.png") for name in CAPTIONS},
+        captions=_drawn(CAPTIONS, content),
+        residual_captions=_drawn(RESIDUAL_CAPTIONS, content),
+        residual_sentences=residual_sentences(content),
+        images={name: _base64(figures / f"{name}.png") for name in drawings(content)},
         call=python_call(content.task, changed),
         unchanged=[f"{name}={value!r}" for name, value in unchanged.items()],
     )
+
+
+def _drawn(captions: Mapping[str, str], content: ReportContent) -> dict[str, str]:
+    return {name: text for name, text in captions.items() if name in drawings(content)}
+
+
+def residual_sentences(content: ReportContent) -> list[str]:
+    """What the residual says, in words."""
+    sentences = [] if content.image_residual is None else [content.image_residual.sentences()]
+    if (visibilities := content.visibilities) is not None:
+        count = visibilities.count.sum()
+        sentences.append(
+            f"Of {count:.0f} visibilities, reduced χ² is {visibilities.total_reduced_chi2:.5f}; noise alone has "
+            f"1 ± {count**-0.5:.2g}, and in these bins of baseline length 1 ± {visibilities.count.mean() ** -0.5:.2g}."
+        )
+    return sentences
 
 
 def split_parameters(

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from casatasks import casalog
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beam, read_cell, read_image, write_image
+from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, write_image
 from casa_ml_tasks.data.input_checks import value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
@@ -19,7 +20,11 @@ from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
+from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+
+FOLDS = 5  # of cross-validation
 
 
 def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
@@ -27,8 +32,13 @@ def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
     return data.noise_scale if parameters["noisescale"] == "auto" else float(parameters["noisescale"])
 
 
-def exit_criteria(noise: float, parameters: Mapping[str, Any]) -> ExitCriteria:
-    """tclean's stopping parameters. noise: Jy/beam."""
+def typical(noise: NDArray[np.floating]) -> float:
+    """The median over the channels with data, whose noise is finite."""
+    return float(np.median(noise[np.isfinite(noise)]))
+
+
+def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) -> ExitCriteria:
+    """tclean's stopping parameters. noise: (channel,), Jy/beam."""
     threshold = value_in(parameters["threshold"], "Jy")
     assert threshold is not None, "check_parameters has refused it"
     return ExitCriteria(
@@ -36,7 +46,7 @@ def exit_criteria(noise: float, parameters: Mapping[str, Any]) -> ExitCriteria:
         nmajor=parameters["nmajor"],
         threshold=threshold,
         nsigma=parameters["nsigma"],
-        noise=noise,
+        noise=typical(noise),
     )
 
 
@@ -55,15 +65,49 @@ def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapp
     return Progress(np.zeros(major.shape, np.float32))
 
 
-def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, parameters: Mapping[str, Any]) -> MinorCycle:
-    """The minor cycle that `minorcycle` names. noise: Jy/beam."""
+def cross_validation(
+    major: CasaMajorCycle, workspace: Workspace, noise: NDArray[np.floating], parameters: Mapping[str, Any]
+) -> CrossValidation | None:
+    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (channel,), Jy/beam."""
+    if parameters["minorcycle"] == "clean" or not isinstance(parameters["regstrength"], str):
+        return None
+    directory = workspace.directory / "folds"
+    directory.mkdir(exist_ok=True)
+    split = NativeMajorCycle(parameters, directory, w_term=parameters["gridder"] == "native", folds=FOLDS)
+    try:
+        return cross_validate(
+            split.folds(),
+            NoiseLevel(float(noise[0]), float(_beam_areas(major)[0])),
+            parameters["regularizer"],
+            parameters["positivity"],
+            _support(major, parameters)[0, 0],
+            _log_trial,
+        )
+    finally:
+        split.close()
+
+
+def _log_trial(trial: Trial) -> None:
+    strengths = ", ".join(f"{strength:.3g}" for strength in trial.strengths)
+    casalog.post(f"regstrength=[{strengths}]: mean log of held-out chi^2 {trial.misfit.mean():.6g}", "INFO", "rmlclean")
+
+
+def minor_cycle(
+    major: CasaMajorCycle,
+    workspace: Workspace,
+    noise: NDArray[np.floating],
+    parameters: Mapping[str, Any],
+    validation: CrossValidation | None = None,
+) -> MinorCycle:
+    """The minor cycle that `minorcycle` names. noise: (channel,), Jy/beam; validation: chose the strengths."""
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
-    regularisers, cycleniter = list(parameters["regularizer"]), parameters["cycleniter"]
-    beam, cell = read_beam(major.product("psf")), read_cell(major.product("psf"))
-    if beam is None:
-        raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
+    cycleniter = parameters["cycleniter"]
+    if validation is not None:
+        strengths = list(validation.chosen.strengths)
+    else:
+        strengths = np.atleast_1d(parameters["regstrength"]).tolist() or [1.0] * len(parameters["regularizer"])
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
     def show(iterations: int, objective: float) -> None:
@@ -73,20 +117,30 @@ def minor_cycle(major: CasaMajorCycle, workspace: Workspace, noise: float, param
     return RegularisedMaximumLikelihood(
         major.psf(),
         noise,
-        beam.area(cell),
-        regularisers,
-        parameters["regstrength"] or [1.0] * len(regularisers),
+        _beam_areas(major),
+        parameters["regularizer"],
+        strengths,
         positivity=parameters["positivity"],
-        support=_support(major, parameters),
+        support=lambda: _support(major, parameters),
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=parameters["niter"],
         on_progress=show,
     )
 
 
+def _beam_areas(major: CasaMajorCycle) -> NDArray[np.floating]:
+    """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
+    cell = read_cell(major.product("psf"))
+    beams = read_beams(major.product("psf"))
+    areas = np.array([np.nan if beam is None else beam.area(cell) for beam in beams])
+    if np.isnan(areas).all():
+        raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
+    return np.where(np.isnan(areas), np.nanmedian(areas), areas)
+
+
 def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
-    masked = bool(parameters["mask"]) or parameters["usemask"] == "pb"
+    masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
     if parameters["gridder"] in SINGLE_POINTING and not masked:
         write_image(major.product("mask"), np.ones(major.shape, np.float32), major.product("psf"), "")
         return np.ones(major.shape, bool)

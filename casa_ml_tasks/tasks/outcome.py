@@ -9,17 +9,26 @@ from typing import Any
 
 import numpy as np
 from casatasks import casalog
+from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_valid
-from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
+from casa_ml_tasks.data.input_checks import ARCSEC, cells_in_arcsec
+from casa_ml_tasks.data.measurement_set import Survey, selections
+from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.major.casa import CONTINUUM, SINGLE_POINTING, CasaMajorCycle
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
-from casa_ml_tasks.tasks.cycle_choice import noise_scale
+from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
 
 #: Parameters that tclean repeats in what it returns.
 CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction", "nmajor")
+MOST_COMPARED = 1 << 20  # visibilities with the model, where they have to be read for it
 
 
 def describe_data(data: Survey) -> str:
@@ -42,16 +51,40 @@ def log_cycle(record: CycleRecord) -> None:
     )
 
 
+def residual_statistics(
+    major: CasaMajorCycle, model: Image, data: Survey, workspace: Workspace, parameters: Mapping[str, Any]
+) -> ResidualStatistics | None:
+    """What the model leaves unexplained, by uv distance; None where F is more than a Fourier transform of one image.
+
+    Our own major cycle has the visibilities. For CASA's they are read once more, after the products are published; of
+    many, a random sample is enough for errors far below a percent.
+    """
+    scale = noise_scale(parameters, data)
+    if isinstance(major, NativeMajorCycle):
+        return major.residual_visibilities(model).statistics(scale)
+    oblong = len(set(cells_in_arcsec(parameters["cell"]))) > 1
+    if oblong or parameters["gridder"] not in SINGLE_POINTING or parameters["specmode"] not in CONTINUUM:
+        return None
+    image = workspace.product("residual")
+    frame, cell = ImageFrame(*read_direction(image)), read_cell(image) * ARCSEC
+    share = min(1.0, MOST_COMPARED / data.visibilities)
+    sums = read_residuals(selections(parameters), frame, model[0, 0], cell, share)
+    return sums.statistics(scale) if sums.count.any() else None
+
+
 def report(
     progress: Progress,
     data: Survey,
-    noise: float,
+    channel_noise: NDArray[np.floating],
     workspace: Workspace,
     products: Sequence[str],
     parameters: Mapping[str, Any],
+    visibilities: ResidualStatistics | None,
+    validation: CrossValidation | None = None,
 ) -> dict[str, Any]:
-    """Write the report; return tclean's dictionary and what we add. noise: Jy/beam."""
-    cycles = [_cycle(record, data, noise, parameters) for record in progress.records]
+    """Write the report; return tclean's dictionary and what we add. channel_noise: (channel,), Jy/beam."""
+    noise = typical(channel_noise)
+    cycles = [_cycle(record, data, channel_noise, parameters) for record in progress.records]
     summary = {
         "stopped because": progress.stop.description,
         "major cycles": str(len(cycles)),
@@ -62,7 +95,15 @@ def report(
         "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
         "visibilities": f"{data.visibilities} ({100 * data.flagged_fraction:.1f} % flagged)",
     }
-    page = write_report(_content(progress, noise, cycles, summary, workspace, parameters), workspace.product("report"))
+    if len(channel_noise) > 1:
+        summary["channels"] = (
+            f"{len(channel_noise)}; the images below are of channel {_brightest(progress)}, the brightest"
+        )
+    if validation is not None:
+        strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
+        summary["strengths"] = f"{strengths}, by cross-validation"
+    content = _content(progress, channel_noise, cycles, summary, workspace, parameters, visibilities, validation)
+    page = write_report(content, workspace.product("report"))
     casalog.post(f"stopped: {progress.stop.description}; report: {page}", "INFO", "rmlclean")
     return {
         "stopcode": int(progress.stop),
@@ -75,6 +116,11 @@ def report(
         "noise_scale": noise_scale(parameters, data),
         "image_noise": noise,
         "cycles": cycles,
+        "residual_statistics": {
+            "image": None if content.image_residual is None else content.image_residual.as_numbers(),
+            "visibilities": None if visibilities is None else visibilities.as_lists(),
+        },
+        **({} if validation is None else {"cross_validation": validation.as_numbers()}),
         "products": list(products),
         "report": str(page),
     }
@@ -98,28 +144,40 @@ def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[floa
     }
 
 
-def _cycle(record: CycleRecord, data: Survey, noise: float, parameters: Mapping[str, Any]) -> dict[str, float]:
-    """The record in the user's words: chi^2 is absolute where the imaging weights are the statistical ones."""
-    statistical = parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
+def _cycle(
+    record: CycleRecord, data: Survey, noise: NDArray[np.floating], parameters: Mapping[str, Any]
+) -> dict[str, float]:
+    """The record in the user's words: chi^2 is absolute where all data are imaged with their statistical weights."""
+    complete = parameters["specmode"] in (*CONTINUUM, "cubedata")
+    statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
-    chi2 = empty_sky + record.misfit / noise**2
+    chi2 = empty_sky + float(np.sum(np.asarray(record.misfit) / noise**2))
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}
     return {**fields, "chi2": chi2, "reduced_chi2": chi2 / (2 * data.visibilities)}
 
 
+def _brightest(progress: Progress) -> int:
+    """The channel of the largest dirty image."""
+    assert progress.dirty is not None
+    return int(np.argmax(np.abs(progress.dirty).max(axis=(1, 2, 3))))
+
+
 def _content(
     progress: Progress,
-    noise: float,
+    channel_noise: NDArray[np.floating],
     cycles: Sequence[Mapping[str, float]],
     summary: Mapping[str, str],
     workspace: Workspace,
     parameters: Mapping[str, Any],
+    visibilities: ResidualStatistics | None,
+    validation: CrossValidation | None,
 ) -> ReportContent:
     from casa_ml_tasks.wrappers.rmlclean import rmlclean
 
-    residual = read_valid(workspace.product("residual"))[0, 0]
+    channel = _brightest(progress)
+    residual = read_valid(workspace.product("residual"))[channel, 0]
     image = workspace.product("image")
-    beam = read_beam(workspace.product("psf"))
+    beam = read_beams(workspace.product("psf"))[channel]
     signature = inspect.signature(type(rmlclean).__call__).parameters
     assert progress.dirty is not None
     return ReportContent(
@@ -127,14 +185,16 @@ def _content(
         imagename=str(workspace.imagename),
         parameters=parameters,
         defaults={name: signature[name].default for name in parameters},
-        dirty=np.where(np.isnan(residual), np.nan, progress.dirty[0, 0]),
-        model=progress.model[0, 0],
-        restored=read_valid(image)[0, 0] if image.exists() else residual,
+        dirty=np.where(np.isnan(residual), np.nan, progress.dirty[channel, 0]),
+        model=progress.model[channel, 0],
+        restored=read_valid(image)[channel, 0] if image.exists() else residual,
         residual=residual,
         cell=read_cell(workspace.product("psf")),
         beam=None if beam is None else (beam.major, beam.minor, beam.angle),
-        primary_beam=read_valid(workspace.product("pb"))[0, 0],
-        noise=noise,
+        primary_beam=read_valid(workspace.product("pb"))[channel, 0],
+        noise=float(channel_noise[channel]),
         cycles=cycles,
         summary=summary,
+        visibilities=visibilities,
+        validation=validation,
     )

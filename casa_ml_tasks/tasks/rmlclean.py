@@ -19,7 +19,8 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
 
     Returns:
         tclean's dictionary (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor) and
-        'noise_scale', 'image_noise' (Jy/beam), 'cycles' (one record a major cycle), 'products', 'report'.
+        'noise_scale', 'image_noise' (Jy/beam), 'cycles' (one record a major cycle), 'residual_statistics' (of the
+        image, and of the visibilities by uv distance), 'products', 'report'.
 
     Raises:
         ValueError: for bad input, before anything is written.
@@ -40,7 +41,8 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     try:
         noise = major.noise() * cycle_choice.noise_scale(parameters, data)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        minor = cycle_choice.minor_cycle(major, workspace, noise, parameters)
+        validation = cycle_choice.cross_validation(major, workspace, noise, parameters)
+        minor = cycle_choice.minor_cycle(major, workspace, noise, parameters, validation)
         criteria = cycle_choice.exit_criteria(noise, parameters)
         progress = solve(major, minor, criteria, start, checkpoint, outcome.log_cycle)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
@@ -48,4 +50,5 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     finally:
         major.close()
     products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
-    return outcome.report(progress, data, noise, workspace, products, parameters)
+    statistics = outcome.residual_statistics(major, progress.model, data, workspace, parameters)
+    return outcome.report(progress, data, noise, workspace, products, parameters, statistics, validation)

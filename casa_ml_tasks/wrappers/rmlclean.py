@@ -94,11 +94,20 @@ class _Rmlclean(ScriptTask):
         normtype: Normalisation (flatnoise, flatsky, pbsquare).
         minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
             deconvolvers.
-        regularizer: Regularisers added to the likelihood. Any of l1 (few bright pixels), tsv and tv (smooth,
-            piecewise constant), entropy, log_smoothness (smooth logarithm). [] is maximum likelihood alone.
+        regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
+            otherwise; [] is maximum likelihood alone. Few numbers: l1 (few bright pixels), reweighted_l1 (the
+            same, sparing the bright), starlet (few wavelets), uv_sparsity (little beyond the longest baselines).
+            Smooth: log_smoothness (in the logarithm), tv (flat pieces), tsv, laplacian (straight slopes),
+            power_spectrum (a Gaussian process); along frequency tv_channel, tsv_channel. Probable: entropy,
+            multiplicity. Place: compactness (near the centre), edge_clamp (empty edges). Your own:
+            'module:function', a function(image, noise) of jax.numpy in a module of the current directory or of the
+            Python path.
         regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
-            regulariser, in units of the strength that follows from the noise; [] means 1 each.
-        positivity: Allow no negative brightness. Set False for absorption; entropy and log_smoothness need True.
+            regulariser, in units of the strength that follows from the noise; [] means 1 each. 'auto' lets cross-
+            validation choose: images from a part of the uv plane must predict the rest. It takes some times
+            longer.
+        positivity: Allow no negative brightness. Set False for absorption; entropy, multiplicity and
+            log_smoothness need True.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data; a positive
             number fixes it.
         deconvolver: CLEAN algorithm (hogbom, clark, multiscale, mtmfs, mem, clarkstokes, asp). The minor cycle of
@@ -134,8 +143,8 @@ class _Rmlclean(ScriptTask):
         interactive: Edit masks and parameters during the run. Serves minorcycle='clean' only.
         nmajor: Largest number of major cycles; -1: no limit.
         fullsummary: Return the full convergence history.
-        usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs no
-            mask; auto-multithresh serves minorcycle='clean' only.
+        usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs
+            none; auto-multithresh looks for it anew in every major cycle.
         mask: Mask image, region file or region string.
         pbmask: Primary beam gain above which the mask is true. tclean's prompt suggests 0.2 for usemask='pb'.
         sidelobethreshold: Mask threshold in units of the sidelobe level.
@@ -251,7 +260,7 @@ class _Rmlclean(ScriptTask):
         "normtype": schema("string"),
         "minorcycle": schema("string", allowed=["rml", "clean"]),
         "regularizer": schema("stringVec"),
-        "regstrength": schema("doubleVec"),
+        "regstrength": schema("double", "doubleVec", "string"),
         "positivity": schema("bool"),
         "noisescale": schema("variant"),
         "deconvolver": schema(
@@ -367,7 +376,7 @@ class _Rmlclean(ScriptTask):
         normtype: str = "flatnoise",
         minorcycle: str = "rml",
         regularizer: list[str] = ["l1", "log_smoothness"],
-        regstrength: list[float] = [],
+        regstrength: float | list[float] | str = [],
         positivity: bool = True,
         noisescale: Any = "auto",
         deconvolver: str = "hogbom",

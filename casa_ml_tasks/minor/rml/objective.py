@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
-from casa_ml_tasks.minor.rml.regularisers import REGULARISERS, NoiseLevel
-
-#: Sums of a function of |I|: taken on the positive and the negative part separately, where they are smooth.
-_OF_THE_MAGNITUDE = frozenset({"l1"})
+from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
 
 
 @jax.tree_util.register_dataclass
@@ -25,10 +23,10 @@ class Objective:
 
     Attributes:
         operator: H, Jy/pixel to Jy/beam.
-        dirty: j, (ny, nx), Jy/beam.
+        dirty: j, (..., ny, nx), Jy/beam.
         noise: sigma and beam area.
         strengths: (number of regularisers,), dimensionless.
-        regularisers: their names in `REGULARISERS`.
+        regularisers: their names, as `registry.resolve` takes them.
     """
 
     operator: NormalOperator
@@ -38,23 +36,23 @@ class Objective:
     regularisers: tuple[str, ...] = field(metadata={"static": True})
 
     def image(self, parts: jax.Array) -> jax.Array:
-        """parts: (1 or 2, ny, nx), non-negative. Returns the image, (ny, nx), Jy/pixel."""
+        """parts: (1 or 2, ..., ny, nx), non-negative. Returns the image, (..., ny, nx), Jy/pixel."""
         return parts[0] if len(parts) == 1 else parts[0] - parts[1]
 
     def regularisation(self, parts: jax.Array) -> jax.Array:
         r"""$\sum_i \lambda_i R_i$, a scalar."""
         magnitude, image = parts.sum(axis=0), self.image(parts)
         terms = [
-            strength * REGULARISERS[name](magnitude if name in _OF_THE_MAGNITUDE else image, self.noise)
+            strength * resolve(name)(magnitude if name in OF_THE_MAGNITUDE else image, self.noise)
             for name, strength in zip(self.regularisers, self.strengths, strict=True)
         ]
         return sum(terms, jnp.zeros(()))
 
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """parts: (1 or 2, ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
+        """parts: (1 or 2, ..., ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
         image, pull_back = jax.vjp(self.image, parts)
         dirty_of_image = self.operator(image)
-        misfit = (0.5 * jnp.vdot(image, dirty_of_image) - jnp.vdot(image, self.dirty)) / self.noise.sigma**2
+        misfit = jnp.vdot(image, (0.5 * dirty_of_image - self.dirty) / self.noise.sigma**2)
         (misfit_gradient,) = pull_back((dirty_of_image - self.dirty) / self.noise.sigma**2)
         regularisation, gradient = jax.value_and_grad(self.regularisation)(parts)
         return misfit + regularisation, misfit_gradient + gradient
@@ -66,8 +64,7 @@ class Objective:
         $|c \cdot (\nabla^2 R) c|$ with a chessboard c of +1 and -1: exact for functions of single pixels, twice the
         diagonal (Gershgorin's bound) for sums over neighbouring pairs.
         """
-        rows, columns = jnp.indices(parts.shape[1:])
-        chessboard = jnp.where((rows + columns) % 2, -1.0, 1.0).astype(parts.dtype)
+        chessboard = jnp.where(sum(jnp.indices(parts.shape[1:])) % 2, -1.0, 1.0).astype(parts.dtype)
         probe = jnp.stack([chessboard, -chessboard][: len(parts)])
         _, product = jax.jvp(jax.grad(self.regularisation), (parts,), (probe,))
         mean_eigenvalue = self.operator.transfer.mean()

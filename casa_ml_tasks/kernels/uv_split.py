@@ -1,0 +1,67 @@
+"""Splitting the visibilities into folds by where they are in the uv plane, for cross-validation.
+
+Visibilities that are near each other say the same, and would give a held-out one away: whole cells of the uv plane go
+to one fold. A visibility and its conjugate are in the same cell. The centre, which holds the total flux, stays out of
+the game: no image can be asked to guess it. The cells are squares (random cells), or pieces of
+rings, as on a dartboard, whose size grows with the uv distance (Czekala et al., MPoL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+CELL = 1.0  # of the squares, in units of 1 / field of view: half of the field is told apart
+CORE = 2.0  # inner radius, in the same units: what is nearer to the centre is never held out
+RING, SECTORS = 1.5, 16  # of a dartboard: outer over inner radius, and pieces of a half-circle
+
+Split = Callable[[NDArray[np.floating], float], NDArray[np.integer]]
+
+
+def random_cells(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
+    """The square that each visibility is in, (n, 2). uv: (n, 2), wavelengths; field_of_view: radians."""
+    return np.floor(_folded(uv) * (field_of_view / CELL)).astype(np.int64)
+
+
+def dartboard(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
+    """The ring and sector that each visibility is in, (n, 2); the rings are equally wide in log uv distance."""
+    uv = _folded(uv)
+    innermost = CORE / field_of_view
+    ring = np.floor(np.log(np.maximum(np.hypot(uv[:, 0], uv[:, 1]) / innermost, 1)) / np.log(RING))
+    sector = np.floor((np.arctan2(uv[:, 1], uv[:, 0]) / np.pi + 0.5) * SECTORS)
+    return np.stack([ring, np.where(ring > 0, sector, 0)], axis=1).astype(np.int64)
+
+
+SPLITS: dict[str, Split] = {"cells": random_cells, "dartboard": dartboard}
+
+
+def folds(
+    uv: NDArray[np.floating], field_of_view: float, count: int, split: str = "cells", seed: int = 1
+) -> NDArray[np.uint8]:
+    """The fold of each visibility, (n,), below `count`, or `count` for the core; a cell is in one fold in any call.
+
+    Args:
+        uv: (n, 2), wavelengths.
+        field_of_view: of the image, radians.
+        count: number of folds.
+        split: 'cells' or 'dartboard'.
+        seed: another one deals the cells anew.
+    """
+    column, row = SPLITS[split](uv, field_of_view).astype(np.uint64).T
+    fold = (_scrambled(_scrambled(column + np.uint64(seed)) ^ row) % np.uint64(count)).astype(np.uint8)
+    return np.where(np.hypot(uv[:, 0], uv[:, 1]) < CORE / field_of_view, np.uint8(count), fold)
+
+
+def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random: the finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _folded(uv: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Each visibility or its conjugate, whichever has u > 0, or v >= 0 on the axis."""
+    conjugate = (uv[:, :1] < 0) | ((uv[:, :1] == 0) & (uv[:, 1:] < 0))
+    return np.where(conjugate, -uv, uv)

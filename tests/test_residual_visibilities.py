@@ -1,0 +1,209 @@
+"""Residual visibilities by uv distance against loops, known noise, and each other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.constants import arcsecond
+
+from casa_ml_tasks import rmlclean
+from casa_ml_tasks.data.casa_image import read_direction
+from casa_ml_tasks.data.measurement_set import selections
+from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
+from casa_ml_tasks.tasks import outcome
+from tests.simulated_ms import Source, simulate
+from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
+
+LONGEST = 1e6  # wavelengths
+SOURCES = (Source(flux=0.5, east=10 * CELL, north=-4 * CELL), Source(flux=0.1, east=-7 * CELL, north=12 * CELL))
+SIGMA, NOISE_SCALE = 0.02, 1.3
+
+
+def noise(rng, weight, scale=1.0):
+    """Complex noise of E|n|^2 = 2 scale^2 / weight, Jy."""
+    return scale / np.sqrt(weight) * (rng.normal(size=weight.size) + 1j * rng.normal(size=weight.size))
+
+
+@pytest.fixture
+def visibilities():
+    """uvw, model, weights of 20 000 visibilities, most of them short as an interferometer has them."""
+    rng = np.random.default_rng(6)
+    uvw = rng.normal(scale=8e4, size=(20_000, 3))
+    uvw[0, :2] = 0
+    model = 0.5 * np.exp(-((np.hypot(uvw[:, 0], uvw[:, 1]) / 1e5) ** 2) + 2j * np.pi * uvw[:, 0] / 3e4)
+    return uvw, model, rng.uniform(20, 400, len(uvw))
+
+
+def sums_of(uvw, data, model, weight):
+    return AnnulusSums.none(LONGEST).plus(annulus_of(uvw, LONGEST), data, model, weight)
+
+
+def test_the_bins_are_those_of_a_plain_loop(visibilities):
+    uvw, model, weight = visibilities
+    data = model + noise(np.random.default_rng(7), weight) + 0.01j
+    half = slice(0, 9_000), slice(9_000, None)
+    sums = AnnulusSums.none(LONGEST)
+    for part in half:
+        sums = sums.plus(annulus_of(uvw[part], LONGEST), data[part], model[part], weight[part])
+    binned = sums.statistics(NOISE_SCALE)
+
+    total = np.zeros((len(binned.edges) - 1, 7))
+    for (u, v, _), d, m, w in zip(uvw, data, model, weight, strict=True):
+        r = d - m
+        k = np.searchsorted(binned.edges, np.hypot(u, v), side="right") - 1
+        total[k] += (1, w, w * abs(r) ** 2, w * r.real, w * r.imag, w * abs(d) ** 2, w * abs(m) ** 2)
+    count, weights, power, real, imaginary, of_data, of_model = total.T
+    np.testing.assert_array_equal(binned.count, count)
+    np.testing.assert_allclose(binned.reduced_chi2, power / (2 * count * NOISE_SCALE**2))
+    np.testing.assert_allclose(binned.real, real / weights)
+    np.testing.assert_allclose(binned.imaginary, imaginary / weights)
+    np.testing.assert_allclose(binned.error, NOISE_SCALE / np.sqrt(weights))
+    excess = of_data - 2 * count * NOISE_SCALE**2
+    np.testing.assert_allclose(binned.data_amplitude, np.sqrt(np.where(excess > 0, excess / weights, np.nan)))
+    np.testing.assert_allclose(binned.model_amplitude**2, of_model / weights)
+    assert binned.total_reduced_chi2 == pytest.approx(power.sum() / (2 * count.sum() * NOISE_SCALE**2))
+
+
+def test_the_bins_hold_equal_numbers_up_to_one_annulus(visibilities):
+    uvw, model, weight = visibilities
+    sums = sums_of(uvw, model, model, weight)
+    binned = sums.statistics(1.0)
+    assert len(binned.count) == 20
+    assert binned.count.sum() == len(uvw)
+    assert np.abs(binned.count - len(uvw) / 20).max() <= sums.count.max() < 100
+    assert (np.diff(binned.edges) > 0).all()
+
+
+@pytest.mark.parametrize("distances", [[5e4], [3e3, 3e3, 4e5], [0.0, 2 * LONGEST]], ids=str)
+def test_few_different_baselines_make_fewer_bins(distances):
+    uvw = np.array([[distance, 0, 0] for distance in distances])
+    ones = np.ones(len(uvw))
+    binned = sums_of(uvw, ones + 0j, ones + 0j, ones).statistics(1.0)
+    assert binned.count.tolist() == [distances.count(each) for each in sorted(set(distances))]
+
+
+def test_noise_alone_has_a_reduced_chi_squared_of_one_and_no_bias(visibilities):
+    """The deviations in units of the stated errors are themselves of r.m.s. 1, over many realisations."""
+    uvw, model, weight = visibilities
+    rng = np.random.default_rng(8)
+    deviations = []
+    for _ in range(20):
+        binned = sums_of(uvw, model + noise(rng, weight, NOISE_SCALE), model, weight).statistics(NOISE_SCALE)
+        strong = binned.model_amplitude > 10 * binned.error  # elsewhere the root of a power is not Gaussian
+        amplitude = (binned.data_amplitude - binned.model_amplitude)[strong] / binned.data_error[strong]
+        chi2 = (binned.reduced_chi2 - 1) * np.sqrt(binned.count)
+        deviations.append([chi2, binned.real / binned.error, binned.imaginary / binned.error, amplitude])
+    for each in zip(*deviations, strict=True):
+        z = np.concatenate(each)
+        assert z.size >= 100
+        assert abs(z.mean()) < 4 / np.sqrt(z.size)
+        assert z.std() == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
+
+
+def test_without_visibilities_there_are_no_statistics():
+    with pytest.raises(ValueError, match="no visibility"):
+        AnnulusSums.none(LONGEST).statistics(1.0)
+
+
+@pytest.fixture(scope="module")
+def two_sources(tmp_path_factory):
+    """Both on pixel centres."""
+    path = tmp_path_factory.mktemp("two") / "two.ms"
+    return simulate(path, sources=SOURCES, sigma=SIGMA, noise_scale=NOISE_SCALE).path
+
+
+@pytest.fixture
+def native(two_sources, tmp_path):
+    opened = []
+
+    def open_one(**changes):
+        directory = tmp_path / f"native{len(opened)}"
+        directory.mkdir()
+        opened.append(NativeMajorCycle(task_parameters(two_sources, **changes), directory))
+        return opened[-1]
+
+    yield open_one
+    for major in opened:
+        major.close()
+
+
+def of_sources(*sources):
+    model = np.zeros((1, 1, *SHAPE), np.float32)
+    for source in sources:
+        north, east = round(source.north / CELL), round(source.east / CELL)
+        model[0, 0, SHAPE[0] // 2 + north, SHAPE[1] // 2 - east] = source.flux
+    return model
+
+
+def test_a_missing_source_shows_on_every_baseline(native):
+    major = native()
+    true = major.residual_visibilities(of_sources(*SOURCES)).statistics(NOISE_SCALE)
+    assert (np.abs(true.reduced_chi2 - 1) < 4 / np.sqrt(true.count)).all()
+    assert (np.abs(true.real) < 4 * true.error).all()
+    lacking = major.residual_visibilities(of_sources(SOURCES[0])).statistics(NOISE_SCALE)
+    excess = SOURCES[1].flux ** 2 / (NOISE_SCALE * SIGMA) ** 2  # |V|^2 over the noise power 2 s^2 / w, w = 2 / sigma^2
+    np.testing.assert_allclose(lacking.reduced_chi2, 1 + excess, rtol=0.2)
+
+
+def test_the_channels_of_a_cube_are_summed(native):
+    model = of_sources(*SOURCES)
+    one = native().residual_visibilities(model).statistics(NOISE_SCALE)
+    cube = native(specmode="cubedata").residual_visibilities(np.repeat(model, 2, axis=0)).statistics(NOISE_SCALE)
+    assert cube.count.sum() == one.count.sum()
+    assert (np.abs(cube.reduced_chi2 - 1) < 4 / np.sqrt(cube.count)).all()
+
+
+@pytest.mark.parametrize("weighting", ["natural", "uniform"])
+def test_reading_once_more_gives_what_the_native_major_cycle_has(two_sources, native, weighting):
+    major, model = native(weighting=weighting), a_model()
+    ours = major.residual_visibilities(model).statistics(1.0)
+    parameters = task_parameters(two_sources)
+    frame = ImageFrame(*read_direction(major.product("pb")))
+    theirs = read_residuals(selections(parameters), frame, model[0, 0], CELL * arcsecond).statistics(1.0)
+    for name, value in vars(theirs).items():
+        np.testing.assert_allclose(getattr(ours, name), value, rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+def test_a_sample_of_the_rows_has_the_same_averages(two_sources, native):
+    frame, model = ImageFrame(*read_direction(native().product("pb"))), of_sources(*SOURCES)[0, 0]
+    chosen, cell = selections(task_parameters(two_sources)), CELL * arcsecond
+    everything, sample = (read_residuals(chosen, frame, model, cell, share) for share in (1.0, 0.5))
+    count = sample.count.sum()
+    assert count == pytest.approx(everything.count.sum() / 2, rel=0.15)
+    assert sample.statistics(NOISE_SCALE).total_reduced_chi2 == pytest.approx(1, abs=4 / np.sqrt(count))
+    assert (sample.count <= everything.count).all()
+
+
+def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
+    frame = ImageFrame(*read_direction(native().product("pb")))
+    cell = 10 * CELL * arcsecond
+    sums = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell)
+    everything = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell / 10)
+    assert 0 < sums.count.sum() < everything.count.sum()
+    assert sums.statistics(1.0).edges[-1] <= longest_on_grid(cell)
+
+
+def test_a_mosaic_has_none(two_sources):
+    """Its pointings see the model through beams of their own."""
+    parameters = task_parameters(two_sources, gridder="mosaic")
+    assert outcome.residual_statistics(None, None, None, None, parameters | {"noisescale": 1.0}) is None
+
+
+@pytest.mark.parametrize("gridder", ["native", "standard"])
+def test_the_task_reports_and_returns_them(two_sources, tmp_path, gridder):
+    """Of an empty sky, chi^2 is the power of the data, which the survey has summed by itself."""
+    result = rmlclean(
+        vis=str(two_sources), imagename=str(tmp_path / "sky"), imsize=[96, 80], cell=f"{CELL}arcsec",
+        datacolumn="data", niter=0, gridder=gridder,
+    )  # fmt: skip
+    pictures = {path.stem for path in Path(result["report"]).parent.glob("*.png")}
+    statistics = result["residual_statistics"]
+    assert statistics["image"]["pixels"] > 1000
+    assert statistics["image"]["largest"] == pytest.approx(
+        result["cycles"][0]["peak_residual"] / result["image_noise"], rel=1e-3
+    )
+    count, chi2 = (np.array(statistics["visibilities"][name]) for name in ("count", "reduced_chi2"))
+    assert 2 * np.sum(count * chi2) == pytest.approx(result["cycles"][0]["chi2"], rel=1e-5)
+    assert {"visibilities", "chi_squared", "histogram"} <= pictures

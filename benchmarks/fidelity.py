@@ -34,10 +34,10 @@ COLUMNS = (
 )
 
 
-def compare(sky: Sky, work: Path) -> tuple[list[str], tuple[float, float, float]]:
+def compare(sky: Sky, work: Path, regstrength: list[float] | str) -> tuple[list[str], tuple[float, float, float]]:
     """A row of the table, and its three ratios: error at the beam, at half the beam, wall time."""
     rml, clean = work / f"{sky.name}{sky.seed}", work / f"{sky.name}{sky.seed}_clean"
-    report, seconds = timed(rmlclean, imagename=str(rml), **sky.imaging)
+    report, seconds = timed(rmlclean, imagename=str(rml), regstrength=regstrength, **sky.imaging)
     _, clean_seconds = timed(tclean, imagename=str(clean), **sky.imaging, **MULTISCALE_CLEAN)
     ours, theirs = sky.score_of_product(rml, clean), sky.score_of_product(clean, clean)
     ratios = ours.beam / theirs.beam, ours.half_beam / theirs.half_beam, seconds / clean_seconds
@@ -64,6 +64,7 @@ def whole_process(sky: Sky, work: Path) -> Iterator[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    parser.add_argument("--auto", action="store_true", help="with regstrength='auto', cross-validation")
     options = parser.parse_args()
     ratios: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def main() -> None:
 
         def rows() -> Iterator[list[str]]:
             for sky in skies:
-                row, ratio = compare(sky, Path(folder))
+                row, ratio = compare(sky, Path(folder), "auto" if options.auto else [])
                 ratios.append(ratio)
                 yield row
 

@@ -28,6 +28,7 @@ GOOD = {
     "deconvolver": "hogbom",
     "regularizer": ["l1", "log_smoothness"],
     "regstrength": [],
+    "priorimage": "",
     "positivity": True,
     "noisescale": "auto",
     "threshold": 0.0,
@@ -117,6 +118,8 @@ WRONG = [
     ({"threshold": "low"}, "threshold='low' is no flux density"),
     ({"threshold": ""}, "threshold='' is no flux density"),
     ({"startmodel": "nowhere.model"}, "startmodel='nowhere.model' does not exist; give a CASA image"),
+    ({"priorimage": "my.image"}, "priorimage='my.image' serves regularizer='entropy' only"),
+    ({"priorimage": "no.image", "regularizer": ["entropy"]}, "priorimage='no.image' does not exist; give a CASA image"),
     ({"mask": "nowhere.mask"}, "mask='nowhere.mask' does not exist; give an image, a region file"),
 ]
 
@@ -128,14 +131,14 @@ def test_a_wrong_parameter_is_named_with_its_remedy(changed, sentence, folder):
     assert content(folder) == []
 
 
-@pytest.mark.parametrize("parameter", ["mask", "startmodel"])
+@pytest.mark.parametrize("parameter", ["mask", "startmodel", "priorimage"])
 def test_an_image_given_must_have_the_shape_of_the_image_asked_for(parameter, folder):
     make_image("my.image", (64, 32))
     before = content(folder)
-    check_parameters(GOOD | {parameter: "my.image", "imsize": [64, 32]})
+    check_parameters(GOOD | {parameter: "my.image", "imsize": [64, 32], "regularizer": ["entropy"]})
     sentence = f"^{parameter}='my.image' has 64 x 32 pixels, imsize asks for 32 x 64; regrid it"
     with pytest.raises(ValueError, match=sentence):
-        check_parameters(GOOD | {parameter: ["my.image"], "imsize": [32, 64]})
+        check_parameters(GOOD | {parameter: ["my.image"], "imsize": [32, 64], "regularizer": ["entropy"]})
     assert content(folder) == before
 
 

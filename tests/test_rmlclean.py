@@ -11,7 +11,7 @@ from casatestutils.imagerhelpers import TestHelpers
 from casatools import table
 
 from casa_ml_tasks import rmlclean
-from casa_ml_tasks.data.casa_image import opened, read_beam, read_image
+from casa_ml_tasks.data.casa_image import opened, read_beam, read_image, write_image
 from tests.simulated_ms import direct_sum
 
 IMSIZE, CELL = 96, 0.12
@@ -313,3 +313,15 @@ def test_masks_that_follow_the_residual(simulated_ms, tmp_path):
     assert not model[mask == 0].any()
     assert model.sum() == pytest.approx(sum(source.flux for source in simulated_ms.sources), rel=0.05)
     assert result["stopcode"] in (4, 10)
+
+
+def test_where_the_data_are_silent_the_entropy_follows_the_prior_image(finished, simulated_ms, tmp_path):
+    prior = str(tmp_path / "prior.image")
+    flat = np.full((1, 1, IMSIZE, IMSIZE), 1e-4)
+    write_image(prior, flat, f"{finished[0]}.model", "Jy/pixel")
+    for name, path in (("empty", ""), ("flat", prior)):
+        image(simulated_ms.path, tmp_path / name, regularizer=["entropy"], regstrength=[1e4], priorimage=path)
+    empty, full = (read_image(f"{tmp_path}/{name}.model")[0, 0] for name in ("empty", "flat"))
+    away = np.hypot(*offsets()) > 3
+    assert np.median(empty[away]) < 1e-5
+    assert np.median(full[away]) == pytest.approx(1e-4, rel=0.3)

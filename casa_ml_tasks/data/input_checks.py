@@ -41,7 +41,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         _check_supported,
         _check_minor_cycle,
         _check_thresholds,
-        _check_startmodel,
+        _check_images,
         _check_mask,
     ):
         check(parameters)
@@ -242,13 +242,20 @@ def _check_thresholds(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _check_startmodel(parameters: Mapping[str, Any]) -> None:
-    for path in _strings(parameters["startmodel"]):
-        if not Path(path).exists():
-            raise ValueError(f"startmodel='{path}' does not exist; give a CASA image in Jy/pixel, or ''")
-        if not is_casa_image(path):
-            raise ValueError(f"startmodel='{path}' is not a CASA image; import it with importfits")
-        _check_shape("startmodel", path, parameters["imsize"], "regrid it with imregrid")
+def _check_images(parameters: Mapping[str, Any]) -> None:
+    for name in ("startmodel", "priorimage"):
+        for path in _strings(parameters[name]):
+            _check_image(name, path, parameters)
+
+
+def _check_image(name: str, path: str, parameters: Mapping[str, Any]) -> None:
+    if name == "priorimage" and "entropy" not in _strings(parameters["regularizer"]):
+        raise ValueError(f"priorimage='{path}' serves regularizer='entropy' only; add it, or leave priorimage=''")
+    if not Path(path).exists():
+        raise ValueError(f"{name}='{path}' does not exist; give a CASA image in Jy/pixel, or ''")
+    if not is_casa_image(path):
+        raise ValueError(f"{name}='{path}' is not a CASA image; import it with importfits")
+    _check_shape(name, path, parameters["imsize"], "regrid it with imregrid")
 
 
 def _check_mask(parameters: Mapping[str, Any]) -> None:

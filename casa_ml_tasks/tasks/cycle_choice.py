@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, write_image
-from casa_ml_tasks.data.input_checks import value_in
+from casa_ml_tasks.data.input_checks import image_size, value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -77,7 +77,7 @@ def cross_validation(
     try:
         return cross_validate(
             split.folds(),
-            NoiseLevel(float(noise[0]), float(_beam_areas(major)[0])),
+            NoiseLevel(float(noise[0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
             parameters["regularizer"],
             parameters["positivity"],
             _support(major, parameters)[0, 0],
@@ -121,11 +121,18 @@ def minor_cycle(
         parameters["regularizer"],
         strengths,
         positivity=parameters["positivity"],
+        prior=_prior(parameters),
         support=lambda: _support(major, parameters),
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=parameters["niter"],
         on_progress=show,
     )
+
+
+def _prior(parameters: Mapping[str, Any]) -> NDArray[np.floating]:
+    """What the entropy prefers to all other images, (channel or 1, 1, ny, nx), Jy/pixel."""
+    path = parameters["priorimage"]
+    return read_image(path) if path else np.zeros((1, 1, *image_size(parameters["imsize"])[::-1]))
 
 
 def _beam_areas(major: CasaMajorCycle) -> NDArray[np.floating]:

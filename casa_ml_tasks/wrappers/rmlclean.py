@@ -106,6 +106,8 @@ class _Rmlclean(ScriptTask):
             regulariser, in units of the strength that follows from the noise; [] means 1 each. 'auto' lets cross-
             validation choose: images from a part of the uv plane must predict the rest. It takes some times
             longer.
+        priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
+            means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption; entropy, multiplicity and
             log_smoothness need True.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data; a positive
@@ -261,6 +263,7 @@ class _Rmlclean(ScriptTask):
         "minorcycle": schema("string", allowed=["rml", "clean"]),
         "regularizer": schema("stringVec"),
         "regstrength": schema("double", "doubleVec", "string"),
+        "priorimage": schema("string"),
         "positivity": schema("bool"),
         "noisescale": schema("variant"),
         "deconvolver": schema(
@@ -377,6 +380,7 @@ class _Rmlclean(ScriptTask):
         minorcycle: str = "rml",
         regularizer: list[str] = ["l1", "log_smoothness"],
         regstrength: float | list[float] | str = [],
+        priorimage: str = "",
         positivity: bool = True,
         noisescale: Any = "auto",
         deconvolver: str = "hogbom",

@@ -167,7 +167,7 @@ class _HeldOut:
             objective = Objective(
                 NormalOperator.from_psf(training_psf),
                 jnp.asarray(training_dirty),
-                noise._replace(sigma=sigma, beam_area=jnp.asarray(noise.beam_area, float)),
+                NoiseLevel(sigma, jnp.asarray(noise.beam_area, float), jnp.asarray(noise.prior, float)),
                 jnp.zeros(len(regularisers)),
                 tuple(regularisers),
             )

@@ -49,6 +49,7 @@ class RegularisedMaximumLikelihood:
         regularisers: Sequence[str],
         strengths: Sequence[float],
         positivity: bool = True,
+        prior: Image | float = 0.0,
         support: Callable[[], NDArray[np.bool_]] | None = None,
         most_iterations: int = MOST_ITERATIONS,
         niter: int = -1,
@@ -63,6 +64,7 @@ class RegularisedMaximumLikelihood:
             regularisers: names in `REGULARISERS`.
             strengths: one each, dimensionless; 1 follows from the noise.
             positivity: allow non-negative images only.
+            prior: what the entropy prefers to all other images, (channel or 1, 1, ny, nx), Jy/pixel.
             support: asked in every minor cycle where the model may differ from zero, (channel, 1, ny, nx); everywhere
                 by default.
             most_iterations: of one minor cycle and channel.
@@ -77,6 +79,7 @@ class RegularisedMaximumLikelihood:
         self._strengths = tuple(float(strength) for strength in strengths)
         self._regularisers = tuple(regularisers)
         self._positivity = positivity
+        self._prior = np.broadcast_to(np.asarray(prior, float), (channels, 1, height // 2, width // 2))[:, 0]
         self._most_iterations = most_iterations
         self._niter = niter
         self._on_progress = on_progress
@@ -124,7 +127,7 @@ class RegularisedMaximumLikelihood:
             sigma, beam_area = (jnp.asarray(each[which]).reshape(shape) for each in (self._sigma, self._beam_area))
             dirty = residual.astype(float) + np.asarray(_dirty(operator, model.astype(float)))
             strengths = jnp.asarray(self._strengths, float)
-            noise = NoiseLevel(sigma, beam_area)
+            noise = NoiseLevel(sigma, beam_area, jnp.asarray(self._prior[which]))
             objective = Objective(operator, jnp.asarray(dirty), noise, strengths, self._regularisers)
             beginning = projected_lbfgs.begin(objective, self._parts(model, support))
             minimum = _minimise(objective, jnp.asarray(support), beginning, most, done)

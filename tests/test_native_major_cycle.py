@@ -261,3 +261,18 @@ def test_a_cell_that_holds_nothing_is_refused(open_native):
 
 def test_it_keeps_the_protocol(open_native):
     assert isinstance(open_native(), MajorCycle)
+
+
+def test_the_folds_of_cross_validation_add_up_to_all_visibilities(open_native, simulated_ms):
+    major = open_native(options={"folds": 3})
+    folds, (_, visibility, weight) = major.folds(), stokes_i_samples(simulated_ms.path)
+    weights = [fold.weight for fold in folds]
+    assert len(folds) == 4
+    assert min(weights[:3]) > 0.1 * sum(weights)
+    psf, dirty, power = (
+        np.average([getattr(fold, name) for fold in folds], axis=0, weights=weights)
+        for name in ("psf", "dirty", "power")
+    )
+    np.testing.assert_allclose(psf, major.psf()[0, 0], atol=1e-6)
+    np.testing.assert_allclose(dirty, major.residual(np.zeros(major.shape))[0, 0], atol=1e-5 * np.abs(dirty).max())
+    np.testing.assert_allclose(power, np.average(np.abs(visibility) ** 2, weights=weight), rtol=1e-5)

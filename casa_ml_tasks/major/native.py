@@ -131,23 +131,26 @@ class NativeMajorCycle(CasaMajorCycle):
         return np.where(self._sum_of_weights > 0, self._sigma, np.inf)
 
     def folds(self) -> list[Fold]:
-        """The visibilities in the folds that were asked for, the core last; ValueError where one of them is empty."""
-        if not self._fold_weight.all():
+        """The visibilities in the folds that were asked for, and last the core, which may be empty.
+
+        Raises:
+            ValueError: another fold is empty.
+        """
+        weight = self._fold_weight
+        if not weight[:-1].all():
             raise ValueError(
                 "the visibilities fill too little of the uv plane to be split for cross-validation; give regstrength "
                 "as numbers"
             )
-        count = self._folds + 1
-        dirty, power = np.zeros((count, self._ny, self._nx)), np.zeros(count)
+        psf, dirty, power = self._fold_psf, np.zeros((len(weight), self._ny, self._nx)), np.zeros(len(weight))
         for each in self._planned:
             weighted = each.weight * each.data
-            power += np.bincount(each.fold, each.weight * np.abs(each.data) ** 2, count)
-            for number in range(count):
+            power += np.bincount(each.fold, each.weight * np.abs(each.data) ** 2, len(weight))
+            for number in np.flatnonzero(weight):
                 dirty[number] += each.operator.grid(np.where(each.fold == number, weighted, 0))
-        weight = self._fold_weight
+        total = np.where(weight > 0, weight, 1)
         return [
-            Fold(self._fold_psf[k] / weight[k], dirty[k] / weight[k], weight[k], power[k] / weight[k])
-            for k in range(count)
+            Fold(psf[k] / total[k], dirty[k] / total[k], weight[k], power[k] / total[k]) for k in range(len(weight))
         ]
 
     def residual(self, model: Image) -> Image:

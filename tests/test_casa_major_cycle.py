@@ -1,7 +1,5 @@
 """Our use of casatools' imager against tclean itself and against a direct sum."""
 
-import inspect
-
 import numpy as np
 import pytest
 from casatasks import tclean
@@ -10,30 +8,22 @@ from casatools import table
 from casa_ml_tasks.data.casa_image import read_cell, read_image
 from casa_ml_tasks.engine.protocols import MajorCycle
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.wrappers.rmlclean import rmlclean
+from tests.major_cycles import opener, parameters_of
 
 IMSIZE, CELL = 96, "0.12arcsec"
 
 
 def task_parameters(vis, **changes):
-    signature = inspect.signature(type(rmlclean).__call__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    return defaults | {"vis": str(vis), "imsize": [IMSIZE], "cell": [CELL], "datacolumn": "data"} | changes
+    return parameters_of(vis, **({"imsize": [IMSIZE], "cell": [CELL]} | changes))
 
 
 @pytest.fixture
 def open_major(simulated_ms, tmp_path):
-    opened = []
+    def parameters(vis=simulated_ms.path, **changes):
+        return task_parameters(vis, **changes)
 
-    def open_one(vis=simulated_ms.path, **changes):
-        directory = tmp_path / f"work{len(opened)}"
-        directory.mkdir()
-        opened.append(CasaMajorCycle(task_parameters(vis, **changes), directory))
-        return opened[-1]
-
-    yield open_one
-    for major in opened:
-        major.close()
+    with opener(CasaMajorCycle, tmp_path, parameters) as open_one:
+        yield open_one
 
 
 WEIGHTINGS = [

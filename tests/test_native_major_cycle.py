@@ -1,7 +1,5 @@
 """Our own major cycles against a direct sum over the Measurement Set, and against tclean."""
 
-import inspect
-
 import numpy as np
 import pytest
 from casatasks import tclean
@@ -13,8 +11,8 @@ from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.engine.protocols import MajorCycle
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.wrappers.rmlclean import rmlclean
 from tests.direct_sum import image_of, relative_error, visibilities_of
+from tests.major_cycles import opener, parameters_of
 from tests.simulated_ms import lsrk_over_topocentric
 
 SHAPE = (80, 96)  # (ny, nx)
@@ -23,24 +21,15 @@ INNER = (..., slice(20, -20), slice(24, -24))  # where CASA's gridder is accurat
 
 
 def task_parameters(vis, **changes):
-    signature = inspect.signature(type(rmlclean).__call__).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    return defaults | {"vis": str(vis), "imsize": [96, 80], "cell": [f"{CELL}arcsec"], "datacolumn": "data"} | changes
+    return parameters_of(vis, **({"imsize": [96, 80], "cell": [f"{CELL}arcsec"]} | changes))
 
 
 @pytest.fixture
 def open_native(simulated_ms, tmp_path):
-    opened = []
-
-    def open_one(vis=simulated_ms.path, options=None, **changes):
-        directory = tmp_path / f"native{len(opened)}"
-        directory.mkdir()
-        opened.append(NativeMajorCycle(task_parameters(vis, **changes), directory, **(options or {})))
-        return opened[-1]
-
-    yield open_one
-    for major in opened:
-        major.close()
+    with opener(
+        NativeMajorCycle, tmp_path, lambda vis=simulated_ms.path, **changes: task_parameters(vis, **changes)
+    ) as open_one:
+        yield open_one
 
 
 @pytest.fixture
@@ -170,7 +159,7 @@ def test_the_w_term_has_the_sign_of_wproject(open_native, tclean_images, writabl
     field = {"cell": "20arcsec", "imsize": [512, 512]}
     theirs = tclean_images(writable_ms, gridder="wproject", wprojplanes=64, **field)["residual"]
     curved, flat = (
-        open_native(writable_ms, {"w_term": w_term}, **field).residual(np.zeros((1, 1, 512, 512)))
+        open_native(writable_ms, options={"w_term": w_term}, **field).residual(np.zeros((1, 1, 512, 512)))
         for w_term in (True, False)
     )
     middle = (..., slice(128, -128), slice(128, -128))

@@ -1,5 +1,6 @@
 """Residual visibilities by uv distance against loops, known noise, and each other."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
 from casa_ml_tasks.tasks import outcome
+from tests.major_cycles import opener
 from tests.simulated_ms import Source, simulate
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
 
@@ -116,17 +118,8 @@ def two_sources(tmp_path_factory):
 
 @pytest.fixture
 def native(two_sources, tmp_path):
-    opened = []
-
-    def open_one(**changes):
-        directory = tmp_path / f"native{len(opened)}"
-        directory.mkdir()
-        opened.append(NativeMajorCycle(task_parameters(two_sources, **changes), directory))
-        return opened[-1]
-
-    yield open_one
-    for major in opened:
-        major.close()
+    with opener(NativeMajorCycle, tmp_path, partial(task_parameters, two_sources)) as open_one:
+        yield open_one
 
 
 def of_sources(*sources):

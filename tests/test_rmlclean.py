@@ -315,6 +315,12 @@ def test_masks_that_follow_the_residual(simulated_ms, tmp_path):
     assert result["stopcode"] in (4, 10)
 
 
+def test_strengths_are_chosen_before_a_mask_follows_the_residual(simulated_ms, tmp_path):
+    masking = {"usemask": "auto-multithresh", "sidelobethreshold": 1.0, "minbeamfrac": 0.0}
+    result = image(simulated_ms.path, tmp_path / "sky", regstrength="auto", **masking)
+    assert sum(trial["excess"] > 0 for trial in result["cross_validation"]) == len(result["cross_validation"]) - 1
+
+
 def test_where_the_data_are_silent_the_entropy_follows_the_prior_image(finished, simulated_ms, tmp_path):
     prior = str(tmp_path / "prior.image")
     flat = np.full((1, 1, IMSIZE, IMSIZE), 1e-4)

@@ -20,8 +20,9 @@ from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
 
 SMALLEST_IMSIZE = 8  # pixels
 IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
-SPECMODES = ("mfs", "cont", "cube", "cubedata", "cubesource")
-NATIVE_SPECMODES = ("mfs", "cont", "cubedata")
+CONTINUUM = ("mfs", "cont")  # specmodes with one image channel
+SPECMODES = (*CONTINUUM, "cube", "cubedata", "cubesource")
+NATIVE_SPECMODES = (*CONTINUUM, "cubedata")
 SAVEMODEL = ("none", "virtual", "modelcolumn")
 ARCSEC = np.pi / 180 / 3600  # radians
 
@@ -198,7 +199,7 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
             registry.check_user_function(name)
         if name in registry.NEED_POSITIVITY and not parameters["positivity"]:
             raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
-        if name in registry.NEED_CHANNELS and parameters["specmode"] in ("mfs", "cont"):
+        if name in registry.NEED_CHANNELS and parameters["specmode"] in CONTINUUM:
             raise ValueError(
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
                 "specmode='cube'"
@@ -219,7 +220,7 @@ def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
         if not names:
             raise ValueError("regstrength='auto' has no regularizer to choose the strength of; name some")
         single = parameters["gridder"] in ("standard", "ft", "gridft", "native")
-        if not single or parameters["specmode"] not in ("mfs", "cont"):
+        if not single or parameters["specmode"] not in CONTINUUM:
             raise ValueError(
                 f"regstrength='auto' serves continuum images of one pointing, not specmode='{parameters['specmode']}' "
                 f"with gridder='{parameters['gridder']}'; use regstrength=[]"

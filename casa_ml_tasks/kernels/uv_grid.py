@@ -213,3 +213,9 @@ class UVGrid:
 
     def _mirrored(self, v: slice) -> NDArray[np.integer]:
         return -np.arange(v.start, v.stop) % self.padded[0]
+
+
+def within_nyquist(uvw: NDArray[np.floating], cell: float) -> NDArray[np.bool_]:
+    """Whether a grid for pixels of `cell` radians holds each of (n, 3) baselines, wavelengths; (n,)."""
+    longest = 0.5 / cell
+    return (np.abs(uvw[:, 0]) <= longest) & (np.abs(uvw[:, 1]) <= longest)

@@ -2,8 +2,8 @@
 
 Visibilities that are near each other say the same, and would give a held-out one away: whole cells of the uv plane go
 to one fold. A visibility and its conjugate are in the same cell. The centre, which holds the total flux, stays out of
-the game: no image can be asked to guess it. The cells are squares (random cells), or pieces of
-rings, as on a dartboard, whose size grows with the uv distance (Czekala et al., MPoL).
+the game: no image can be asked to guess it. The cells are squares (random cells), or pieces of rings, as on a
+dartboard, whose size grows with the uv distance (Czekala et al., MPoL).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-CELL = 1.0  # of the squares, in units of 1 / field of view: half of the field is told apart
+CELL = 1.0  # of the squares, in units of 1 / field of view: the distance at which visibilities become independent
 CORE = 2.0  # inner radius, in the same units: what is nearer to the centre is never held out
 RING, SECTORS = 1.5, 16  # of a dartboard: outer over inner radius, and pieces of a half-circle
 

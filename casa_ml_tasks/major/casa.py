@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import read_cell, read_image, set_unit, write_image
+from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.normal_operator import psf_of_mosaic
 
@@ -26,8 +27,6 @@ _IMAGER_NAMES = {
     "gain": "loopgain",
     "smallscalebias": "scalebias",
 }
-
-CONTINUUM = ("mfs", "cont")  # specmodes with one image channel
 
 #: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
 SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")

@@ -13,16 +13,17 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
-from casa_ml_tasks.data.input_checks import ARCSEC
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
 from casa_ml_tasks.engine.protocols import Fold, Image
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
+from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
-from casa_ml_tasks.major.casa import CONTINUUM, CasaMajorCycle
+from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid
 
@@ -39,7 +40,6 @@ class _Planned:
     weight: NDArray[np.floating]  # (visibility,), imaging weights
     nominal: NDArray[np.floating]  # (visibility,), natural weights, Jy^-2; the same array where they are equal
     annulus: NDArray[np.uint16]  # (visibility,), of uv distance
-    fold: NDArray[np.uint8]  # (visibility,), of cross-validation
 
 
 class NativeMajorCycle(CasaMajorCycle):
@@ -102,7 +102,8 @@ class NativeMajorCycle(CasaMajorCycle):
         )
         doubled = (2 * self._ny, 2 * self._nx)
         self._psf = np.zeros((self._channels, 1, *doubled), np.float32)
-        self._fold_psf, self._fold_weight = np.zeros((self._folds + 1, *doubled), np.float32), np.zeros(self._folds + 1)
+        self._fold_psf = np.zeros((self._folds + 1, *doubled) if self._folds else 0, np.float32)
+        self._fold_of: list[NDArray[np.uint8]] = []
         self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
         self._planned: list[_Planned] = []
         for channel, visibilities, weights in self._weighted(store):
@@ -110,14 +111,11 @@ class NativeMajorCycle(CasaMajorCycle):
             self._sum_of_weights[channel] = total
             self._sigma[channel] = np.sqrt(np.sum(weights.astype(float) ** 2 / visibilities.weight)) / total
             for part in chunks(visibilities.size):
-                fold = self._fold(visibilities.uvw[part])
-                for number in np.unique(fold):
-                    some = weights[part][fold == number]
-                    lags = self._lags(visibilities.uvw[part][fold == number], some)
-                    self._psf[channel, 0] += lags / total
-                    self._fold_psf[number] += lags
-                    self._fold_weight[number] += some.sum(dtype=float)
-                self._planned.append(self._plan(channel, visibilities[part], weights[part], fold))
+                some = visibilities[part]
+                self._psf[channel, 0] += self._lags(some.uvw, weights[part]) / total
+                self._planned.append(self._plan(channel, some, weights[part]))
+                if self._folds:
+                    self._fold_of.append(self._planned[-1].operator.sort(self._split(some.uvw, weights[part])))
 
     def psf(self) -> Image:
         """The PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
@@ -136,21 +134,23 @@ class NativeMajorCycle(CasaMajorCycle):
         Raises:
             ValueError: another fold is empty.
         """
-        weight = self._fold_weight
+        count = self._folds + 1
+        dirty, power, weight = np.zeros((count, self._ny, self._nx)), np.zeros(count), np.zeros(count)
+        for each, fold in zip(self._planned, self._fold_of, strict=True):
+            weighted = each.weight * each.data
+            weight += np.bincount(fold, each.weight, count)
+            power += np.bincount(fold, each.weight * np.abs(each.data) ** 2, count)
+            for number in np.unique(fold):
+                dirty[number] += each.operator.grid(np.where(fold == number, weighted, 0))
         if not weight[:-1].all():
             raise ValueError(
                 "the visibilities fill too little of the uv plane to be split for cross-validation; give regstrength "
                 "as numbers"
             )
-        psf, dirty, power = self._fold_psf, np.zeros((len(weight), self._ny, self._nx)), np.zeros(len(weight))
-        for each in self._planned:
-            weighted = each.weight * each.data
-            power += np.bincount(each.fold, each.weight * np.abs(each.data) ** 2, len(weight))
-            for number in np.flatnonzero(weight):
-                dirty[number] += each.operator.grid(np.where(each.fold == number, weighted, 0))
         total = np.where(weight > 0, weight, 1)
         return [
-            Fold(psf[k] / total[k], dirty[k] / total[k], weight[k], power[k] / total[k]) for k in range(len(weight))
+            Fold(self._fold_psf[k] / total[k], dirty[k] / total[k], weight[k], power[k] / total[k])
+            for k in range(count)
         ]
 
     def residual(self, model: Image) -> Image:
@@ -193,7 +193,7 @@ class NativeMajorCycle(CasaMajorCycle):
         result = np.zeros(uvw.shape[1:], np.complex64)
         for image, group in zip(images, groups, strict=True):
             points = uvw[:, group].reshape(3, -1).T
-            usable = np.isfinite(points).all(axis=1) & self._on_grid(points)
+            usable = np.isfinite(points).all(axis=1) & within_nyquist(points, self._cell)
             if usable.any() and image.any():
                 operator = self._plan_operator(
                     points, 1.0, (self._ny, self._nx), self._cell, self._tolerance, usable=usable[:, None]
@@ -202,7 +202,7 @@ class NativeMajorCycle(CasaMajorCycle):
         return result
 
     def _within_nyquist(self, store: Visibilities) -> Visibilities:
-        inside = self._on_grid(store.uvw)
+        inside = within_nyquist(store.uvw, self._cell)
         if not inside.any():
             raise ValueError(
                 f"cell='{self._cell / ARCSEC:.4g}arcsec' is too coarse for every selected visibility; use a smaller one"
@@ -214,10 +214,6 @@ class NativeMajorCycle(CasaMajorCycle):
             "WARN",
         )
         return store[inside]
-
-    def _on_grid(self, uvw: NDArray[np.float64]) -> NDArray[np.bool_]:
-        longest = 0.5 / self._cell
-        return (np.abs(uvw[:, 0]) <= longest) & (np.abs(uvw[:, 1]) <= longest)
 
     def _weighted(self, store: Visibilities) -> Iterator[tuple[int, Visibilities, NDArray[np.float32]]]:
         """Image channel, its visibilities and their imaging weights."""
@@ -244,20 +240,20 @@ class NativeMajorCycle(CasaMajorCycle):
     def _lags(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
         return psf_of_weights(uvw, 1.0, weights[:, None], (self._ny, self._nx), self._cell)
 
-    def _fold(self, uvw: NDArray[np.float64]) -> NDArray[np.uint8]:
-        if self._folds == 0:
-            return np.zeros(len(uvw), np.uint8)
-        return folds(uvw[:, :2], self._cell * min(self._ny, self._nx), self._folds)
+    def _split(self, uvw: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The fold of each visibility, after adding its weight to the PSF of the fold."""
+        fold = folds(uvw[:, :2], self._cell * min(self._ny, self._nx), self._folds)
+        for number in np.unique(fold):
+            members = fold == number
+            self._fold_psf[number] += self._lags(uvw[members], weights[members])
+        return fold
 
-    def _plan(
-        self, channel: int, part: Visibilities, weights: NDArray[np.float32], fold: NDArray[np.uint8]
-    ) -> _Planned:
+    def _plan(self, channel: int, part: Visibilities, weights: NDArray[np.float32]) -> _Planned:
         operator = self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)
         weight = operator.sort(weights)
         nominal = weight if np.array_equal(weights, part.weight) else operator.sort(part.weight)
         annulus = operator.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
-        data = operator.sort(part.visibility)
-        return _Planned(channel, operator, data, weight, nominal, annulus, operator.sort(fold))
+        return _Planned(channel, operator, operator.sort(part.visibility), weight, nominal, annulus)
 
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2

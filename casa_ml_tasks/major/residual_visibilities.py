@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.measurement_set import Block, Selection, blocks
 from casa_ml_tasks.data.visibility_store import ImageFrame, VisibilityStore, chunks, samples
+from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.w_term import wide_field_operator
 
 BINS = 20
@@ -190,7 +191,7 @@ def read_residuals(
                 store.add(samples(_rows(block, drawn), selection.vis, frame))
     found = store.visibilities()
     sums = AnnulusSums.none(longest_on_grid(cell))
-    inside = (np.abs(found.uvw[:, 0]) <= 0.5 / cell) & (np.abs(found.uvw[:, 1]) <= 0.5 / cell)
+    inside = within_nyquist(found.uvw, cell)
     if not inside.any():
         return sums
     found = found[inside]

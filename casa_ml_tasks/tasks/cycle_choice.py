@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from casa_ml_tasks.data.input_checks import image_size, value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import MinorCycle
+from casa_ml_tasks.engine.protocols import Fold, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
@@ -52,8 +53,13 @@ def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) ->
 
 def major_cycle(workspace: Workspace, parameters: Mapping[str, Any]) -> CasaMajorCycle:
     """Our own kernels for gridder='native', else CASA's imager."""
-    kind = NativeMajorCycle if parameters["gridder"] == "native" else CasaMajorCycle
-    return kind(parameters, workspace.directory)
+    if parameters["gridder"] == "native":
+        return NativeMajorCycle(parameters, workspace.directory, folds=FOLDS if _validates(parameters) else 0)
+    return CasaMajorCycle(parameters, workspace.directory)
+
+
+def _validates(parameters: Mapping[str, Any]) -> bool:
+    return parameters["minorcycle"] != "clean" and isinstance(parameters["regstrength"], str)
 
 
 def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
@@ -68,21 +74,29 @@ def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapp
 def cross_validation(
     major: CasaMajorCycle, workspace: Workspace, noise: NDArray[np.floating], parameters: Mapping[str, Any]
 ) -> CrossValidation | None:
-    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (channel,), Jy/beam."""
-    if parameters["minorcycle"] == "clean" or not isinstance(parameters["regstrength"], str):
+    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (channel,), Jy/beam.
+
+    A mask that follows the residual does not exist yet: the search goes without.
+    """
+    if not _validates(parameters):
         return None
+    return cross_validate(
+        major.folds() if isinstance(major, NativeMajorCycle) else _read_folds(workspace, parameters),
+        NoiseLevel(float(noise[0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
+        parameters["regularizer"],
+        parameters["positivity"],
+        np.ones(major.shape[-2:], bool) if _follows(parameters) else _support(major, parameters)[0, 0],
+        _log_trial,
+    )
+
+
+def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fold]:
+    """Read the visibilities for CASA's imager, which cannot split them."""
     directory = workspace.directory / "folds"
     directory.mkdir(exist_ok=True)
-    split = NativeMajorCycle(parameters, directory, w_term=parameters["gridder"] == "native", folds=FOLDS)
+    split = NativeMajorCycle(parameters, directory, w_term=False, folds=FOLDS)
     try:
-        return cross_validate(
-            split.folds(),
-            NoiseLevel(float(noise[0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
-            parameters["regularizer"],
-            parameters["positivity"],
-            _support(major, parameters)[0, 0],
-            _log_trial,
-        )
+        return split.folds()
     finally:
         split.close()
 
@@ -108,6 +122,7 @@ def minor_cycle(
         strengths = list(validation.chosen.strengths)
     else:
         strengths = np.atleast_1d(parameters["regstrength"]).tolist() or [1.0] * len(parameters["regularizer"])
+    support = partial(_support, major, parameters)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
     def show(iterations: int, objective: float) -> None:
@@ -122,7 +137,7 @@ def minor_cycle(
         strengths,
         positivity=parameters["positivity"],
         prior=_prior(parameters),
-        support=lambda: _support(major, parameters),
+        support=support if _follows(parameters) else cache(support),
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=parameters["niter"],
         on_progress=show,
@@ -143,6 +158,11 @@ def _beam_areas(major: CasaMajorCycle) -> NDArray[np.floating]:
     if np.isnan(areas).all():
         raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
     return np.where(np.isnan(areas), np.nanmedian(areas), areas)
+
+
+def _follows(parameters: Mapping[str, Any]) -> bool:
+    """Whether the mask is made anew from every residual."""
+    return parameters["usemask"] == "auto-multithresh"
 
 
 def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:

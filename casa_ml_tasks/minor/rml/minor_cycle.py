@@ -73,6 +73,7 @@ class RegularisedMaximumLikelihood:
         """
         channels, _, height, width = psf.shape
         self._psf = psf[:, 0]
+        self._only_operator: NormalOperator | None = None
         self._sigma = np.broadcast_to(np.asarray(sigma, float), channels)
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
         self._support = support or (lambda: np.ones((channels, 1, height // 2, width // 2), bool))
@@ -122,7 +123,7 @@ class RegularisedMaximumLikelihood:
     ) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
         """The image of one channel or of some together, Jy/pixel, and the residual that it should have, Jy/beam."""
         with jax.enable_x64(True):
-            operator = NormalOperator.from_psf(self._psf[which].astype(float))
+            operator = self._operator(which)
             shape = (-1, 1, 1) if np.ndim(which) else ()
             sigma, beam_area = (jnp.asarray(each[which]).reshape(shape) for each in (self._sigma, self._beam_area))
             dirty = residual.astype(float) + np.asarray(_dirty(operator, model.astype(float)))
@@ -134,6 +135,14 @@ class RegularisedMaximumLikelihood:
             # The next major cycle sees the model in single precision: predict from what it will see.
             image = np.asarray(objective.image(minimum.position), np.float32)
             return image, dirty - np.asarray(_dirty(operator, image.astype(float)))
+
+    def _operator(self, which: Channels) -> NormalOperator:
+        """Kept between minor cycles if there is one channel only: those of a cube would fill the memory."""
+        if len(self._psf) > 1:
+            return NormalOperator.from_psf(self._psf[which].astype(float))
+        if self._only_operator is None:
+            self._only_operator = NormalOperator.from_psf(self._psf[which].astype(float))
+        return self._only_operator
 
     def _parts(self, model: NDArray[np.floating], support: NDArray[np.bool_]) -> jax.Array:
         image = np.where(support, model, 0).astype(float)

@@ -1,4 +1,4 @@
-"""Three ways to the same image: iterations and seconds until the objective is within 100 and 1 of the best.
+"""Four ways to the same image: iterations and seconds until the objective is within 100 and 1 of the best.
 
 The objective is rmlclean's default: chi^2/2 + l1 + log_smoothness over non-negative images, in which a difference of 1
 means nothing to a statistician.
@@ -12,6 +12,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from benchmarks.measure import Deconvolution, print_table
 from benchmarks.skies import add_options, chosen_skies
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.rml import projected_lbfgs
+from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 
@@ -40,8 +42,29 @@ def default_objective(data: Deconvolution) -> Objective:
     return Objective(operator, jnp.asarray(data.dirty[0, 0], float), noise, jnp.ones(len(REGULARISERS)), REGULARISERS)
 
 
+def by_minimise(objective: Objective, start: jax.Array) -> History:
+    """What rmlclean does, in single precision; what it tells on the path is of more noise, so above the target."""
+    single = replace(
+        objective,
+        operator=jax.tree.map(lambda each: each.astype(jnp.float32), objective.operator),
+        residual=objective.residual.astype(jnp.float32),
+        model=jnp.zeros(start.shape[1:], jnp.float32),
+    )
+    parts, support = start.astype(jnp.float32), jnp.ones(start.shape[1:], bool)
+    minimise(single, support, parts, 20)
+    history: History = []
+    begun = time.perf_counter()
+
+    def remember(iterations: int, value: float) -> None:
+        done = history[-1][0] if history else 0
+        history.append((done + iterations, time.perf_counter() - begun, value))
+
+    minimise(single, support, parts, MOST_ITERATIONS, remember)
+    return history
+
+
 def by_projected_lbfgs(objective: Objective, start: jax.Array) -> History:
-    """What rmlclean does."""
+    """Its optimiser alone, against the true noise, in double precision."""
     support = jnp.ones(start.shape[1:], bool)
     state = projected_lbfgs.begin(objective, start)
     projected_lbfgs.advance(objective, support, state, 1)
@@ -84,7 +107,7 @@ def fista_step(objective: Objective, state: Accelerated) -> Accelerated:
     restart = (jnp.vdot(state.ahead - position, position - state.position) > 0) | (value > state.value)
     momentum = jnp.where(restart, 1.0, (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2)
     extrapolation = jnp.where(restart, 0.0, (state.momentum - 1) / momentum)
-    ahead = position + extrapolation * (position - state.position)
+    ahead = jnp.maximum(position + extrapolation * (position - state.position), 0)
     return Accelerated(position, ahead, momentum, lipschitz, value)
 
 
@@ -124,6 +147,7 @@ def by_scipy(objective: Objective, start: jax.Array) -> History:
 
 
 METHODS: dict[str, Callable[[Objective, jax.Array], History]] = {
+    "from bright to faint": by_minimise,
     "projected, preconditioned L-BFGS": by_projected_lbfgs,
     "FISTA, restarted": by_fista,
     "SciPy L-BFGS-B": by_scipy,
@@ -151,7 +175,7 @@ def main() -> None:
         print(f"\n{sky.name} ({sky.seed}), best objective {best:.1f}\n")
         columns = ("method", "iterations to 100", "[s]", "iterations to 1", "[s]", "s an iteration")
         rows = [
-            [name, *reached(history, best + 100), *reached(history, best + 1), f"{history[-1][1] / len(history):.3f}"]
+            [name, *reached(history, best + 100), *reached(history, best + 1), f"{history[-1][1] / history[-1][0]:.3f}"]
             for name, history in histories.items()
         ]
         print_table(columns, rows)

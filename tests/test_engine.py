@@ -97,7 +97,7 @@ def test_the_misfit_is_chi_squared_less_that_of_an_empty_sky():
     progress, _ = run(major, rml(major, noise))
     residual_visibilities = major.data - np.tensordot(major.fourier, progress.model[0, 0].astype(float), 2)
     expected = (np.sum(np.abs(residual_visibilities) ** 2) - np.sum(np.abs(major.data) ** 2)) / sigma**2
-    np.testing.assert_allclose(progress.records[-1].misfit[0] / noise**2, expected, rtol=1e-6)
+    np.testing.assert_allclose(progress.records[-1].misfit[0][0] / noise**2, expected, rtol=1e-6)
 
 
 def test_without_positivity_negative_sources_are_found():
@@ -157,7 +157,7 @@ def test_an_operator_that_is_ten_times_too_small_does_not_make_the_loop_run_away
     progress, _ = run(major, overshooting, nmajor=12)
     peaks = [record.peak_residual for record in progress.records]
     assert peaks[-1] < 0.05 * peaks[0]
-    misfits = np.array([record.misfit[0] for record in progress.records])
+    misfits = np.array([record.misfit[0][0] for record in progress.records])
     assert np.all(np.diff(misfits) <= 1e-3 * abs(misfits[-1]))
 
 

@@ -32,6 +32,7 @@ class FileCheckpoint:
             "last_model": progress.last_model,
             "last_residual": progress.last_residual,
             "predicted_residual": progress.state.predicted_residual,
+            "ended": progress.state.ended,
         }
         numbers = {
             "parameters": self._parameters,
@@ -62,6 +63,6 @@ class FileCheckpoint:
             dirty=image.get("dirty"),
             last_model=image.get("last_model"),
             last_residual=image.get("last_residual"),
-            state=MinorState(numbers["iterations"], image.get("predicted_residual")),
+            state=MinorState(numbers["iterations"], image.get("predicted_residual"), ended=image.get("ended")),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
         )

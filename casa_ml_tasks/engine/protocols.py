@@ -19,11 +19,14 @@ class MinorState:
         iterations: minor iterations so far, all cycles together.
         predicted_residual: what the next major cycle should find, Jy/beam; None before the first minor cycle.
         converged: the model explains the data as well as it will: no major cycle is needed.
+        ended: whether the last minor cycle of each image had nothing more to gain, rather than no more iterations,
+            (channel or term, stokes); None where that says nothing.
     """
 
     iterations: int = 0
     predicted_residual: Image | None = None
     converged: bool = False
+    ended: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,18 @@ class MajorCycle(Protocol):
     """Goes to the visibilities and back: CASA's major cycle."""
 
     def psf(self) -> Image:
-        """The PSF on twice the field, (1, 1, 2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx)."""
+        """The PSF on twice the field, (channel, stokes, 2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx).
+
+        Of n Taylor terms there are 2 n - 1, with the weights times powers of (nu - nu_0) / nu_0.
+        """
         ...
 
     def primary_beam(self) -> Image:
-        """(1, 1, ny, nx), dimensionless, 1 at its peak."""
+        """(channel, stokes, ny, nx), dimensionless, 1 at its peak; one for all Taylor terms."""
         ...
 
     def residual(self, model: Image) -> Image:
-        """model: (1, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        """model: (channel or term, stokes, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
         ...
 
     def predict(self, model: Image) -> None:
@@ -73,5 +79,5 @@ class MinorCycle(Protocol):
     """Updates the model in the image plane: CASA's minor cycle. Pure and resumable."""
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both. Returns the next model and state."""
+        """residual: Jy/beam, model: Jy/pixel, (channel or term, stokes, ny, nx) both. Returns the next ones."""
         ...

@@ -23,17 +23,18 @@ class CycleRecord:
     Attributes:
         cycle: 0 for the residual of the first model.
         iterations: minor iterations so far.
-        misfit: of every channel, chi^2 minus the chi^2 of an empty sky, in units of sigma^2 Jy/beam^2:
-            -<model, dirty + residual>.
-        peak_residual, rms_residual: Jy/beam.
-        model_flux: Jy.
+        misfit: of every plane, (channel or term, stokes), chi^2 minus the chi^2 of an empty sky, in units of
+            sigma^2 Jy/beam^2: -<model, dirty + residual>.
+        peak_residual: of all planes, Jy/beam.
+        rms_residual: of the planes of total intensity, Jy/beam.
+        model_flux: of the planes of total intensity, Jy.
         prediction_error: largest difference from what the minor cycle predicted, Jy/beam; NaN for the first.
         seconds: since the start.
     """
 
     cycle: int
     iterations: int
-    misfit: Sequence[float]
+    misfit: Sequence[Sequence[float]]
     peak_residual: float
     rms_residual: float
     model_flux: float
@@ -46,7 +47,7 @@ class Progress:
     """Everything the loop knows after a step; what a checkpoint holds.
 
     Attributes:
-        model: Jy/pixel, (1, 1, ny, nx).
+        model: Jy/pixel, (channel or term, stokes, ny, nx).
         residual: of this model, Jy/beam; None while the major cycle is due.
         dirty: the residual of an empty sky, Jy/beam; None before the first major cycle.
         last_model, last_residual: what the last minor cycle began with; None before the first.
@@ -77,6 +78,7 @@ def solve(
     progress: Progress,
     checkpoint: Checkpoint,
     on_cycle: Callable[[CycleRecord], None] = lambda record: None,
+    intensity: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Progress:
     """Alternate major and minor cycles until a criterion is met.
 
@@ -86,11 +88,12 @@ def solve(
         progress: a first model, or what a checkpoint held.
         checkpoint: saves after every minor and every major cycle.
         on_cycle: told of every major cycle.
+        intensity: channels or terms, and Stokes planes, whose flux and noise the records state; all by default.
     """
     start = time.monotonic() - (progress.records[-1].seconds if progress.records else 0.0)
     while True:
         if progress.residual is None:
-            progress = _major_step(major, progress, start)
+            progress = _major_step(major, progress, start, intensity)
             checkpoint.save(progress)
             on_cycle(progress.records[-1])
         cycles = len(progress.records) - 1
@@ -107,7 +110,7 @@ def solve(
         checkpoint.save(progress)
 
 
-def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress:
+def _major_step(major: MajorCycle, progress: Progress, start: float, intensity: tuple[slice, slice]) -> Progress:
     dirty = major.residual(np.zeros_like(progress.model)) if progress.dirty is None else progress.dirty
     model = progress.model
     residual = major.residual(model) if model.any() else dirty
@@ -121,10 +124,10 @@ def _major_step(major: MajorCycle, progress: Progress, start: float) -> Progress
     record = CycleRecord(
         cycle=len(progress.records),
         iterations=progress.state.iterations,
-        misfit=(-np.sum(model.astype(float) * (dirty + residual), axis=(1, 2, 3))).tolist(),
+        misfit=(-np.sum(model.astype(float) * (dirty + residual), axis=(2, 3))).tolist(),
         peak_residual=float(np.abs(residual).max()),
-        rms_residual=float(np.sqrt(np.mean(residual**2))),
-        model_flux=float(model.sum(dtype=float)),
+        rms_residual=float(np.sqrt(np.mean(residual[intensity] ** 2))),
+        model_flux=float(model[intensity].sum(dtype=float)),
         prediction_error=prediction_error,
         seconds=time.monotonic() - start,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 @jax.tree_util.register_dataclass
@@ -27,9 +27,9 @@ class NormalOperator:
     transfer: jax.Array
 
     @classmethod
-    def from_psf(cls, psf: NDArray[np.floating]) -> NormalOperator:
-        """psf: (..., 2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam."""
-        return cls(_transfer(psf))
+    def from_psf(cls, psf: NDArray[np.floating], precision: DTypeLike = float) -> NormalOperator:
+        """psf: (..., 2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam; precision: of the transfer function."""
+        return cls(_transfer(psf, precision))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -103,16 +103,29 @@ class MosaicNormalOperator:
         return total
 
 
-def _transfer(psf: NDArray[np.floating]) -> jax.Array:
+def _transfer(psf: NDArray[np.floating], precision: DTypeLike = float) -> jax.Array:
     if psf.shape[-2] % 2 or psf.shape[-1] % 2:
         raise ValueError(f"psf of shape {psf.shape} does not cover twice the image in both directions")
-    return jnp.asarray(np.fft.rfft2(np.fft.ifftshift(psf, axes=(-2, -1))).real)
+    transfer = np.fft.rfft2(np.fft.ifftshift(psf.astype(float), axes=(-2, -1))).real
+    return jnp.asarray(transfer.astype(precision))
 
 
 def _spectrum(image: jax.Array) -> jax.Array:
     """Half-plane Fourier transform of an image in the corner of twice its field."""
     ny, nx = image.shape[-2:]
     return jnp.fft.rfft2(image, s=(2 * ny, 2 * nx))
+
+
+def circulant_eigenvalues(transfer: jax.Array) -> jax.Array:
+    """Of the operator if the sky repeated itself beyond the image, (..., ny, nx // 2 + 1), none of them negative.
+
+    The circulant on the image itself has every other eigenvalue of the one on twice the field, and its inverse costs
+    two small FFTs: good for a preconditioner.
+
+    Args:
+        transfer: (..., 2 ny, nx + 1), as in `NormalOperator`.
+    """
+    return jnp.maximum(transfer[..., ::2, ::2], 0)
 
 
 def _cropped(spectrum: jax.Array) -> jax.Array:

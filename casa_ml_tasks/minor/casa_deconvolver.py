@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from casatools import iterbotsink, synthesisdeconvolver
 
-from casa_ml_tasks.data.casa_image import read_image, write_image
+from casa_ml_tasks.data.casa_image import read_images, write_image
+from casa_ml_tasks.data.workspace import product_paths, taylor_terms
 from casa_ml_tasks.engine.protocols import Image, MinorState
 
 #: The images that casatools' deconvolver reads beside the residual.
@@ -33,19 +35,27 @@ class CasaDeconvolver:
         self._name = Path(directory) / "image"
         self._deconvolution = {**deconvolution, "imagename": str(self._name), "startmodel": ""}
         self._iteration = dict(iteration)
+        self._terms = taylor_terms(deconvolution)
         shutil.rmtree(directory, ignore_errors=True)
 
     def _copy_images(self) -> None:
         self._name.parent.mkdir()
         for extension in _COMPANIONS:
-            shutil.copytree(f"{self._images}.{extension}", f"{self._name}.{extension}")
+            copies = product_paths(self._name, extension, self._terms)
+            for image, copy in zip(product_paths(self._images, extension, self._terms), copies, strict=True):
+                shutil.copytree(image, copy)
+
+    def _write(self, extension: str, images: Image, unit: str) -> None:
+        paths = product_paths(self._name, extension, self._terms)
+        for path, part in zip(paths, np.split(images, len(paths)), strict=True):
+            write_image(path, part, product_paths(self._name, "residual", self._terms)[0], unit)
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """One minor cycle. residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both."""
+        """One minor cycle. residual: Jy/beam, model: Jy/pixel, (channel or term, stokes, ny, nx) both."""
         if not self._name.parent.exists():
             self._copy_images()
-        write_image(f"{self._name}.residual", residual, f"{self._name}.residual", "Jy/beam")
-        write_image(f"{self._name}.model", model, f"{self._name}.residual", "Jy/pixel")
+        self._write("residual", residual, "Jy/beam")
+        self._write("model", model, "Jy/pixel")
         deconvolver, control = synthesisdeconvolver(), iterbotsink()
         try:
             deconvolver.setupdeconvolution(decpars=self._deconvolution)
@@ -61,4 +71,5 @@ class CasaDeconvolver:
         finally:
             deconvolver.done()
             control.done()
-        return read_image(f"{self._name}.model"), MinorState(state.iterations + int(done), converged=done == 0)
+        found = read_images(product_paths(self._name, "model", self._terms))
+        return found, MinorState(state.iterations + int(done), converged=done == 0)

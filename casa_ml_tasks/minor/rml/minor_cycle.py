@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 import jax
@@ -15,30 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
-from casa_ml_tasks.minor.rml import projected_lbfgs
+from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
-from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS
+from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
 
-#: Iterations between two looks at the convergence.
-STRIDE = 20
-#: The minor cycle ends when `STRIDE` iterations lower the objective (chi^2/2 + ...) by less than this.
-TOLERANCE = 1.0
 #: Iterations of one minor cycle where the user sets no limit.
 MOST_ITERATIONS = 400
 #: Predicted and actual residual agree when the r.m.s. of their difference is below this fraction of the noise.
 AGREEMENT = 0.1
 
-Channels = int | NDArray[np.integer]  # one, or some that regularisers couple
-
-_dirty = jax.jit(NormalOperator.__call__)
+#: Of (channel, stokes): one image, or those of some channels that regularisers couple.
+Planes = tuple[int | NDArray[np.integer], int]
 
 
 class RegularisedMaximumLikelihood:
     """Minimises chi^2/2 plus regularisers over the images that the normal operator can predict.
 
-    Channels are images of their own, several at once, unless a regulariser compares them. Each has converged when the
-    last major cycle found the residual that its minor cycle had predicted.
+    Every channel and Stokes parameter is an image of its own, several at once, unless a regulariser compares channels.
+    Each has converged when the last major cycle found the residual that its minor cycle had predicted at its end.
     """
 
     def __init__(
@@ -48,7 +43,7 @@ class RegularisedMaximumLikelihood:
         beam_area: ArrayLike,
         regularisers: Sequence[str],
         strengths: Sequence[float],
-        positivity: bool = True,
+        positivity: bool | Sequence[bool] = True,
         prior: Image | float = 0.0,
         support: Callable[[], NDArray[np.bool_]] | None = None,
         most_iterations: int = MOST_ITERATIONS,
@@ -58,105 +53,128 @@ class RegularisedMaximumLikelihood:
         """Remember what to minimise.
 
         Args:
-            psf: (channel, 1, 2 ny, 2 nx), Jy/beam; zero in a channel without data, whose model stays as it is.
-            sigma: noise of the dirty image, Jy/beam; a number, or one for each channel.
+            psf: (channel, stokes, 2 ny, 2 nx), Jy/beam; zero in a plane without data, whose model stays as it is.
+            sigma: noise of the dirty image, Jy/beam; a number, or (channel, stokes).
             beam_area: solid angle of the CLEAN beam, pixels; a number, or one for each channel.
             regularisers: names in `REGULARISERS`.
             strengths: one each, dimensionless; 1 follows from the noise.
-            positivity: allow non-negative images only.
-            prior: what the entropy prefers to all other images, (channel or 1, 1, ny, nx), Jy/pixel.
-            support: asked in every minor cycle where the model may differ from zero, (channel, 1, ny, nx); everywhere
-                by default.
-            most_iterations: of one minor cycle and channel.
-            niter: of all minor cycles and channels together; -1 for no limit.
-            on_progress: called with the iterations of this cycle, all channels, and the objective of one, now and then.
+            positivity: allow non-negative images only; one answer, or one for each Stokes parameter.
+            prior: what the entropy prefers to all other images, (channel or 1, stokes or 1, ny, nx), Jy/pixel.
+            support: asked in every minor cycle where the model may differ from zero, (channel, stokes, ny, nx);
+                everywhere by default.
+            most_iterations: of one minor cycle and plane.
+            niter: of all minor cycles and planes together; -1 for no limit.
+            on_progress: called with the iterations of this cycle, all planes, and the objective of one, now and then.
         """
-        channels, _, height, width = psf.shape
-        self._psf = psf[:, 0]
+        channels, stokes, height, width = psf.shape
+        images = (channels, stokes, height // 2, width // 2)
+        self._psf = psf
         self._only_operator: NormalOperator | None = None
-        self._sigma = np.broadcast_to(np.asarray(sigma, float), channels)
+        self._sigma = np.broadcast_to(np.asarray(sigma, float), (channels, stokes))
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
-        self._support = support or (lambda: np.ones((channels, 1, height // 2, width // 2), bool))
+        self._support = support or (lambda: np.ones(images, bool))
         self._strengths = tuple(float(strength) for strength in strengths)
         self._regularisers = tuple(regularisers)
-        self._positivity = positivity
-        self._prior = np.broadcast_to(np.asarray(prior, float), (channels, 1, height // 2, width // 2))[:, 0]
+        self._positivity = np.broadcast_to(positivity, stokes)
+        self._prior = np.broadcast_to(np.asarray(prior, float), images)
         self._most_iterations = most_iterations
         self._niter = niter
         self._on_progress = on_progress
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """One minor cycle. residual: Jy/beam, model: Jy/pixel, (channel, 1, ny, nx) both."""
-        channels = np.flatnonzero(self._psf.any(axis=(1, 2)) & ~self._agree(residual, state))
-        if channels.size == 0:
-            return model, MinorState(state.iterations, state.predicted_residual, converged=True)
+        """One minor cycle. residual: Jy/beam, model: Jy/pixel, (channel, stokes, ny, nx) both."""
+        agrees = self._agrees(residual, state)
+        unfinished = self._psf.any(axis=(-2, -1)) & ~agrees
+        if not unfinished.any():
+            return model, replace(state, converged=True)
         new = model.astype(np.float32)
         predicted = np.array(residual if state.predicted_residual is None else state.predicted_residual, np.float32)
-        most = self._iterations_each(state, channels.size)
-        done, support = _Count(self._on_progress), self._support()
+        ended = np.array(agrees)
+        most = self._iterations_each(state, int(np.count_nonzero(unfinished)))
+        done, support = Count(self._on_progress), self._support()
 
-        def image(which: Channels) -> None:
-            new[which, 0], predicted[which, 0] = self._images(
-                which, residual[which, 0], model[which, 0], support[which, 0], most, done
+        def image(planes: Planes) -> None:
+            new[planes], predicted[planes], ended[planes] = self._images(
+                planes, residual[planes], model[planes], support[planes], most, done
             )
 
-        coupled = not NEED_CHANNELS.isdisjoint(self._regularisers)
-        with ThreadPoolExecutor(min(available_cores(), channels.size)) as pool:
-            list(pool.map(image, [channels] if coupled else channels))
-        return new, MinorState(state.iterations + done.iterations, predicted)
+        with ThreadPoolExecutor(min(available_cores(), int(np.count_nonzero(unfinished)))) as pool:
+            list(pool.map(image, self._independent(unfinished)))
+        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended)
 
-    def _agree(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
-        """Whether the residual of each channel is the predicted one."""
-        if state.predicted_residual is None:
-            return np.zeros(len(residual), bool)
+    def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
+        """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
+        if state.predicted_residual is None or state.ended is None:
+            return np.zeros(residual.shape[:2], bool)
         difference = np.asarray(residual - state.predicted_residual)
-        return np.sqrt(np.mean(difference**2, axis=(1, 2, 3))) < AGREEMENT * self._sigma
+        return state.ended & (np.sqrt(np.mean(difference**2, axis=(-2, -1))) < AGREEMENT * self._sigma)
+
+    def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
+        if NEED_CHANNELS.isdisjoint(self._regularisers):
+            return list(zip(*np.nonzero(unfinished), strict=True))
+        return [(np.flatnonzero(each), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
     def _images(
         self,
-        which: Channels,
+        planes: Planes,
         residual: NDArray[np.floating],
         model: NDArray[np.floating],
         support: NDArray[np.bool_],
         most: int,
-        done: _Count,
-    ) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-        """The image of one channel or of some together, Jy/pixel, and the residual that it should have, Jy/beam."""
+        done: Count,
+    ) -> tuple[NDArray[np.float32], NDArray[np.floating], bool]:
+        """The images, Jy/pixel, the residuals that they should have, Jy/beam, and whether they are at the minimum."""
+        channels, stokes = planes
         with jax.enable_x64(True):
-            operator = self._operator(which)
-            shape = (-1, 1, 1) if np.ndim(which) else ()
-            sigma, beam_area = (jnp.asarray(each[which]).reshape(shape) for each in (self._sigma, self._beam_area))
-            dirty = residual.astype(float) + np.asarray(_dirty(operator, model.astype(float)))
-            strengths = jnp.asarray(self._strengths, float)
-            noise = NoiseLevel(sigma, beam_area, jnp.asarray(self._prior[which]))
-            objective = Objective(operator, jnp.asarray(dirty), noise, strengths, self._regularisers)
-            beginning = projected_lbfgs.begin(objective, self._parts(model, support))
-            minimum = _minimise(objective, jnp.asarray(support), beginning, most, done)
-            # The next major cycle sees the model in single precision: predict from what it will see.
-            image = np.asarray(objective.image(minimum.position), np.float32)
-            return image, dirty - np.asarray(_dirty(operator, image.astype(float)))
+            shape = (-1, 1, 1) if np.ndim(channels) else ()
+            noise = NoiseLevel(
+                jnp.asarray(self._sigma[planes]).reshape(shape),
+                jnp.asarray(self._beam_area[channels]).reshape(shape),
+                jnp.asarray(self._prior[planes]),
+            )
+            names, strengths = self._regularisers_of(stokes)
+            objective = Objective(
+                self._operator(planes),
+                jnp.asarray(residual, jnp.float32),
+                noise,
+                strengths,
+                names,
+                jnp.asarray(model, jnp.float32),
+            )
+            start = parts_of(np.where(support, model, 0), bool(self._positivity[stokes]))
+            minimum, ended = minimise(objective, jnp.asarray(support), start, most, done.add)
+            image = objective.image(minimum)
+            return np.asarray(image), np.asarray(objective.predicted_residual(image)), ended
 
-    def _operator(self, which: Channels) -> NormalOperator:
-        """Kept between minor cycles if there is one channel only: those of a cube would fill the memory."""
-        if len(self._psf) > 1:
-            return NormalOperator.from_psf(self._psf[which].astype(float))
+    def _regularisers_of(self, stokes: int) -> tuple[tuple[str, ...], jax.Array]:
+        """Names and strengths: those given, but for planes that may be negative beside planes that may not."""
+        pairs = list(zip(self._regularisers, self._strengths, strict=True))
+        if not self._positivity[stokes]:
+            pairs = of_signed_images(pairs)
+        return tuple(name for name, _ in pairs), jnp.asarray([strength for _, strength in pairs], float)
+
+    def _operator(self, planes: Planes) -> NormalOperator:
+        """Kept between minor cycles if there is one plane only: those of a cube would fill the memory."""
+        if self._sigma.size > 1:
+            return NormalOperator.from_psf(self._psf[planes], np.float32)
         if self._only_operator is None:
-            self._only_operator = NormalOperator.from_psf(self._psf[which].astype(float))
+            self._only_operator = NormalOperator.from_psf(self._psf[planes], np.float32)
         return self._only_operator
 
-    def _parts(self, model: NDArray[np.floating], support: NDArray[np.bool_]) -> jax.Array:
-        image = np.where(support, model, 0).astype(float)
-        parts = [np.maximum(image, 0)] if self._positivity else [np.maximum(image, 0), np.maximum(-image, 0)]
-        return jnp.asarray(np.stack(parts))
-
-    def _iterations_each(self, state: MinorState, channels: int) -> int:
+    def _iterations_each(self, state: MinorState, planes: int) -> int:
         if self._niter < 0:
             return self._most_iterations
-        return min(self._most_iterations, -(-(self._niter - state.iterations) // channels))
+        return min(self._most_iterations, -(-(self._niter - state.iterations) // planes))
+
+
+def parts_of(image: NDArray[np.floating], positivity: bool) -> jax.Array:
+    """image: (..., ny, nx). Returns its positive part, and without positivity also its negative one: (1 or 2, ...)."""
+    signs = (1, -1)[: 1 if positivity else 2]
+    return jnp.stack([jnp.maximum(sign * jnp.asarray(image, jnp.float32), 0) for sign in signs])
 
 
 @dataclass
-class _Count:
+class Count:
     """Iterations of this minor cycle, counted by all threads."""
 
     tell: Callable[[int, float], None]
@@ -167,17 +185,3 @@ class _Count:
         with self._lock:
             self.iterations += iterations
             self.tell(self.iterations, objective)
-
-
-def _minimise(
-    objective: Objective, support: jax.Array, state: projected_lbfgs.State, most: int, done: _Count
-) -> projected_lbfgs.State:
-    while int(state.iteration) < most and not state.stalled:
-        iteration, value = int(state.iteration), float(state.value)
-        state = projected_lbfgs.advance(objective, support, state, min(STRIDE, most - iteration))
-        done.add(int(state.iteration) - iteration, float(state.value))
-        if not np.isfinite(state.value):
-            raise FloatingPointError("the objective of the minor cycle is not finite: check the data for NaN")
-        if value - float(state.value) < TOLERANCE:
-            break
-    return state

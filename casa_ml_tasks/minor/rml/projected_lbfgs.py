@@ -7,16 +7,19 @@ live in NumPy. `benchmarks/minor_cycle.py` prints the comparison.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 
 MEMORY = 6  # pairs of steps and gradient differences
 SUFFICIENT_DECREASE = 1e-4  # Armijo's constant
 BACKTRACKING = 0.4
 MOST_BACKTRACKS = 25
+SMALLEST_COSINE = 1e-7  # between a step and its gradient difference; below it, curvature is rounding
 
 #: Backtracks so far, length of the trial step, and the position, value and gradient that it leads to.
 Search = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
@@ -27,14 +30,16 @@ class SmoothObjective(Protocol):
 
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
-    def curvature(self, parts: jax.Array) -> jax.Array: ...
+    def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """Roughly the inverse of the Hessian there: linear, symmetric, positive definite."""
+        ...
 
 
 class State(NamedTuple):
     """Where the minimisation stands; all a resumed one needs.
 
     Attributes:
-        position: (..., ny, nx), non-negative.
+        position: (parts, ..., ny, nx), non-negative; two parts are the positive and the negative one of an image.
         value: the objective there.
         gradient: shaped like the position.
         steps, differences: (MEMORY, ...), of position and gradient, the newest at (iteration - 1) % MEMORY.
@@ -53,38 +58,55 @@ class State(NamedTuple):
 
 @jax.jit
 def begin(objective: SmoothObjective, position: jax.Array) -> State:
-    """The state at a first position, (..., ny, nx), non-negative."""
+    """The state at a first position, (parts, ..., ny, nx), non-negative."""
     value, gradient = objective.value_and_gradient(position)
     memory = jnp.zeros((MEMORY, *position.shape), position.dtype)
     return State(position, value, gradient, memory, memory, jnp.array(0), jnp.array(False))
 
 
 def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax.Array:
-    """The two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels, preconditioned by curvature."""
-    preconditioner = 1 / objective.curvature(state.position)
+    r"""The two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels, by inner products.
+
+    With the pairs newest first as rows of S and Y, the lower triangle L of $S Y^T$, its diagonal D and the
+    preconditioner P, the loops are $L \alpha = S g$, $q = g - Y^T \alpha$, $L^T c = D \alpha - Y P q$, and the
+    direction is $-(P q + S^T c)$. Pairs of no positive curvature are left out.
+    """
     newest_first = (state.iteration - 1 - jnp.arange(MEMORY)) % MEMORY
+    shape = state.position.shape
+    steps, differences = (jnp.where(free, memory, 0).reshape(MEMORY, -1) for memory in (state.steps, state.differences))
+    product = (steps @ differences.T)[newest_first][:, newest_first]
+    norms = (jnp.sqrt(jnp.sum(vectors**2, axis=1))[newest_first] for vectors in (steps, differences))
+    curved = jnp.diagonal(product) > SMALLEST_COSINE * jnp.prod(jnp.stack([*norms]), axis=0)
+    triangle = jnp.where(curved[:, None] & curved, jnp.tril(product), jnp.eye(MEMORY, dtype=product.dtype))
+    precondition = objective.preconditioner(state.position)
 
-    def on_free(image: jax.Array) -> jax.Array:
-        return jnp.where(free, image, 0)
+    def preconditioned(vector: jax.Array) -> jax.Array:
+        return jnp.where(free, precondition(vector.reshape(shape)), 0).ravel()
 
-    def first_loop(q: jax.Array, index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        step, difference = on_free(state.steps[index]), on_free(state.differences[index])
-        product = jnp.vdot(step, difference)
-        usable = product > 1e-10 * jnp.vdot(difference, preconditioner * difference)
-        rho = jnp.where(usable, 1 / jnp.where(usable, product, 1), 0)
-        alpha = rho * jnp.vdot(step, q)
-        scale = jnp.where(usable, product / jnp.vdot(difference, preconditioner * difference), 0)
-        return q - alpha * difference, (alpha, rho, scale)
+    def against(vectors: jax.Array, vector: jax.Array) -> jax.Array:
+        return jnp.where(curved, (vectors @ vector)[newest_first], 0)
 
-    def second_loop(q: jax.Array, pair: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        index, alpha, rho = pair
-        beta = rho * jnp.vdot(on_free(state.differences[index]), q)
-        return q + on_free(state.steps[index]) * (alpha - beta), None
+    def combined(coefficients: jax.Array, vectors: jax.Array) -> jax.Array:
+        return jnp.zeros(MEMORY, vectors.dtype).at[newest_first].set(coefficients) @ vectors
 
-    q, (alpha, rho, scale) = jax.lax.scan(first_loop, on_free(state.gradient), newest_first)
-    q = jnp.where(scale[0] > 0, scale[0], 1) * preconditioner * q
-    q, _ = jax.lax.scan(second_loop, q, (newest_first, alpha, rho), reverse=True)
-    return -on_free(q)
+    gradient = jnp.where(free, state.gradient, 0).ravel()
+    alpha = solve_triangular(triangle, against(steps, gradient), lower=True)
+    newest = differences[newest_first[0]]
+    scale = jnp.where(curved[0], product[0, 0] / jnp.vdot(newest, preconditioned(newest)), 1)
+    q = scale * preconditioned(gradient - combined(alpha, differences))
+    right_side = jnp.where(curved, jnp.diagonal(product) * alpha, 0) - against(differences, q)
+    c = solve_triangular(triangle, right_side, lower=True, trans="T")
+    return -(q + combined(c, steps)).reshape(shape)
+
+
+def _projected(parts: jax.Array) -> jax.Array:
+    """Without what is negative; and of a positive and a negative part, without what they have in common.
+
+    The image is their difference, and what they share only adds to its magnitude: left alone, it grows until rounding
+    hides the image.
+    """
+    parts = jnp.maximum(parts, 0)
+    return parts - jnp.min(parts, axis=0) if len(parts) == 2 else parts
 
 
 def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> State:
@@ -93,7 +115,7 @@ def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> St
     direction = _direction(objective, state, free)
 
     def trial(length: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        position = jnp.maximum(state.position + length * direction, 0)
+        position = _projected(state.position + length * direction)
         value, gradient = objective.value_and_gradient(position)
         return position, value, gradient
 

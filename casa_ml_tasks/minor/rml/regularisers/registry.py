@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +53,18 @@ COMPONENTS: dict[str, Regulariser] = {"points": points}
 #: Those that take a logarithm of the image, and so contradict positivity=False.
 NEED_POSITIVITY = frozenset({"entropy", "log_smoothness", "multiplicity"})
 
+#: What stands in for those in Stokes planes that may be negative, beside planes that may not; the others are left out.
+SIGNED_TWIN = {"log_smoothness": "tsv"}
+
 #: Those that compare channels, and are zero for a lone one.
 NEED_CHANNELS = frozenset({"tsv_channel", "tv_channel"})
 
 #: Sums of a function of |I|: taken on the sum of the positive and the negative part, where they are smooth.
 OF_THE_MAGNITUDE = frozenset({"l1", "reweighted_l1", "compactness"})
+
+#: Those that grow at least as fast as |I| in every pixel. CASA's PSFs have slightly negative eigenvalues, along which
+#: an image of either sign would run away without one of these.
+BOUND_THE_MAGNITUDE = frozenset({"l1", "compactness"})
 
 #: A user's gradient and values may disagree by this fraction of what all pixels contribute.
 TOLERANCE = 0.01
@@ -83,6 +91,12 @@ def resolve(name: str) -> Regulariser:
             f"regularizer='{name}': the module '{module_name}' has no function '{function_name}'; correct the name"
         )
     return function
+
+
+def of_signed_images(strengths: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Names and strengths of the regularisers that Stokes Q, U and V have where Stokes I has these."""
+    twins = [(SIGNED_TWIN.get(name, name), strength) for name, strength in strengths]
+    return [(name, strength) for name, strength in twins if name not in NEED_POSITIVITY]
 
 
 def _imported(name: str, module_name: str) -> object:

@@ -1,0 +1,85 @@
+r"""To the minimum of an objective, on a path from bright to faint.
+
+Against its true noise, a source of a thousand sigma is first fitted by specks all over its sidelobes, which take
+hundreds of iterations to disappear. So the first iterations pretend that the noise is a twentieth of the peak, and it
+falls to the true one in steps of four: the regularisers keep empty what is not needed yet. This is the continuation
+of sparse recovery (Hale, Yin & Zhang 2008, SIAM J. Optim. 19, 1107), and CLEAN's order: the brightest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from casa_ml_tasks.minor.rml import projected_lbfgs
+from casa_ml_tasks.minor.rml.objective import Objective
+
+#: Iterations between two looks at the convergence.
+STRIDE = 20
+#: The end: `STRIDE` iterations lower the objective (chi^2/2 + ...) by less than this for every beam in the image, or by
+#: less than one.
+TOLERANCE_PER_BEAM = 0.003
+#: Of the objective, relative, in single precision.
+ROUNDING = 1e-7
+#: On the path: the first noise is the peak of the residual over this, the next one smaller by the step, and so on.
+FIRST_SIGNAL_TO_NOISE, STEP, ITERATIONS_A_STEP = 20.0, 4.0, 15
+
+
+def minimise(
+    objective: Objective,
+    support: jax.Array,
+    parts: jax.Array,
+    most: int,
+    on_progress: Callable[[int, float], None] = lambda iterations, objective: None,
+) -> tuple[jax.Array, bool]:
+    """Minimise until nothing is gained.
+
+    Args:
+        objective: with the residual of its model.
+        support: (..., ny, nx), True where the image may differ from zero.
+        parts: where to begin, (1 or 2, ..., ny, nx), not negative.
+        most: iterations.
+        on_progress: told every few iterations how many they were, and the objective.
+
+    Returns:
+        The parts at the minimum, and whether there is nothing more to gain: not if the iterations are spent, or if the
+        objective is so large that single precision hides what there is until a major cycle has looked.
+
+    Raises:
+        FloatingPointError: the objective is not finite.
+    """
+    for factor in noise_factors(float(jnp.max(jnp.abs(objective.residual) / objective.noise.sigma))):
+        louder = replace(objective, noise=objective.noise._replace(sigma=factor * objective.noise.sigma))
+        state = projected_lbfgs.begin(louder, parts)
+        state = projected_lbfgs.advance(louder, support, state, min(ITERATIONS_A_STEP, most))
+        parts, most = state.position, most - int(state.iteration)
+        on_progress(int(state.iteration), _finite(state.value))
+    tolerance = max(1.0, TOLERANCE_PER_BEAM * float(jnp.sum(jnp.ones(parts.shape[1:]) / objective.noise.beam_area)))
+    state = projected_lbfgs.begin(objective, parts)
+    while int(state.iteration) < most:
+        iteration, value = int(state.iteration), float(state.value)
+        state = projected_lbfgs.advance(objective, support, state, min(STRIDE, most - iteration))
+        on_progress(int(state.iteration) - iteration, _finite(state.value))
+        if value - float(state.value) < tolerance:
+            return state.position, True
+        if state.stalled:
+            return state.position, ROUNDING * abs(value) < tolerance
+    return state.position, False
+
+
+def noise_factors(signal_to_noise: float) -> Iterator[float]:
+    """By how much the noise is exaggerated on the way to the true one."""
+    factor = signal_to_noise / FIRST_SIGNAL_TO_NOISE
+    while factor > 1.5:
+        yield factor
+        factor /= STEP
+
+
+def _finite(objective: jax.Array) -> float:
+    if not np.isfinite(objective):
+        raise FloatingPointError("the objective of the minor cycle is not finite: check the data for NaN")
+    return float(objective)

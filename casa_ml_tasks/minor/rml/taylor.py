@@ -1,0 +1,220 @@
+r"""The regularised maximum likelihood minor cycle on Taylor terms of the spectrum.
+
+The Taylor terms $I_t$ of $I(\nu) = \sum_t I_t x^t$, $x = (\nu - \nu_0)/\nu_0$, differ in scale and sign; no bound on
+them is natural. The polynomial is also known by its values $B_k = I(\nu_k)$ at as many frequencies of the band. They
+are images of the sky: not negative, alike, and nearly independent of each other in the data. They are the unknowns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.minor.rml.minimisation import minimise
+from casa_ml_tasks.minor.rml.minor_cycle import Count, Planes, RegularisedMaximumLikelihood, parts_of
+from casa_ml_tasks.minor.rml.objective import Objective
+from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
+from casa_ml_tasks.minor.rml.regularisers.smoothness import total_squared_variation_of_channels
+
+#: Of a band: the smallest step of ln(frequency) by which spectral indices are smoothed.
+NARROW = 0.1
+
+_dirty = jax.jit(TaylorNormalOperator.__call__)
+
+
+@dataclass(frozen=True)
+class Band:
+    r"""As many frequencies $\nu_k$ of the observed band as there are Taylor terms.
+
+    Attributes:
+        frequencies: $\nu_k / \nu_0$, (frequency,), increasing.
+        weights: of the images there in the mean over the band, (frequency,).
+    """
+
+    frequencies: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of_moments(cls, moments: NDArray[np.floating]) -> Band:
+        r"""The nodes of Gauss and Legendre on a band, uniform in $\ln \nu$, of the data's mean and variance.
+
+        Args:
+            moments: $\langle x^q \rangle$ over the weights, (2 terms - 1,): the peaks of the PSFs.
+
+        Raises:
+            ValueError: there are several terms and one frequency.
+        """
+        count = (len(moments) + 1) // 2
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        if count == 1:
+            return cls(np.ones(1), np.ones(1))
+        mean, square = np.asarray(moments[1:3], float) / moments[0]
+        spread = np.log1p((square - mean**2) / (1 + mean) ** 2)
+        if not spread > 1e-8:
+            raise ValueError(f"nterms={count} needs visibilities of several frequencies; select more, or use nterms=1")
+        return cls((1 + mean) * np.exp(np.sqrt(3 * spread) * nodes - spread / 2), weights / 2)
+
+    @property
+    def conversion(self) -> NDArray[np.float64]:
+        """(term, frequency): from images at the frequencies to Taylor terms."""
+        return np.asarray(np.linalg.inv(np.vander(self.frequencies - 1, increasing=True)), float)
+
+    def terms(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
+        """images: (frequency, ...) at the frequencies. Returns the Taylor terms, (term, ...)."""
+        return np.tensordot(self.conversion, images, 1)
+
+    def images(self, terms: NDArray[np.floating]) -> NDArray[np.float64]:
+        """terms: (term, ...). Returns the images at the frequencies, (frequency, ...)."""
+        return np.tensordot(np.vander(self.frequencies - 1, increasing=True), terms, 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BandNormalOperator(NormalOperator):
+    """$C^T H C$ on the images at the frequencies of a band, whose Taylor terms are $C B$.
+
+    Attributes:
+        transfer: of each frequency by itself, (frequency, 2 ny, nx + 1).
+        taylor: H.
+        conversion: C, (term, frequency).
+    """
+
+    taylor: TaylorNormalOperator
+    conversion: jax.Array
+
+    @classmethod
+    def from_psfs(cls, psfs: NDArray[np.floating], band: Band) -> BandNormalOperator:
+        """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
+        taylor = TaylorNormalOperator(TaylorNormalOperator.from_psfs(psfs).transfer.astype(jnp.float32))
+        alone = jnp.asarray([np.convolve(column, column) for column in band.conversion.T], jnp.float32)  # of T_q
+        conversion = jnp.asarray(band.conversion, jnp.float32)
+        return cls(jnp.tensordot(alone, taylor.transfer, 1), taylor, conversion)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """images: (..., frequency, ny, nx), Jy/pixel. Returns what they make of each other's dirty image, Jy/beam."""
+        return jnp.tensordot(self.conversion.T, self.taylor(jnp.tensordot(self.conversion, images, 1)), 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TaylorObjective(Objective):
+    r"""$\chi^2/2$ of all Taylor terms together, regularisers of the mean over the band, and smoothness of the spectrum.
+
+    Residuals, model and operator are of the images at the frequencies of a band, a cube to `Objective`.
+
+    Attributes:
+        frequencies, weights: of the band.
+    """
+
+    frequencies: jax.Array
+    weights: jax.Array
+
+    def regularisation(self, parts: jax.Array) -> jax.Array:
+        """parts: (1 or 2, frequency, ny, nx). Returns a scalar."""
+        parts = parts.astype(float)
+        images = self.image(parts)
+        magnitude, mean = (jnp.tensordot(self.weights, each, 1) for each in (parts.sum(axis=0), images))
+        if len(parts) == 1:
+            total = spectral_smoothness(images, self.frequencies, self.noise)
+        else:  # no logarithm
+            total = total_squared_variation_of_channels(images, self.noise)
+        for name, strength in zip(self.regularisers, self.strengths, strict=True):
+            total += strength * resolve(name)(magnitude if name in OF_THE_MAGNITUDE else mean, self.noise)
+        return total
+
+    def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        r"""The inverse of an estimate of the Hessian's diagonal.
+
+        The circulant of `Objective` needs several times the iterations here, where the logarithms rule faint pixels.
+        """
+        transfer = self.operator.transfer
+        largest, mean = (of(jnp.abs(transfer), axis=(-2, -1), keepdims=True) for of in (jnp.max, jnp.mean))
+        inverse = 1 / (jnp.sqrt(largest * mean) / self.noise.sigma**2 + self.curvature(parts))
+        return lambda gradient: (inverse * gradient).astype(parts.dtype)
+
+
+def spectral_smoothness(images: jax.Array, frequencies: jax.Array, noise: NoiseLevel) -> jax.Array:
+    r"""$\frac12 \sum |\nabla \alpha|^2$ with $\alpha = \Delta \ln(B + \epsilon) / \Delta \ln \nu$ between frequencies.
+
+    Neighbouring pixels have the same spectral index, unless the data say otherwise: changes by one from pixel to pixel
+    cost one unit of chi^2. Emission far below the floor $\epsilon$ has no spectrum. $\Delta \ln \nu$ counts as
+    `NARROW` where it is less: what a narrow band cannot tell would only make the minimum hard to find.
+
+    Args:
+        images: (frequency, ny, nx), Jy/pixel, not negative.
+        frequencies: (frequency,).
+        noise: gives the floor.
+    """
+    logarithms = jnp.log(images + noise.floor)
+    index = jnp.diff(logarithms, axis=0) / jnp.maximum(jnp.diff(jnp.log(frequencies)), NARROW)[:, None, None]
+    return (jnp.sum(jnp.diff(index, axis=-1) ** 2) + jnp.sum(jnp.diff(index, axis=-2) ** 2)) / 2
+
+
+class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
+    """Minimises chi^2/2 plus regularisers over the Taylor terms of the spectrum; every Stokes parameter by itself."""
+
+    def __init__(self, psf: Image, sigma: NDArray[np.floating], *rest: Any, **others: Any):
+        """Remember what to minimise.
+
+        Args:
+            psf: (2 terms - 1, stokes, 2 ny, 2 nx), Jy/beam.
+            sigma: noise of the dirty image of the first term, Jy/beam, (1, stokes).
+            rest, others: as for `RegularisedMaximumLikelihood`; the regularisers are of the mean over the band,
+                positivity of the image at every frequency, and Taylor terms share their support.
+
+        Raises:
+            ValueError: there are several terms and one frequency.
+        """
+        terms = (len(psf) + 1) // 2
+        moments = psf[..., psf.shape[-2] // 2, psf.shape[-1] // 2].astype(float)
+        super().__init__(psf[:terms], sigma * np.sqrt(np.abs(moments[::2])), *rest, **others)
+        self._psfs = psf
+        self._bands = [Band.of_moments(each) for each in moments.T]
+
+    def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
+        return [(np.arange(len(unfinished)), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
+
+    def _images(
+        self,
+        planes: Planes,
+        residual: NDArray[np.floating],
+        model: NDArray[np.floating],
+        support: NDArray[np.bool_],
+        most: int,
+        done: Count,
+    ) -> tuple[NDArray[np.float32], NDArray[np.floating], bool]:
+        """All arrays are of terms, (term, ny, nx); see `RegularisedMaximumLikelihood`."""
+        _, stokes = planes
+        band = self._bands[stokes]
+        with jax.enable_x64(True):
+            operator = BandNormalOperator.from_psfs(self._psfs[:, stokes], band)
+            images = np.where(support, band.images(model), 0)
+            names, strengths = self._regularisers_of(stokes)
+            objective = TaylorObjective(
+                operator=operator,
+                residual=jnp.asarray(np.tensordot(band.conversion.T, residual, 1), jnp.float32),
+                noise=NoiseLevel(
+                    jnp.asarray(self._sigma[0, stokes]),
+                    jnp.asarray(self._beam_area[0]),
+                    jnp.asarray(self._prior[0, stokes]),
+                ),
+                strengths=strengths,
+                regularisers=names,
+                model=jnp.asarray(band.images(model), jnp.float32),
+                frequencies=jnp.asarray(band.frequencies),
+                weights=jnp.asarray(band.weights),
+            )
+            start = parts_of(images, bool(self._positivity[stokes]))
+            minimum, ended = minimise(objective, jnp.asarray(support[0]), start, most, done.add)
+            terms = band.terms(np.asarray(objective.image(minimum), float)).astype(np.float32)
+            change = jnp.asarray(terms - model, jnp.float32)
+            return terms, residual - np.asarray(_dirty(operator.taylor, change)), ended

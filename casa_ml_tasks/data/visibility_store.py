@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed, phase_centre
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, open_table
 
 CHUNK = 1 << 24  # visibilities that are planned at once
 SHARE_OF_MEMORY = 0.25  # of what is free; larger stores are files
-FIELD_ID = 4  # in Block.streams
+FIELD_ID, OBSERVATION_ID = 4, 6  # in Block.streams
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Visibilities:
     weight: NDArray[np.float32]  # (n,), nominal, Jy^-2
     channel: NDArray[np.int32]  # (n,), of the image
     hands: int = 2  # parallel hands in a sample
+    origin: NDArray[np.uint16] | None = None  # (n,), numbers that Origins gave, where they were asked for
 
     @property
     def size(self) -> int:
@@ -37,7 +39,34 @@ class Visibilities:
         return int(self.weight.size)
 
     def __getitem__(self, part: slice | NDArray[Any]) -> Visibilities:
-        return Visibilities(self.uvw[part], self.visibility[part], self.weight[part], self.channel[part], self.hands)
+        return replace(self, **{name: getattr(self, name)[part] for name in _columns(self)})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where visibilities come from: Measurement Set, spectral window and OBSERVATION_ID (of the execution block)."""
+
+    vis: str
+    spw: int
+    observation: int
+
+
+@dataclass
+class Origins:
+    """Numbers the origins in the order in which they are met."""
+
+    known: list[Origin] = field(default_factory=list)
+
+    def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
+        """The origin of each row of a Block, (row,)."""
+        spw = _spectral_window(vis, int(block.row[0])) if block.row.size else 0
+        observations, which = np.unique(block.streams[OBSERVATION_ID], return_inverse=True)
+        return np.array([self._number(Origin(vis, spw, int(each))) for each in observations], np.uint16)[which]
+
+    def _number(self, origin: Origin) -> int:
+        if origin not in self.known:
+            self.known.append(origin)
+        return self.known.index(origin)
 
 
 @dataclass(frozen=True)
@@ -59,13 +88,16 @@ class VisibilityStore:
     _pieces: list[Visibilities] = field(default_factory=list)
     _on_disk: bool = False
     _hands: int = 1
+    _names: tuple[str, ...] = ()
 
     def add(self, piece: Visibilities) -> None:
-        """Append some visibilities."""
-        self._hands = max(self._hands, piece.hands)
+        """Append some visibilities, all with their origin or all without."""
+        self._hands, self._names = max(self._hands, piece.hands), _columns(piece)
         self._pieces.append(piece)
-        if self._on_disk or sum(_bytes(each) for each in self._pieces) > self.most_bytes:
+        if not self._on_disk and sum(_bytes(each) for each in self._pieces) > self.most_bytes:
             self._on_disk = True
+            shutil.rmtree(self.directory, ignore_errors=True)  # what a killed run left
+        if self._on_disk:
             self._flush()
 
     def visibilities(self) -> Visibilities:
@@ -76,11 +108,11 @@ class VisibilityStore:
                 return self._mapped(name)
             return np.concatenate([getattr(each, name) for each in self._pieces])
 
-        return Visibilities(**{name: joined(name) for name in _DTYPES}, hands=self._hands)
+        return Visibilities(**{name: joined(name) for name in self._names}, hands=self._hands)
 
     def _flush(self) -> None:
         self.directory.mkdir(exist_ok=True)
-        for name in _DTYPES:
+        for name in self._names:
             with open(self.directory / name, "ab") as file:
                 for piece in self._pieces:
                     getattr(piece, name).tofile(file)
@@ -99,6 +131,7 @@ def read(
     smearing: float = 0.0,
     field_radius: float = 0.0,
     progress: bool = False,
+    origins: Origins | None = None,
 ) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
 
@@ -109,10 +142,13 @@ def read(
         smearing: average in time and frequency as far as this bound on a point source's error allows; 0 does not.
         field_radius: radians from the centre within which that bound holds.
         progress: show a progress bar.
+        origins: numbers the origins of the visibilities, which are then told; not of averages.
 
     Raises:
-        ValueError: a selection selects nothing.
+        ValueError: a selection selects nothing, or origins of averages are asked for.
     """
+    if smearing and origins is not None:
+        raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
     store = VisibilityStore(directory)
     for selection in selections:
         if smearing and not frame.channels:
@@ -121,11 +157,11 @@ def read(
                 store.add(_of_samples(averaged(plane, field_radius, smearing), plane.hands))
         else:
             for block in blocks(selection, progress):
-                store.add(samples(block, selection.vis, frame))
+                store.add(samples(block, selection.vis, frame, origins))
     return store.visibilities()
 
 
-def samples(block: Block, vis: str, frame: ImageFrame) -> Visibilities:
+def samples(block: Block, vis: str, frame: ImageFrame, origins: Origins | None = None) -> Visibilities:
     """The Stokes I samples of a Block that are not flagged and finite."""
     plane = to_image(block, vis, frame)
     used = plane.weight > 0
@@ -137,6 +173,7 @@ def samples(block: Block, vis: str, frame: ImageFrame) -> Visibilities:
         plane.weight[used].astype(np.float32),
         np.repeat(channel, np.count_nonzero(used, axis=1)).astype(np.int32),
         len(block.visibility),
+        None if origins is None else np.broadcast_to(origins.of(block, vis), used.shape)[used],
     )
 
 
@@ -217,11 +254,28 @@ def chunks(size: int, most: int = CHUNK) -> Iterator[slice]:
     yield from (slice(size * i // count, size * (i + 1) // count) for i in range(count))
 
 
-_DTYPES: dict[str, Any] = {"uvw": np.float64, "visibility": np.complex64, "weight": np.float32, "channel": np.int32}
+_DTYPES: dict[str, Any] = {
+    "uvw": np.float64,
+    "visibility": np.complex64,
+    "weight": np.float32,
+    "channel": np.int32,
+    "origin": np.uint16,
+}
 
 
 def _bytes(piece: Visibilities) -> int:
-    return sum(getattr(piece, name).nbytes for name in _DTYPES)
+    return sum(getattr(piece, name).nbytes for name in _columns(piece))
+
+
+def _columns(piece: Visibilities) -> tuple[str, ...]:
+    return tuple(name for name in _DTYPES if getattr(piece, name) is not None)
+
+
+def _spectral_window(vis: str, row: int) -> int:
+    with open_table(vis) as main:
+        description = int(main.getcell("DATA_DESC_ID", row))
+    with open_table(f"{vis}/DATA_DESCRIPTION") as tb:
+        return int(tb.getcell("SPECTRAL_WINDOW_ID", description))
 
 
 def _free_memory() -> float:

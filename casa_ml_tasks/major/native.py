@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_dire
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
-from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, baselines, chunks, read
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, Visibilities, baselines, chunks, read
 from casa_ml_tasks.engine.protocols import Fold, Image
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
@@ -24,10 +24,12 @@ from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel, Freedom
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
+MOST_ROUNDS = 10  # of fits of the data model
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class NativeMajorCycle(CasaMajorCycle):
     """Reads the Measurement Sets once; every residual is then one pass over a compact store of visibilities.
 
     The images, their coordinates, the primary beam and the fit of the CLEAN beam are CASA's.
+
+    Attributes:
+        data_model: noise scales, outliers, amplitudes and positions of execution blocks; None where the parameters ask
+            for none. What was read then stays in memory as well, 46 bytes a visibility.
     """
 
     def __init__(
@@ -60,21 +66,23 @@ class NativeMajorCycle(CasaMajorCycle):
         """Read the visibilities, weight and sort them, and make the PSF.
 
         Args:
-            parameters: tclean's, all of them; `specmode` 'mfs' or 'cubedata'.
+            parameters: tclean's, all of them, `specmode` 'mfs' or 'cubedata'; and those of a data model, for continuum.
             directory: an existing folder for the images; what is in it is used again.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
             smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
-                allows; 0 does not. Not for cubes.
+                allows; 0 does not. Not for cubes, nor with a data model.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
+        self._freedom = Freedom.from_parameters(parameters)
         super().__init__(parameters, directory)
         self._plan_operator = wide_field_operator if w_term else fourier_operator
         self._tolerance = tolerance
         self._folds = folds
+        self.data_model: DataModel | None = None
         self._channels, _, self._ny, self._nx = self.shape
         self._cell = read_cell(self.product("pb")) * ARCSEC
         continuum = self._continuum
@@ -88,6 +96,9 @@ class NativeMajorCycle(CasaMajorCycle):
         return self._parameters["specmode"] in CONTINUUM
 
     def _prepare(self) -> None:
+        if self._freedom:
+            for image in self.imagename.parent.glob("image.*"):  # of other weights, which are forgotten
+                shutil.rmtree(image)
         if self.product("pb").exists():
             return
         if self._continuum:
@@ -97,36 +108,93 @@ class NativeMajorCycle(CasaMajorCycle):
 
     def _read(self, directory: Path, smearing: float) -> None:
         radius = self._cell * float(np.hypot(self._ny, self._nx)) / 2
+        origins = Origins() if self._freedom else None
         store = self._within_nyquist(
-            read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True)
+            read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True, origins=origins)
         )
+        if origins is not None:
+            self._observed, self._weight = store, store.weight
+            self.data_model = DataModel.none(self._freedom, origins.known)
+        self._planned: list[_Planned] = []
+        self._weigh(store, store.weight)
+
+    def _weigh(self, store: Visibilities, nominal: NDArray[np.floating]) -> None:
+        """Set the imaging weights, make the PSF, and plan the visibilities or use their plans again.
+
+        Args:
+            store: visibilities and natural weights to image with.
+            nominal: (visibility,), weights that claim the noise of each, Jy^-2.
+        """
         doubled = (2 * self._ny, 2 * self._nx)
         self._psf = np.zeros((self._channels, 1, *doubled), np.float32)
         self._fold_psf = np.zeros((self._folds + 1, *doubled) if self._folds else 0, np.float32)
         self._fold_of: list[NDArray[np.uint8]] = []
         self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
-        self._planned: list[_Planned] = []
-        for channel, visibilities, weights in self._weighted(store):
+        plans, self._planned = [each.operator for each in self._planned], []
+        for channel, visibilities, claimed, weights in self._weighted(store, nominal):
             total = weights.sum(dtype=float)
             self._sum_of_weights[channel] = total
-            self._sigma[channel] = np.sqrt(np.sum(weights.astype(float) ** 2 / visibilities.weight)) / total
+            trusted = visibilities.weight > 0
+            squares = np.divide(
+                weights.astype(float) ** 2, visibilities.weight, where=trusted, out=np.zeros(trusted.size)
+            )
+            self._sigma[channel] = np.sqrt(squares.sum()) / total
             for part in chunks(visibilities.size):
                 some = visibilities[part]
                 self._psf[channel, 0] += self._lags(some.uvw, weights[part]) / total
-                self._planned.append(self._plan(channel, some, weights[part]))
+                plan = plans[len(self._planned)] if plans else self._plan(some)
+                self._planned.append(self._sorted(channel, plan, some, claimed[part], weights[part]))
                 if self._folds:
-                    self._fold_of.append(self._planned[-1].operator.sort(self._split(some.uvw, weights[part])))
+                    self._fold_of.append(plan.sort(self._split(some.uvw, weights[part])))
+
+    def refit(self, model: Image, noise_scale: float) -> bool:
+        """Fit the data model to the visibilities and those of an image, and image with it from now on.
+
+        Args:
+            model: (1, 1, ny, nx), Jy/pixel.
+            noise_scale: true noise over the noise that WEIGHT claims, of all visibilities together.
+
+        Returns:
+            Whether that changes anything: False where there is no data model, or it has settled.
+        """
+        if self.data_model is None:
+            return False
+        before, image = self.data_model, model[0, 0].astype(np.float32)
+        visibilities = np.concatenate([each.operator.restore(each.operator.degrid(image)) for each in self._planned])
+        self.data_model = before.fitted(self._observed, visibilities, noise_scale)
+        corrected, credence = self.data_model.corrected(self._observed, visibilities, noise_scale)
+        weight = corrected.weight * credence
+        change = np.sum(np.abs(weight - self._weight), dtype=float) / np.sum(self._weight, dtype=float)
+        self._log_data_model(noise_scale, change)
+        if change < SETTLED_WEIGHTS and not self.data_model.moved(before):
+            return False
+        if self.data_model.rounds > MOST_ROUNDS:
+            casalog.post(f"the data model still changes after {MOST_ROUNDS} rounds; it is left as it is", "WARN")
+            return False
+        self._weight = weight
+        self._weigh(replace(corrected, weight=weight), corrected.weight)
+        self._write_psf()
+        return True
+
+    def _log_data_model(self, noise_scale: float, change: float) -> None:
+        assert self.data_model is not None
+        rounds = self.data_model.rounds
+        casalog.post(f"data model, round {rounds}: weights change by {100 * change:.2g} %", "INFO", "data_model")
+        for sentence in self.data_model.failures():
+            casalog.post(sentence, "WARN", "data_model")
+        for name, fact in self.data_model.facts(noise_scale).items():
+            casalog.post(f"{name}: {fact}", "INFO", "data_model")
 
     def psf(self) -> Image:
         """The PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
         return self._psf
 
     def noise(self) -> NDArray[np.float64]:
-        r"""R.m.s. of each dirty image, (channel,), Jy/beam, if WEIGHT is $1/\sigma^2$: $\sqrt{\sum g^2/w}\,/\sum g$.
+        r"""R.m.s. of each dirty image, (channel, 1), Jy/beam, if WEIGHT is $1/\sigma^2$: $\sqrt{\sum g^2/w}\,/\sum g$.
 
         g are the imaging weights and w the natural ones; infinite for a channel without data.
         """
-        return np.where(self._sum_of_weights > 0, self._sigma, np.inf)
+        return np.where(self._sum_of_weights > 0, self._sigma, np.inf)[:, None]
 
     def folds(self) -> list[Fold]:
         """The visibilities in the folds that were asked for, and last the core, which may be empty.
@@ -215,12 +283,15 @@ class NativeMajorCycle(CasaMajorCycle):
         )
         return store[inside]
 
-    def _weighted(self, store: Visibilities) -> Iterator[tuple[int, Visibilities, NDArray[np.float32]]]:
-        """Image channel, its visibilities and their imaging weights."""
+    def _weighted(
+        self, store: Visibilities, nominal: NDArray[np.floating]
+    ) -> Iterator[tuple[int, Visibilities, NDArray[np.floating], NDArray[np.float32]]]:
+        """Image channel, its visibilities, their nominal weights and their imaging weights."""
         weighting = Weighting.from_parameters(self._parameters)
         density = self._density(weighting, store)
         for channel in range(self._channels):
-            part = store if self._channels == 1 else store[store.channel == channel]
+            members = slice(None) if self._channels == 1 else store.channel == channel
+            part = store[members]
             if part.size == 0:
                 continue
             if weighting.per_channel:
@@ -228,7 +299,7 @@ class NativeMajorCycle(CasaMajorCycle):
             weights = np.empty(part.size, np.float32)
             for some in chunks(part.size):
                 weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
-            yield channel, part, weights
+            yield channel, part, nominal[members], weights
 
     def _density(self, weighting: Weighting, visibilities: Visibilities) -> WeightDensity:
         density = WeightDensity(weighting, (self._ny, self._nx), self._cell, visibilities.hands)
@@ -248,12 +319,21 @@ class NativeMajorCycle(CasaMajorCycle):
             self._fold_psf[number] += self._lags(uvw[members], weights[members])
         return fold
 
-    def _plan(self, channel: int, part: Visibilities, weights: NDArray[np.float32]) -> _Planned:
-        operator = self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)
-        weight = operator.sort(weights)
-        nominal = weight if np.array_equal(weights, part.weight) else operator.sort(part.weight)
-        annulus = operator.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
-        return _Planned(channel, operator, operator.sort(part.visibility), weight, nominal, annulus)
+    def _plan(self, part: Visibilities) -> MeasurementOperator:
+        return self._plan_operator(part.uvw, 1.0, (self._ny, self._nx), self._cell, self._tolerance)
+
+    def _sorted(
+        self,
+        channel: int,
+        plan: MeasurementOperator,
+        part: Visibilities,
+        nominal: NDArray[np.floating],
+        weights: NDArray[np.float32],
+    ) -> _Planned:
+        weight = plan.sort(weights)
+        claimed = weight if np.array_equal(weights, nominal) else plan.sort(nominal)
+        annulus = plan.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
+        return _Planned(channel, plan, plan.sort(part.visibility), weight, claimed, annulus)
 
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2
@@ -261,6 +341,7 @@ class NativeMajorCycle(CasaMajorCycle):
         sums = self._per_channel(self._sum_of_weights)
         self._write("sumwt", sums)
         if self._continuum:
+            shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
             self._write("psf", centre * sums)
             self._imager.PStools[0].dividepsfbyweight()
             self._disown_weight()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class ReportContent:
         summary: short facts for the top of the page.
         visibilities: the residual against uv distance; None where it is not known.
         validation: the search for the regularisers' strengths; None where they were given.
+        data_model: noise scales and terms of execution blocks, as the task returns them; None where none were fitted.
 
     Raises:
         ValueError: the images differ in shape.
@@ -61,6 +63,7 @@ class ReportContent:
     summary: Mapping[str, str]
     visibilities: ResidualStatistics | None = None
     validation: CrossValidation | None = None
+    data_model: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "restored", "residual", "primary_beam"):

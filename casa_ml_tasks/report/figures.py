@@ -307,6 +307,27 @@ def draw_validation(validation: CrossValidation) -> Figure:
     return figure
 
 
+def draw_noise_scales(noise: Mapping[str, Any]) -> Figure:
+    """Noise over what WEIGHT claims, by group and along uv distance: `noise` of a fitted data model."""
+    figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
+    above, below = figure.subplots(2, 1)
+    place = np.arange(len(noise["group"]))
+    colours = ["tab:blue" if measured else "0.7" for measured in noise["measured"]]
+    above.bar(place, noise["scale"], color=colours, width=0.6)
+    above.set_xticks(place, [name.rsplit("/", 1)[-1] for name in noise["group"]], fontsize=8)
+    above.tick_params(axis="x", labelrotation=90 if len(place) > 3 else 0)
+    above.axhline(1, color="grey", linestyle="dashed", linewidth=1)
+    above.set(title="Noise found with the image", ylabel="noise over nominal")
+    if noise["uvdist"]:
+        factor, prefix = si_prefix(max(noise["uvdist"]))
+        below.plot(np.array(noise["uvdist"]) / factor, noise["uvdist_factor"], "o-", color="tab:blue")
+        below.set(xlabel=f"uv distance ({prefix}λ)", ylabel="times this")
+        below.axhline(1, color="grey", linestyle="dashed", linewidth=1)
+    else:
+        below.remove()
+    return figure
+
+
 def _uv_edges(statistics: ResidualStatistics) -> tuple[Array, str]:
     """The edges of the bins and their unit, with an SI prefix."""
     factor, prefix = si_prefix(float(statistics.edges[-1]))
@@ -368,4 +389,7 @@ def drawings(content: ReportContent) -> dict[str, Callable[[], Figure]]:
         known |= {name: partial(draw, content.visibilities) for name, draw in VISIBILITY_DRAWINGS.items()}
     if content.validation is not None:
         known["validation"] = partial(draw_validation, content.validation)
+    noise = {} if content.data_model is None else content.data_model["noise"]
+    if noise and (noise["uvdist"] or any(noise["measured"])):
+        known["noise_scales"] = partial(draw_noise_scales, noise)
     return known

@@ -27,6 +27,8 @@ RESIDUAL_CAPTIONS: Mapping[str, str] = {
     "with the error that the noise gives it.",
     "chi_squared": "Where it lies above the grey band, the model does not explain these baselines, or they are noisier "
     "than their weights say.",
+    "noise_scales": "Noise of the data over the noise that WEIGHT claims, for each group (grey: not measured), and how "
+    "it varies along baseline length.",
     "histogram": "Residual where the primary beam is above 0.2. Histogram and curve agree where only noise is left.",
 }
 

@@ -1,0 +1,119 @@
+"""The image and the data model in turn: each round is a whole solution with the data model of the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from casatasks import casalog
+
+from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
+from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.major.data_model import DataModel
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+
+#: The residual visibilities are louder than the noise if they are by more than this factor.
+LOUDER = 1.15
+MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
+#: A run that ends so has an image to fit the data model to, and may go on.
+GOES_ON = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
+
+
+def data_model(major: CasaMajorCycle) -> DataModel | None:
+    """What was fitted to the visibilities besides the image, if anything was to be."""
+    return major.data_model if isinstance(major, NativeMajorCycle) else None
+
+
+def with_noise_of_residual(
+    data: Survey, statistics: ResidualStatistics | None, parameters: Mapping[str, Any], rounds: Sequence[Progress]
+) -> Survey:
+    """The survey with the noise scale of the residual visibilities, where they are louder than the noise is.
+
+    Errors of calibration are common to both polarisations and to neighbouring integrations, where the survey has
+    looked. An image that explained them would show structure that is not on the sky, so they count as noise: the
+    median over bins of uv distance, which does not mind that an image misses the flux of the shortest baselines.
+
+    Args:
+        data: the survey.
+        statistics: of the last round; None where there are none.
+        parameters: of the task; a `noisescale` that is given stays.
+        rounds: so far.
+    """
+    free = parameters["minorcycle"] == "rml" and parameters["noisescale"] == "auto" and not parameters["noisemodel"]
+    if statistics is None or not free or rounds[-1].stop not in GOES_ON or len(rounds) > MOST_LOUDER_ROUNDS:
+        return data
+    factor = float(np.sqrt(np.median(statistics.reduced_chi2)))
+    if factor < LOUDER:
+        return data
+    casalog.post(
+        f"the residual visibilities are {factor:.3g} times louder than the noise of the data, as errors of calibration "
+        "are: they are taken for noise, and the image is made again; set noisescale to keep to a noise of yours",
+        "WARN",
+        "rmlclean",
+    )
+    return replace(data, noise_scale=factor * data.noise_scale, noise_scale_method="residual visibilities")
+
+
+def refit(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> bool:
+    """Fit the data model to the image where there is one. Returns whether the image has to be found anew.
+
+    Args:
+        major: with the visibilities.
+        progress: how the last round ended.
+        noise_scale: true noise over the noise that WEIGHT claims, of all visibilities together.
+    """
+    if not isinstance(major, NativeMajorCycle) or major.data_model is None:
+        return False
+    if progress.stop not in GOES_ON:
+        casalog.post(f"the data model is not fitted again: {progress.stop.description}", "WARN", "rmlclean")
+        return False
+    return major.refit(progress.model, noise_scale)
+
+
+def begin(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> Progress:
+    """Where the first round begins: from a model, of a killed run or the user's, with the data model that follows."""
+    if not isinstance(major, NativeMajorCycle) or major.data_model is None:
+        return progress
+    if progress.model.any():
+        major.refit(progress.model, noise_scale)
+    return again(progress)
+
+
+def again(progress: Progress) -> Progress:
+    """The same model before other data: all that depends on them is forgotten, the minor iterations are not."""
+    return Progress(progress.model, state=MinorState(progress.state.iterations))
+
+
+class LaterRound(ExitCriteria):
+    """The first residual of a later round is of a model that was found with other weights: no sign of divergence."""
+
+    def stop(self, iterations: int, cycles: int, peaks: list[float]) -> StopCode:
+        """As that of `ExitCriteria`."""
+        return super().stop(iterations, cycles, peaks[1:] or peaks)
+
+
+def left(criteria: ExitCriteria, rounds: Sequence[Progress]) -> ExitCriteria:
+    """The criteria of the next round, with the major cycles of those before subtracted from `nmajor`."""
+    if not rounds:
+        return criteria
+    done = sum(len(each.records) for each in rounds)
+    nmajor = criteria.nmajor if criteria.nmajor < 0 else max(criteria.nmajor - done, 0)
+    return LaterRound(**{**asdict(criteria), "nmajor": nmajor})
+
+
+def joined(rounds: Sequence[Progress]) -> Progress:
+    """The last round with the records of all, as those of one run."""
+    records = list(rounds[0].records)
+    for each in rounds[1:]:
+        count, seconds = len(records), records[-1].seconds
+        records += [
+            replace(record, cycle=count + number, seconds=seconds + record.seconds)
+            for number, record in enumerate(each.records)
+        ]
+    return replace(rounds[-1], records=tuple(records))

@@ -70,7 +70,7 @@ class Deconvolution:
             if beam is None:
                 raise ValueError(f"vis='{parameters['vis']}' has too few visibilities: its PSF has no beam")
             area = beam.area(read_cell(major.product("psf")))
-            return cls(major.psf(), major.residual(np.zeros(major.shape, np.float32)), major.noise()[0], area)
+            return cls(major.psf(), major.residual(np.zeros(major.shape, np.float32)), major.noise()[0, 0], area)
         finally:
             major.close()
 

@@ -1,9 +1,10 @@
 """A small ALMA-like Measurement Set whose sky, noise and weights are known exactly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from casatasks import imhead
 from casatools import measures, quanta, simulator, table
 from numpy.typing import NDArray
 from scipy.constants import arcsecond, speed_of_light
@@ -17,7 +18,11 @@ class Source:
     east: float  # arcsec from the phase centre
     north: float  # arcsec from the phase centre
     size: float = 0.0  # standard deviation, arcsec
+    polarisation: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Q, U and V over I
+    index: float = 0.0  # alpha: the flux goes with frequency^alpha, and is `flux` at REFERENCE
 
+
+REFERENCE = 230e9  # Hz, of the fluxes
 
 SOURCES = (
     Source(flux=0.5, east=1.0, north=-0.5),
@@ -52,8 +57,49 @@ def direct_sum(uvw: NDArray, frequencies: NDArray, sources: tuple[Source, ...]) 
     for source in sources:
         phase = 2 * np.pi * (u * source.east + v * source.north) * arcsecond
         envelope = np.exp(-2 * (np.pi * source.size * arcsecond) ** 2 * (u**2 + v**2))
-        visibility += source.flux * envelope * np.exp(1j * phase)
+        spectrum = (frequencies / REFERENCE)[:, None] ** source.index
+        visibility += source.flux * spectrum * envelope * np.exp(1j * phase)
     return visibility
+
+
+def correlations_of(uvw: NDArray, frequencies: NDArray, sources: tuple[Source, ...], names: tuple[str, ...]) -> NDArray:
+    """What perfect feeds measure, (correlation, channel, row), Jy: XX = I + Q, XY = U + iV, RR = I + V, RL = Q + iU."""
+
+    def polarised(which: int) -> NDArray:
+        parts = tuple(replace(each, flux=each.flux * each.polarisation[which]) for each in sources)
+        return direct_sum(uvw, frequencies, parts)
+
+    i, (q, u, v) = direct_sum(uvw, frequencies, sources), map(polarised, range(3))
+    linear = {"XX": i + q, "XY": u + 1j * v, "YX": u - 1j * v, "YY": i - q}
+    circular = {"RR": i + v, "RL": q + 1j * u, "LR": q - 1j * u, "LL": i - v}
+    return np.stack([(linear | circular)[name] for name in names])
+
+
+def restored_terms(imagename: str, sources: tuple[Source, ...]) -> NDArray:
+    """The first two Taylor terms of the sources, convolved with the CLEAN beam of an image: (2, ny, nx), Jy/beam.
+
+    Args:
+        imagename: of products of deconvolver='mtmfs'.
+        sources: what the sky consists of.
+    """
+    head = imhead(f"{imagename}.image.tt0", mode="list")
+    nx, ny = head["shape"][:2]
+    y, x = np.mgrid[:ny, :nx]
+    cell = head["cdelt2"] / arcsecond
+    north, east = (y - ny // 2) * cell, (nx // 2 - x) * cell
+    angle = np.radians(head["beampa"]["value"])
+    axes = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
+    widths = np.array([head["beammajor"]["value"], head["beamminor"]["value"]]) / np.sqrt(8 * np.log(2))
+    beam = axes.T * widths**2 @ axes
+    terms = np.zeros((2, ny, nx))
+    for source in sources:
+        covariance = beam + source.size**2 * np.eye(2)
+        offset = np.stack([east - source.east, north - source.north])
+        distance = np.einsum("i...,ij,j...", offset, np.linalg.inv(covariance), offset)
+        flux = source.flux * (head["crval4"] / REFERENCE) ** source.index
+        peak = flux * np.sqrt(np.linalg.det(beam) / np.linalg.det(covariance))
+        terms += np.array([1, source.index])[:, None, None] * peak * np.exp(-distance / 2)
+    return terms
 
 
 def simulate(
@@ -66,21 +112,28 @@ def simulate(
     noise_scale: float = 1.0,
     sources: tuple[Source, ...] = SOURCES,
     seed: int = 1,
+    correlations: str = "XX YY",
+    channel_width: float = 1e9,
+    radius: float = 150,
 ) -> SimulatedMS:
     """Write a Measurement Set with DATA = direct sum + Gaussian noise and WEIGHT = 1/sigma^2.
 
     Args:
         path: of the new Measurement Set.
-        antennas: on a random layout within 150 m of the array's centre.
-        channels: of 1 GHz from 230 GHz upwards, XX and YY.
+        antennas: on a random layout.
+        channels: from 230 GHz upwards.
         integrations: of 30 s around transit.
         sigma: nominal noise in Jy, which WEIGHT and SIGMA state.
         noise_scale: true noise over `sigma`.
         sources: what the sky consists of.
         seed: of the antenna layout and of the noise.
+        correlations: of linear or of circular feeds.
+        channel_width: Hz.
+        radius: of the array, metres: half a side of the square in which the antennas are.
     """
     rng = np.random.default_rng(seed)
-    _observe(path, rng.uniform(-150, 150, (2, antennas)), channels, integrations)
+    names = tuple(correlations.split())
+    _observe(path, rng.uniform(-radius, radius, (2, antennas)), channels, integrations, names, channel_width)
     tb = table()
     try:
         tb.open(str(path / "SPECTRAL_WINDOW"))
@@ -88,20 +141,21 @@ def simulate(
         tb.close()
         tb.open(str(path), nomodify=False)
         tb.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tb.colnames()])
-        truth = direct_sum(tb.getcol("UVW"), frequencies, sources)
-        data = np.broadcast_to(truth, (2, *truth.shape))
+        data = correlations_of(tb.getcol("UVW"), frequencies, sources, names)
         noise = rng.normal(size=data.shape) + 1j * rng.normal(size=data.shape)
         tb.putcol("DATA", data + noise_scale * sigma * noise)
         tb.putcol("FLAG", np.zeros(data.shape, bool))
         tb.putcol("FLAG_ROW", np.zeros(data.shape[-1], bool))
         for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
-            tb.putcol(column, np.full((2, data.shape[-1]), value))
+            tb.putcol(column, np.full((len(names), data.shape[-1]), value))
     finally:
         tb.done()
     return SimulatedMS(path, sources, sigma, frequencies, data.shape[-1])
 
 
-def _observe(path: Path, layout: NDArray, channels: int, integrations: int) -> None:
+def _observe(
+    path: Path, layout: NDArray, channels: int, integrations: int, correlations: tuple[str, ...], channel_width: float
+) -> None:
     """Let the casatools simulator lay out an empty observation; `layout`: (2, antenna), metres East and North."""
     me, qa, sm = measures(), quanta(), simulator()
     duration = 30.0 * integrations
@@ -122,12 +176,12 @@ def _observe(path: Path, layout: NDArray, channels: int, integrations: int) -> N
         sm.setspwindow(
             spwname="band6",
             freq="230GHz",
-            deltafreq="1GHz",
-            freqresolution="1GHz",
+            deltafreq=f"{channel_width}Hz",
+            freqresolution=f"{channel_width}Hz",
             nchannels=channels,
-            stokes="XX YY",
+            stokes=" ".join(correlations),
         )
-        sm.setfeed("perfect X Y", pol=[""])
+        sm.setfeed("perfect X Y" if correlations[0] in ("XX", "YY") else "perfect R L", pol=[""])
         sm.setfield(sourcename="sky", sourcedirection=me.direction("J2000", "16h24m00s", "-24d00m00s"))
         sm.setlimits(shadowlimit=0.001, elevationlimit="8deg")
         sm.setauto(0)

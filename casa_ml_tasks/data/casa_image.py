@@ -5,7 +5,7 @@ An image that one process holds open blocks another for over a minute: every fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,11 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
     """The pixels of an image, (channel, stokes, y, x), in its own unit, masked ones included."""
     with opened(path) as tool:
         return np.ascontiguousarray(tool.getchunk().T, np.float32)
+
+
+def read_images(paths: Iterable[str | Path]) -> NDArray[np.float32]:
+    """The pixels of several images, one after the other along the first axis."""
+    return np.concatenate([read_image(path) for path in paths])
 
 
 def read_valid(path: str | Path) -> NDArray[np.float32]:

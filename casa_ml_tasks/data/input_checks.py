@@ -17,6 +17,9 @@ from casatools import quanta
 
 from casa_ml_tasks.data.casa_image import image_shape, is_casa_image
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
+from casa_ml_tasks.data.outlier_file import outlier_parameters
+from casa_ml_tasks.data.stokes import stokes_planes
+from casa_ml_tasks.data.workspace import product_path, taylor_terms
 
 SMALLEST_IMSIZE = 8  # pixels
 IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
@@ -24,6 +27,10 @@ CONTINUUM = ("mfs", "cont")  # specmodes with one image channel
 SPECMODES = (*CONTINUUM, "cube", "cubedata", "cubesource")
 NATIVE_SPECMODES = (*CONTINUUM, "cubedata")
 SAVEMODEL = ("none", "virtual", "modelcolumn")
+DATA_MODEL = {"noisemodel": ("ms", "spw", "uvdist"), "blockmodel": ("amplitude", "position")}
+FRAMES = ("J2000", "B1950", "ICRS", "GALACTIC")  # of directions
+MASKING = ("user", "pb", "auto-multithresh")
+FIELD_GRIDDERS = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")  # that make outlier fields
 ARCSEC = np.pi / 180 / 3600  # radians
 
 
@@ -40,10 +47,14 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         _check_names,
         _check_grid,
         _check_supported,
+        _check_stokes,
+        _check_taylor_terms,
         _check_minor_cycle,
+        _check_data_model,
         _check_thresholds,
         _check_images,
         _check_mask,
+        _check_outliers,
     ):
         check(parameters)
 
@@ -77,15 +88,17 @@ def check_outputs(parameters: Mapping[str, Any]) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"imagename='{imagename}': the folder '{folder}' is not writable; choose another")
     nx, ny = image_size(parameters["imsize"])
-    needed, free = 4 * nx * ny * IMAGES_ON_DISK, shutil.disk_usage(folder).free
+    planes = len(stokes_planes(parameters["stokes"])) * (taylor_terms(parameters) or 1)
+    needed, free = 4 * nx * ny * planes * IMAGES_ON_DISK, shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
             f"imagename='{imagename}': images of {nx} x {ny} pixels need {needed / 1e9:.3g} GB in '{folder}', where "
             f"{free / 1e9:.3g} GB are free; make room or choose another disk"
         )
     if parameters["restart"]:
+        term = 0 if taylor_terms(parameters) else None
         for extension in ("model", "residual", "psf"):
-            _check_product(imagename, extension, (nx, ny))
+            _check_product(imagename, product_path(imagename, extension, term), (nx, ny), parameters["stokes"])
 
 
 def image_size(imsize: Any) -> tuple[int, int]:
@@ -165,12 +178,8 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
             f"specmode='{parameters['specmode']}' needs frequencies regridded, which gridder='native' does not do; "
             "use gridder='standard', or specmode='cubedata'"
         )
-    if parameters["stokes"] != "I":
-        raise ValueError(f"stokes='{parameters['stokes']}' is not imaged yet; use stokes='I'")
     if parameters["gridder"] == "native" and len(set(cells_in_arcsec(parameters["cell"]))) > 1:
         raise ValueError(f"cell={parameters['cell']!r} has oblong pixels; use gridder='standard' for them")
-    if parameters["outlierfile"]:
-        raise ValueError(f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize instead")
     if parameters["facets"] > 1:
         raise ValueError(f"facets={parameters['facets']} is not supported yet; use facets=1 and gridder='wproject'")
     if parameters["interactive"]:
@@ -181,10 +190,40 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
         casalog.post("parallel=True is not supported yet; this runs serially", "WARN", "check_parameters")
 
 
+def _check_stokes(parameters: Mapping[str, Any]) -> None:
+    """What the data can tell is `data.stokes.check_stokes`."""
+    stokes = parameters["stokes"]
+    if stokes != "I" and parameters["gridder"] == "native":
+        raise ValueError(f"stokes='{stokes}' needs gridder='standard', because gridder='native' images Stokes I only")
+
+
+def _check_taylor_terms(parameters: Mapping[str, Any]) -> None:
+    """As in tclean, `nterms` means nothing without deconvolver='mtmfs'."""
+    if parameters["deconvolver"] != "mtmfs":
+        return
+    if parameters["nterms"] < 1:
+        raise ValueError(f"nterms={parameters['nterms']} is no number of Taylor terms; use 2, or 1 for a flat spectrum")
+    if parameters["specmode"] not in CONTINUUM:
+        raise ValueError(
+            f"deconvolver='mtmfs' makes one continuum image, not specmode='{parameters['specmode']}'; use another "
+            "deconvolver, or specmode='mfs'"
+        )
+    if parameters["gridder"] == "native":
+        raise ValueError("deconvolver='mtmfs' needs gridder='standard', because gridder='native' has no Taylor terms")
+    if parameters["outlierfile"]:
+        raise ValueError(
+            f"outlierfile='{parameters['outlierfile']}' serves images without Taylor terms, not deconvolver='mtmfs'; "
+            "use another deconvolver"
+        )
+    startmodel = _strings(parameters["startmodel"])
+    if startmodel and len(startmodel) != parameters["nterms"]:
+        raise ValueError(
+            f"startmodel={startmodel} has {len(startmodel)} images for nterms={parameters['nterms']}; give one a term"
+        )
+
+
 def _check_minor_cycle(parameters: Mapping[str, Any]) -> None:
     if parameters["minorcycle"] == "clean":
-        if parameters["deconvolver"] == "mtmfs":
-            raise ValueError("deconvolver='mtmfs' is not supported yet; use deconvolver='multiscale'")
         return
     _check_regularisers(parameters)
 
@@ -204,6 +243,12 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
                 "specmode='cube'"
             )
+    signed = not parameters["positivity"] or not set("QUV").isdisjoint(parameters["stokes"])
+    if signed and names and set(names) <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
+        raise ValueError(
+            f"regularizer={names} lets an image that may be negative grow without bound where no baseline has looked; "
+            f"add one of {', '.join(sorted(registry.BOUND_THE_MAGNITUDE))}"
+        )
     _check_strengths(names, parameters)
     scale = parameters["noisescale"]
     if scale != "auto":
@@ -219,6 +264,11 @@ def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"regstrength='{given}' is unknown; use 'auto', or one number for each regularizer")
         if not names:
             raise ValueError("regstrength='auto' has no regularizer to choose the strength of; name some")
+        if parameters["stokes"] != "I" or taylor_terms(parameters):
+            raise ValueError(
+                "regstrength='auto' serves images of Stokes I without Taylor terms, not "
+                f"stokes='{parameters['stokes']}' with deconvolver='{parameters['deconvolver']}'; use regstrength=[]"
+            )
         single = parameters["gridder"] in ("standard", "ft", "gridft", "native")
         if not single or parameters["specmode"] not in CONTINUUM:
             raise ValueError(
@@ -233,6 +283,24 @@ def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
         )
     if not all(math.isfinite(strength) and strength >= 0 for strength in strengths):
         raise ValueError(f"regstrength={strengths} is not a list of factors; give numbers that are not negative")
+
+
+def _check_data_model(parameters: Mapping[str, Any]) -> None:
+    for name, known in DATA_MODEL.items():
+        for value in _strings(parameters.get(name, [])):
+            if value not in known:
+                raise ValueError(f"{name}=['{value}'] is unknown; use any of {', '.join(known)}, or []")
+    asked: dict[str, Any] = {name: listed for name in DATA_MODEL if (listed := _strings(parameters.get(name, [])))}
+    if parameters.get("likelihood", "gaussian") != "gaussian":
+        asked |= {"likelihood": parameters["likelihood"]}
+    needed = {"gridder": ("native",), "specmode": CONTINUUM, "minorcycle": ("rml",)}
+    for name, wish in asked.items():
+        for other, allowed in needed.items():
+            if parameters[other] not in allowed:
+                raise ValueError(
+                    f"{name}={wish!r} needs {other}='{allowed[0]}', and {other}='{parameters[other]}' is given; "
+                    "change either"
+                )
 
 
 def _check_thresholds(parameters: Mapping[str, Any]) -> None:
@@ -269,6 +337,47 @@ def _check_mask(parameters: Mapping[str, Any]) -> None:
             _check_shape("mask", mask, parameters["imsize"], "regrid it with imregrid, or give a region")
 
 
+def _check_outliers(parameters: Mapping[str, Any]) -> None:
+    """Each outlier field is checked like an image of its own; all serve one minor cycle."""
+    path = parameters["outlierfile"]
+    if not path:
+        return
+    outliers = outlier_parameters(parameters)
+    if parameters["minorcycle"] == "clean":
+        raise ValueError(f"outlierfile='{path}' serves minorcycle='rml'; for minorcycle='clean' use tclean")
+    if isinstance(parameters["regstrength"], str):
+        raise ValueError(f"regstrength='auto' takes outliers for structure; use [] with outlierfile='{path}'")
+    _check_choices(parameters)
+    names = [parameters["imagename"]]
+    for field in outliers:
+        where = f"outlierfile='{path}', imagename='{field['imagename']}'"
+        try:
+            for check in (_check_names, _check_grid, _check_centre, _check_images, _check_mask, _check_choices):
+                check(field)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if Path(field["imagename"]).absolute() in [Path(name).absolute() for name in names]:
+            raise ValueError(f"{where} is the name of another field; give each its own")
+        names.append(field["imagename"])
+
+
+def _check_centre(parameters: Mapping[str, Any]) -> None:
+    frame, *angles = str(parameters["phasecenter"]).split() or [""]
+    if frame.upper() not in FRAMES or len(angles) != 2 or any(value_in(each, "rad") is None for each in angles):
+        raise ValueError(
+            f"phasecenter='{parameters['phasecenter']}' is no direction; give one such as 'J2000 19:58:40.9 +40.55.58'"
+        )
+
+
+def _check_choices(parameters: Mapping[str, Any]) -> None:
+    """What the type checks of the task have not seen where it comes from an outlier file."""
+    for name, known in (("gridder", FIELD_GRIDDERS), ("usemask", MASKING)):
+        if parameters[name] not in known:
+            raise ValueError(f"{name}='{parameters[name]}' makes no outlier fields; use one of {', '.join(known)}")
+    if not isinstance(parameters["wprojplanes"], int):
+        raise ValueError(f"wprojplanes={parameters['wprojplanes']} is no number of planes; use a whole number, or -1")
+
+
 def _check_shape(parameter: str, path: str, imsize: Any, remedy: str) -> None:
     expected, shape = image_size(imsize), image_shape(path)[:-3:-1]
     if shape != expected:
@@ -278,13 +387,18 @@ def _check_shape(parameter: str, path: str, imsize: Any, remedy: str) -> None:
         )
 
 
-def _check_product(imagename: str, extension: str, expected: tuple[int, int]) -> None:
-    product = f"{imagename}.{extension}"
-    if not Path(product).exists():
+def _check_product(imagename: str, product: Path, expected: tuple[int, int], stokes: str) -> None:
+    if not product.exists():
         return
     if not is_casa_image(product):
         raise ValueError(f"imagename='{imagename}': '{product}' exists and is not a CASA image; choose another name")
-    if (shape := image_shape(product)[:-3:-1]) != expected:
+    shape = image_shape(product)
+    if shape[1] != len(stokes_planes(stokes)):
+        raise ValueError(
+            f"imagename='{imagename}': '{product}' exists with {shape[1]} Stokes planes, and stokes='{stokes}' has "
+            f"{len(stokes_planes(stokes))}; choose another imagename or remove the old products"
+        )
+    if (shape := shape[:-3:-1]) != expected:
         raise ValueError(
             f"imagename='{imagename}': '{product}' exists with {shape[0]} x {shape[1]} pixels, imsize asks for "
             f"{expected[0]} x {expected[1]}; choose another imagename or remove the old products"

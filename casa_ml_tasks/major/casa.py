@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
-from casa_ml_tasks.data.casa_image import read_cell, read_image, set_unit, write_image
+from casa_ml_tasks.data.casa_image import read_cell, read_image, read_images, set_unit, write_image
 from casa_ml_tasks.data.input_checks import CONTINUUM
+from casa_ml_tasks.data.measurement_set import selections
+from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
+from casa_ml_tasks.data.workspace import product_path, product_paths, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.normal_operator import psf_of_mosaic
 
@@ -41,7 +44,7 @@ def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Pat
 def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **changes: Any) -> ImagerParameters:
     """tclean's reading of the task parameters, for products under another imagename."""
     renamed = {_IMAGER_NAMES.get(name, name): value for name, value in {**parameters, **changes}.items()}
-    renamed |= {"imagename": str(imagename), "startmodel": "", "restart": True}
+    renamed |= {"imagename": str(imagename), "startmodel": "", "outlierfile": "", "restart": True}
     renamed["savemodel"] = changes.get("savemodel", "none")
     renamed |= {"parallel": False, "interactive": False}
     if renamed["specmode"] in CONTINUUM:
@@ -56,7 +59,10 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
 
 
 class CasaMajorCycle:
-    """Major cycles by casatools' synthesisimager, on images in a folder of their own.
+    r"""Major cycles by casatools' synthesisimager, on images in a folder of their own.
+
+    Its images are (channel or term, stokes, y, x): with deconvolver='mtmfs' the Taylor terms of the spectrum, else
+    channels. Term s of the residual has the weights times $((\nu - \nu_0)/\nu_0)^s$, and the sum of weights of term 0.
 
     The PSF on twice the field comes from a second imager, with the imaging weights of the first: uniform and Briggs
     weights are counted in the uv cells of the image, so it is told the first one's field of view. It is always the
@@ -92,37 +98,48 @@ class CasaMajorCycle:
             imager.weightpars["fieldofview"] = fieldofview
         return imager
 
-    def product(self, extension: str) -> Path:
-        """The path of a product, for instance of 'residual'."""
-        return self.imagename.with_name(f"{self.imagename.name}.{extension}")
+    @property
+    def _terms(self) -> int:
+        return taylor_terms(self._parameters)
+
+    def product(self, extension: str, term: int = 0) -> Path:
+        """The path of a product, for instance of 'residual'; of a Taylor term, where there are any."""
+        return product_path(self.imagename, extension, term if self._terms else None)
+
+    def _paths(self, imagename: Path, extension: str) -> list[Path]:
+        return product_paths(imagename, extension, self._terms)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(channel, 1, ny, nx) of the images."""
-        return self.primary_beam().shape
+        """(channel or term, stokes, ny, nx) of the images."""
+        channels, *plane = self.primary_beam().shape
+        return (self._terms or channels, *plane)
 
     def psf(self) -> Image:
-        """The PSF on twice the field, (1, 1, 2 ny, 2 nx), Jy/beam."""
+        """The PSF on twice the field, (channel or term, stokes, 2 ny, 2 nx), Jy/beam; n terms have 2 n - 1 of them."""
         self._observe_doubled_field()
-        psf = read_image(self._doubled.with_suffix(".psf"))
+        psf = read_images(self._paths(self._doubled, "psf"))
         if self._parameters["gridder"] in SINGLE_POINTING:
             return psf
-        return psf_of_mosaic(psf, read_image(self._doubled.with_suffix(".pb")))
+        return psf_of_mosaic(psf, read_image(self._paths(self._doubled, "pb")[0]))
 
     def noise(self) -> NDArray[np.float64]:
-        """R.m.s. of each channel's dirty image, (channel,), Jy/beam, if WEIGHT were exactly 1/sigma^2.
+        """R.m.s. of each plane of the dirty image, (channel, stokes), Jy/beam, if WEIGHT were exactly 1/sigma^2.
 
         With natural weights it is 1 / sqrt(sum of weights), infinite for a channel without data. Other weights have
-        CASA's apparent sensitivity of all channels together, shared out like their sums. A mosaic's images are
-        normalised to flat noise at the largest of its summed weights.
+        CASA's apparent sensitivity of all channels together, which is that of Stokes I, shared out like their sums. A
+        mosaic's images are normalised to flat noise at the largest of its summed weights. Of Taylor terms it is that
+        of the first, (1, stokes).
         """
         self._observe_doubled_field()
-        sums = read_image(self.product("sumwt")).reshape(len(self.primary_beam())).astype(float)
+        stokes = self._parameters["stokes"]
+        sums = read_image(self.product("sumwt"))[..., 0, 0] * weights_over_sumwt(stokes)
         with np.errstate(divide="ignore"):
             noise = 1 / np.sqrt(sums)
         if not self._has_natural_weights():
             sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
-            noise *= sensitivity * np.sqrt(sums.sum())
+            lone_hand = len(stokes_planes(stokes)[0]) == 2 and two_hands(selections(self._parameters))
+            noise *= sensitivity * np.sqrt(sums[:, 0].sum() * (2 if lone_hand else 1))
         weight = self.product("weight")
         largest = float(read_image(weight).max()) if weight.exists() else 1.0
         return noise / np.sqrt(largest)
@@ -135,12 +152,11 @@ class CasaMajorCycle:
 
         The sensitivity is asked of this second imager because the question spoils a mosaic's weight image.
         """
-        if self._doubled.with_suffix(".psf").exists():
+        if self._paths(self._doubled, "psf")[0].exists():
             return
         ny, nx = self.shape[-2:]
-        field_of_view = f"{nx * read_cell(self.product('psf'))}arcsec"
         imager = self._open(
-            self._doubled, field_of_view, gridder="standard", imsize=[2 * nx, 2 * ny], mask="", usemask="user"
+            self._doubled, self._weighting_field(), gridder="standard", imsize=[2 * nx, 2 * ny], mask="", usemask="user"
         )
         imager.setWeighting()
         if not self._has_natural_weights():
@@ -150,21 +166,33 @@ class CasaMajorCycle:
             imager.makePB()
         imager.deleteTools()
 
+    def _weighting_field(self) -> str:
+        """The field of view whose uv cells uniform and Briggs weights are counted in."""
+        return f"{self.shape[-1] * read_cell(self.product('psf'))}arcsec"
+
     def primary_beam(self) -> Image:
-        """(1, 1, ny, nx), dimensionless."""
+        """(channel, stokes, ny, nx), dimensionless; one for all Taylor terms."""
         return read_image(self.product("pb"))
 
     def residual(self, model: Image) -> Image:
-        """model: (1, 1, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        """model: (channel or term, stokes, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
         if model.any() and not self.product("residual").exists():
             self._imager.runMajorCycle(isCleanCycle=False)  # the model's image is made like the residual's
         if self.product("residual").exists():
-            write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+            self._write_model(model)
         self._imager.runMajorCycle(isCleanCycle=False)
-        return read_image(self.product("residual"))
+        return read_images(self._paths(self.imagename, "residual"))
+
+    def _write_model(self, model: Image) -> None:
+        paths = self._paths(self.imagename, "model")
+        for path, part in zip(paths, np.split(model, len(paths)), strict=True):
+            write_image(path, part, self.product("residual"), "Jy/pixel")
 
     def mask(self) -> Image:
-        """Where tclean would search for emission now: (channel, 1, ny, nx), 1 or 0, from `mask` and `usemask`."""
+        """Where tclean would search for emission now: (channel, stokes, ny, nx), 1 or 0, from `mask` and `usemask`.
+
+        Taylor terms have one together.
+        """
         if self.product("mask").exists() and self._parameters["usemask"] != "auto-multithresh":
             return read_image(self.product("mask"))
         self._imager.initializeDeconvolvers()
@@ -178,9 +206,10 @@ class CasaMajorCycle:
 
     def finish(self, model: Image, restoration: bool, pbcor: bool) -> None:
         """Write the model and, if asked, the restored image (model * CLEAN beam + residual), also over the beam."""
-        write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        self._write_model(model)
         for extension in ("residual", "psf"):  # which tclean leaves without a unit
-            set_unit(self.product(extension), "Jy/beam")
+            for path in self._paths(self.imagename, extension):
+                set_unit(path, "Jy/beam")
         if not restoration:
             return
         self._imager.alldecpars["0"] |= {"mask": "", "usemask": "user"}  # the deconvolver would object to its own mask
@@ -193,7 +222,7 @@ class CasaMajorCycle:
         """Write the model's visibilities into the Measurement Set, as `savemodel` says."""
         if self._parameters["savemodel"] == "none":
             return
-        write_image(self.product("model"), model, self.product("residual"), "Jy/pixel")
+        self._write_model(model)
         self.close()
         self._imager = self._open(self.imagename, savemodel=self._parameters["savemodel"])
         self._imager.setWeighting()

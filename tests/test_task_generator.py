@@ -155,7 +155,17 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
 def test_rmlclean_takes_what_tclean_takes_with_the_same_defaults():
     ours = {p.name: p.default for p in inspect.signature(rmlclean).parameters.values()}
     theirs = {p.name: p.default for p in inspect.signature(casatasks.tclean).parameters.values()}
-    new = ["minorcycle", "regularizer", "regstrength", "priorimage", "positivity", "noisescale"]
+    new = [
+        "minorcycle",
+        "regularizer",
+        "regstrength",
+        "priorimage",
+        "positivity",
+        "noisescale",
+        "likelihood",
+        "noisemodel",
+        "blockmodel",
+    ]
     assert [name for name in ours if name not in new] == list(theirs)
     assert [name for name in ours if name not in theirs] == new
     assert {name: ours[name] for name in theirs if ours[name] != theirs[name]} == {"niter": -1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -11,19 +11,22 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, write_image
+from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images, write_image
 from casa_ml_tasks.data.input_checks import image_size, value_in
 from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Fold, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
 
 FOLDS = 5  # of cross-validation
 
@@ -34,12 +37,12 @@ def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
 
 
 def typical(noise: NDArray[np.floating]) -> float:
-    """The median over the channels with data, whose noise is finite."""
+    """The median over the planes with data, whose noise is finite."""
     return float(np.median(noise[np.isfinite(noise)]))
 
 
 def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) -> ExitCriteria:
-    """tclean's stopping parameters. noise: (channel,), Jy/beam."""
+    """tclean's stopping parameters. noise: (channel, stokes), Jy/beam."""
     threshold = value_in(parameters["threshold"], "Jy")
     assert threshold is not None, "check_parameters has refused it"
     return ExitCriteria(
@@ -51,8 +54,12 @@ def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) ->
     )
 
 
-def major_cycle(workspace: Workspace, parameters: Mapping[str, Any]) -> CasaMajorCycle:
-    """Our own kernels for gridder='native', else CASA's imager."""
+def major_cycle(
+    workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = ()
+) -> CasaMajorCycle:
+    """Our own kernels for gridder='native', else CASA's imager. outliers: all parameters of each outlier field."""
+    if outliers:
+        return CasaFields([parameters, *outliers], [workspace, *workspace.outliers])
     if parameters["gridder"] == "native":
         return NativeMajorCycle(parameters, workspace.directory, folds=FOLDS if _validates(parameters) else 0)
     return CasaMajorCycle(parameters, workspace.directory)
@@ -64,17 +71,28 @@ def _validates(parameters: Mapping[str, Any]) -> bool:
 
 def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
     """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
+    if isinstance(major, CasaFields):
+        starts = [first_progress(field, field.workspace, field.parameters) for field in major.fields]
+        return Progress(major.layout.pack([start.model for start in starts]))
     startmodel = parameters["startmodel"]
-    path = startmodel if isinstance(startmodel, str) else "".join(startmodel)
-    if path or is_casa_image(workspace.product("model")):
-        return Progress(read_image(path or workspace.product("model")))
-    return Progress(np.zeros(major.shape, np.float32))
+    paths = [each for each in np.atleast_1d(startmodel).tolist() if each]
+    if not paths and is_casa_image(workspace.product("model")):
+        paths = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
+    if not paths:
+        return Progress(np.zeros(major.shape, np.float32))
+    model = read_images(paths)
+    if model.shape != major.shape:
+        raise ValueError(
+            f"startmodel={paths} has {model.shape} channels or terms, Stokes planes, rows and columns, but the image "
+            f"asked for has {major.shape}; regrid it with imregrid, or choose another imagename"
+        )
+    return Progress(model)
 
 
 def cross_validation(
     major: CasaMajorCycle, workspace: Workspace, noise: NDArray[np.floating], parameters: Mapping[str, Any]
 ) -> CrossValidation | None:
-    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (channel,), Jy/beam.
+    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (1, 1), Jy/beam.
 
     A mask that follows the residual does not exist yet: the search goes without.
     """
@@ -82,7 +100,7 @@ def cross_validation(
         return None
     return cross_validate(
         major.folds() if isinstance(major, NativeMajorCycle) else _read_folds(workspace, parameters),
-        NoiseLevel(float(noise[0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
+        NoiseLevel(float(noise[0, 0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
         parameters["regularizer"],
         parameters["positivity"],
         np.ones(major.shape[-2:], bool) if _follows(parameters) else _support(major, parameters)[0, 0],
@@ -113,7 +131,9 @@ def minor_cycle(
     parameters: Mapping[str, Any],
     validation: CrossValidation | None = None,
 ) -> MinorCycle:
-    """The minor cycle that `minorcycle` names. noise: (channel,), Jy/beam; validation: chose the strengths."""
+    """The minor cycle that `minorcycle` names. noise: (channel, stokes), Jy/beam; validation: chose the strengths."""
+    if isinstance(major, CasaFields):
+        return _minor_cycle_of_fields(major, noise)
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
@@ -129,19 +149,41 @@ def minor_cycle(
         bar.update(iterations - bar.n)
         bar.set_postfix_str(f"objective {objective:.6g}")
 
-    return RegularisedMaximumLikelihood(
+    kind = TaylorMaximumLikelihood if workspace.terms else RegularisedMaximumLikelihood
+    return kind(
         major.psf(),
         noise,
         _beam_areas(major),
         parameters["regularizer"],
         strengths,
-        positivity=parameters["positivity"],
+        positivity=[parameters["positivity"] and name not in SIGNED for name in stokes_planes(parameters["stokes"])],
         prior=_prior(parameters),
         support=support if _follows(parameters) else cache(support),
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=parameters["niter"],
         on_progress=show,
     )
+
+
+def _minor_cycle_of_fields(major: CasaFields, noise: NDArray[np.floating]) -> MinorCycle:
+    def choose(field: CasaField, times: float = 1.0, **changes: Any) -> MinorCycle:
+        return minor_cycle(field, field.workspace, times * noise, {**field.parameters, **changes})
+
+    sketches = [partial(choose, field, regularizer=["l1"], regstrength=[]) for field in major.fields]
+    minors = [choose(field) for field in major.fields]
+    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], major.sidelobe())
+
+
+def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy."""
+    if not isinstance(major, CasaFields):
+        return progress, {}
+    models = major.layout.unpack(progress.model)[1:]
+    fluxes = {
+        str(each.imagename): float(model[:, 0].sum(dtype=float))
+        for each, model in zip(workspace.outliers, models, strict=True)
+    }
+    return major.main_field(progress), fluxes
 
 
 def _prior(parameters: Mapping[str, Any]) -> NDArray[np.floating]:
@@ -169,6 +211,7 @@ def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> NDArray[np
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
     masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
     if parameters["gridder"] in SINGLE_POINTING and not masked:
-        write_image(major.product("mask"), np.ones(major.shape, np.float32), major.product("psf"), "")
+        write_image(major.product("mask"), np.ones(major.primary_beam().shape), major.product("psf"), "")
         return np.ones(major.shape, bool)
-    return (major.mask() > 0) & (major.primary_beam() > abs(parameters["pblimit"]))
+    support = (major.mask() > 0) & (major.primary_beam() >= abs(parameters["pblimit"]))
+    return np.broadcast_to(support, major.shape)  # Taylor terms have one together

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, cells_in_arcsec
 from casa_ml_tasks.data.measurement_set import Survey, selections
+from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.visibility_store import ImageFrame
-from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.data.workspace import Workspace, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle
+from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
@@ -54,10 +56,10 @@ def log_cycle(record: CycleRecord) -> None:
 def residual_statistics(
     major: CasaMajorCycle, model: Image, data: Survey, workspace: Workspace, parameters: Mapping[str, Any]
 ) -> ResidualStatistics | None:
-    """What the model leaves unexplained, by uv distance; None where F is more than a Fourier transform of one image.
+    """What the model leaves unexplained, by uv distance; None where F is more than a Fourier transform of Stokes I.
 
-    Our own major cycle has the visibilities. For CASA's they are read once more, after the products are published; of
-    many, a random sample is enough for errors far below a percent.
+    Our own major cycle has the visibilities. For CASA's they are read once more; of many, a random sample is enough for
+    errors far below a percent.
     """
     scale = noise_scale(parameters, data)
     if isinstance(major, NativeMajorCycle):
@@ -65,7 +67,9 @@ def residual_statistics(
     oblong = len(set(cells_in_arcsec(parameters["cell"]))) > 1
     if oblong or parameters["gridder"] not in SINGLE_POINTING or parameters["specmode"] not in CONTINUUM:
         return None
-    image = workspace.product("residual")
+    if workspace.outliers or taylor_terms(parameters) or stokes_planes(parameters["stokes"])[0] != "I":
+        return None
+    image = major.product("residual")
     frame, cell = ImageFrame(*read_direction(image)), read_cell(image) * ARCSEC
     share = min(1.0, MOST_COMPARED / data.visibilities)
     sums = read_residuals(selections(parameters), frame, model[0, 0], cell, share)
@@ -75,16 +79,22 @@ def residual_statistics(
 def report(
     progress: Progress,
     data: Survey,
-    channel_noise: NDArray[np.floating],
+    plane_noise: NDArray[np.floating],
     workspace: Workspace,
     products: Sequence[str],
     parameters: Mapping[str, Any],
     visibilities: ResidualStatistics | None,
     validation: CrossValidation | None = None,
+    data_model: DataModel | None = None,
+    outliers: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Write the report; return tclean's dictionary and what we add. channel_noise: (channel,), Jy/beam."""
-    noise = typical(channel_noise)
-    cycles = [_cycle(record, data, channel_noise, parameters) for record in progress.records]
+    """Write the report; return tclean's dictionary and what we add.
+
+    plane_noise: (channel, stokes), Jy/beam; outliers: flux of the model of each outlier field by imagename, Jy.
+    """
+    noise = typical(plane_noise)
+    cycles = [_cycle(record, data, plane_noise, parameters) for record in progress.records]
+    brightest = _brightest(progress, len(plane_noise))
     summary = {
         "stopped because": progress.stop.description,
         "major cycles": str(len(cycles)),
@@ -95,14 +105,27 @@ def report(
         "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
         "visibilities": f"{data.visibilities} ({100 * data.flagged_fraction:.1f} % flagged)",
     }
-    if len(channel_noise) > 1:
-        summary["channels"] = (
-            f"{len(channel_noise)}; the images below are of channel {_brightest(progress)}, the brightest"
-        )
+    if len(plane_noise) > 1:
+        summary["channels"] = f"{len(plane_noise)}; the images below are of channel {brightest}, the brightest"
+    if plane_noise.shape[1] > 1:
+        summary["stokes"] = f"{parameters['stokes']}; the images below are of {stokes_planes(parameters['stokes'])[0]}"
+    if workspace.terms:
+        summary["Taylor terms"] = f"{workspace.terms}; the images below are of the first"
+    if outliers:
+        summary["outlier fields"] = ", ".join(f"{name}: {flux:.4g} Jy" for name, flux in outliers.items())
+        summary["r.m.s. of the residual"] += ", of all fields"
+        summary["flux of the model"] += ", of all fields"
+    fitted = None
+    if data_model is not None:
+        fitted = data_model.as_lists(noise_scale(parameters, data))
+        summary |= data_model.facts(noise_scale(parameters, data))
     if validation is not None:
         strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
         summary["strengths"] = f"{strengths}, by cross-validation"
-    content = _content(progress, channel_noise, cycles, summary, workspace, parameters, visibilities, validation)
+    noise_shown = float(plane_noise[brightest, 0])
+    content = _content(
+        progress, brightest, noise_shown, cycles, summary, workspace, parameters, visibilities, validation, fitted
+    )
     page = write_report(content, workspace.product("report"))
     casalog.post(f"stopped: {progress.stop.description}; report: {page}", "INFO", "rmlclean")
     return {
@@ -121,6 +144,8 @@ def report(
             "visibilities": None if visibilities is None else visibilities.as_lists(),
         },
         **({} if validation is None else {"cross_validation": validation.as_numbers()}),
+        **({} if fitted is None else {"data_model": fitted}),
+        **({"outlier_flux": dict(outliers)} if outliers else {}),
         "products": list(products),
         "report": str(page),
     }
@@ -147,34 +172,36 @@ def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[floa
 def _cycle(
     record: CycleRecord, data: Survey, noise: NDArray[np.floating], parameters: Mapping[str, Any]
 ) -> dict[str, float]:
-    """The record in the user's words: chi^2 is absolute where all data are imaged with their statistical weights."""
-    complete = parameters["specmode"] in (*CONTINUUM, "cubedata")
+    """The record in the user's words: chi^2 is absolute where all of Stokes I keeps its statistical weights."""
+    complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and stokes_planes(parameters["stokes"])[0] == "I"
     statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
+    statistical &= not Freedom.from_parameters(parameters)
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
-    chi2 = empty_sky + float(np.sum(np.asarray(record.misfit) / noise**2))
+    chi2 = empty_sky + float(np.sum((np.asarray(record.misfit) / noise**2)[:, 0]))
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}
     return {**fields, "chi2": chi2, "reduced_chi2": chi2 / (2 * data.visibilities)}
 
 
-def _brightest(progress: Progress) -> int:
-    """The channel of the largest dirty image."""
+def _brightest(progress: Progress, channels: int) -> int:
+    """The channel of the largest dirty image; the first of Taylor terms, which have one channel."""
     assert progress.dirty is not None
-    return int(np.argmax(np.abs(progress.dirty).max(axis=(1, 2, 3))))
+    return int(np.argmax(np.abs(progress.dirty[:channels, 0]).max(axis=(1, 2))))
 
 
 def _content(
     progress: Progress,
-    channel_noise: NDArray[np.floating],
+    channel: int,
+    noise: float,
     cycles: Sequence[Mapping[str, float]],
     summary: Mapping[str, str],
     workspace: Workspace,
     parameters: Mapping[str, Any],
     visibilities: ResidualStatistics | None,
     validation: CrossValidation | None,
+    data_model: Mapping[str, Any] | None,
 ) -> ReportContent:
     from casa_ml_tasks.wrappers.rmlclean import rmlclean
 
-    channel = _brightest(progress)
     residual = read_valid(workspace.product("residual"))[channel, 0]
     image = workspace.product("image")
     beam = read_beams(workspace.product("psf"))[channel]
@@ -192,9 +219,10 @@ def _content(
         cell=read_cell(workspace.product("psf")),
         beam=None if beam is None else (beam.major, beam.minor, beam.angle),
         primary_beam=read_valid(workspace.product("pb"))[channel, 0],
-        noise=float(channel_noise[channel]),
+        noise=noise,
         cycles=cycles,
         summary=summary,
         visibilities=visibilities,
         validation=validation,
+        data_model=data_model,
     )

@@ -71,10 +71,9 @@ class _Rmlclean(ScriptTask):
         interpolation: Spectral interpolation (nearest, linear, cubic).
         perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
             own uv density; False by that of all channels together.
-        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). standard: no w
-            or beam terms. native: our own kernels, single pointings, w-terms where they matter, from one read of
-            vis. wproject: w-projection. widefield: wproject with facets. mosaic: primary beams of all pointings.
-            awproject and awp2: with aperture terms. The other names are tclean's aliases.
+        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
+            kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
+            standard has no w or beam terms, mosaic the primary beams of all pointings.
         facets: Number of facets on a side.
         psfphasecenter: Direction at which the PSF of a mosaic is computed. '' means the phase centre.
         wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
@@ -112,6 +111,12 @@ class _Rmlclean(ScriptTask):
             log_smoothness need True.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data; a positive
             number fixes it.
+        likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
+            the next two need gridder='native' and a continuum image.
+        noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
+            windows, along baseline length; [] is noisescale alone.
+        blockmodel: Corrections of execution blocks found with the image (amplitude, position). A factor or an
+            offset for each OBSERVATION_ID of each Measurement Set, relative to the first.
         deconvolver: CLEAN algorithm (hogbom, clark, multiscale, mtmfs, mem, clarkstokes, asp). The minor cycle of
             tclean.
         scales: Scale sizes in pixels, for multiscale and mtmfs.
@@ -124,7 +129,7 @@ class _Rmlclean(ScriptTask):
         restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
             '30deg'], or 'common' for one beam in all channels.
         pbcor: Divide the restored image by the primary beam. Writes imagename.image.pbcor.
-        outlierfile: Name of a file that lists outlier fields. Serves minorcycle='clean' only.
+        outlierfile: Name of a file that lists outlier fields. A block of lines for each, as for tclean.
         weighting: Weighting (natural, uniform, briggs, briggsabs, radial, superuniform, briggsbwtaper). Defines
             the residual and the restored image. Natural weights are those of the likelihood; the others give up
             sensitivity.
@@ -134,15 +139,15 @@ class _Rmlclean(ScriptTask):
         uvtaper: Gaussian taper of the weights, such as ['5klambda'].
         niter: Largest number of iterations; -1: as many as convergence needs. Iterations of the minor cycles
             together. 0 makes the dirty image only.
-        gain: Loop gain. Serves minorcycle='clean' only.
+        gain: Loop gain. For minorcycle='clean'.
         threshold: Peak residual at which to stop (Jy/beam, or such as '0.1mJy'). minorcycle='rml' stops when it
             has converged, or here if that is earlier.
         nsigma: Stop when the peak residual is below nsigma times its noise.
         cycleniter: Largest number of iterations in a minor cycle. -1 means no limit of its own.
-        cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle. Serves minorcycle='clean' only.
-        minpsffraction: Smallest PSF fraction that ends a minor cycle. Serves minorcycle='clean' only.
-        maxpsffraction: Largest PSF fraction that ends a minor cycle. Serves minorcycle='clean' only.
-        interactive: Edit masks and parameters during the run. Serves minorcycle='clean' only.
+        cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle. For minorcycle='clean'.
+        minpsffraction: Smallest PSF fraction that ends a minor cycle. For minorcycle='clean'.
+        maxpsffraction: Largest PSF fraction that ends a minor cycle. For minorcycle='clean'.
+        interactive: Edit masks and parameters during the run. For minorcycle='clean'.
         nmajor: Largest number of major cycles; -1: no limit.
         fullsummary: Return the full convergence history.
         usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs
@@ -266,6 +271,9 @@ class _Rmlclean(ScriptTask):
         "priorimage": schema("string"),
         "positivity": schema("bool"),
         "noisescale": schema("variant"),
+        "likelihood": schema("string", allowed=["gaussian", "studentt"]),
+        "noisemodel": schema("stringVec"),
+        "blockmodel": schema("stringVec"),
         "deconvolver": schema(
             "string",
             allowed=[
@@ -383,6 +391,9 @@ class _Rmlclean(ScriptTask):
         priorimage: str = "",
         positivity: bool = True,
         noisescale: Any = "auto",
+        likelihood: str = "gaussian",
+        noisemodel: list[str] = [],
+        blockmodel: list[str] = [],
         deconvolver: str = "hogbom",
         scales: list[int] | list[float] = [],
         nterms: int = 2,

@@ -33,7 +33,7 @@ def test_hd142527_three_spws_flags_zero_weights_and_weights_too_high(run):
 
 
 def test_3c273_unit_weights_and_high_dynamic_range(run):
-    """The core is 29.8 Jy, the jet points south-west; WEIGHT is 1, the noise 0.04 Jy, errors of calibration twice that."""
+    """The core is 29.8 Jy, the jet points south-west; WEIGHT is 1, the noise 0.04 Jy; twice that is unexplained."""
     result, images = run("3C273XC1.fits", imsize=256, cell="0.25arcsec")
     model = images["model"]
     y, x = np.unravel_index(model.argmax(), model.shape)

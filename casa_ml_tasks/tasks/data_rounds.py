@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 from casatasks import casalog
+from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
-from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 
-#: The residual visibilities are louder than the noise if they are by more than this factor.
+#: The residual is louder than the noise if it is so by more than this factor.
 LOUDER = 1.15
 MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
 #: A run that ends so has an image to fit the data model to, and may go on.
@@ -31,33 +33,58 @@ def data_model(major: CasaMajorCycle) -> DataModel | None:
 
 
 def with_noise_of_residual(
-    data: Survey, statistics: ResidualStatistics | None, parameters: Mapping[str, Any], rounds: Sequence[Progress]
+    data: Survey,
+    statistics: ResidualStatistics | None,
+    noise: NDArray[np.floating],
+    parameters: Mapping[str, Any],
+    rounds: Sequence[Progress],
 ) -> Survey:
-    """The survey with the noise scale of the residual visibilities, where they are louder than the noise is.
+    """The survey with the noise scale of what is left, where that is louder than the noise is.
 
     Errors of calibration are common to both polarisations and to neighbouring integrations, where the survey has
-    looked. An image that explained them would show structure that is not on the sky, so they count as noise: the
-    median over bins of uv distance, which does not mind that an image misses the flux of the shortest baselines.
+    looked. An image that explained them would show structure that is not on the sky, so they count as noise.
 
     Args:
         data: the survey.
-        statistics: of the last round; None where there are none.
+        statistics: of the residual visibilities of the last round; None where there are none.
+        noise: of the images, (channel, stokes), Jy/beam.
         parameters: of the task; a `noisescale` that is given stays.
         rounds: so far.
     """
     free = parameters["minorcycle"] == "rml" and parameters["noisescale"] == "auto" and not parameters["noisemodel"]
-    if statistics is None or not free or rounds[-1].stop not in GOES_ON or len(rounds) > MOST_LOUDER_ROUNDS:
+    if not free or rounds[-1].stop not in GOES_ON or len(rounds) > MOST_LOUDER_ROUNDS:
         return data
-    factor = float(np.sqrt(np.median(statistics.reduced_chi2)))
+    factor = residual_over_noise(statistics, rounds[-1].residual, noise)
     if factor < LOUDER:
         return data
     casalog.post(
-        f"the residual visibilities are {factor:.3g} times louder than the noise of the data, as errors of calibration "
-        "are: they are taken for noise, and the image is made again; set noisescale to keep to a noise of yours",
+        f"what the model leaves is {factor:.3g} times louder than the noise of the data, as errors of calibration are: "
+        "it is taken for noise, and the image is made again; set noisescale to keep to a noise of yours",
         "WARN",
         "rmlclean",
     )
-    return replace(data, noise_scale=factor * data.noise_scale, noise_scale_method="residual visibilities")
+    return replace(data, noise_scale=factor * data.noise_scale, noise_scale_method="what the model leaves")
+
+
+def residual_over_noise(
+    statistics: ResidualStatistics | None, residual: Image | None, noise: NDArray[np.floating]
+) -> float:
+    """How much louder than the noise the residual is: of the visibilities, or else of the image.
+
+    Medians, which do not mind what an image cannot hold: the flux of the shortest baselines, or a few pixels.
+
+    Args:
+        statistics: of the residual visibilities.
+        residual: (channel or term, stokes, ny, nx), Jy/beam, zero where there is no data.
+        noise: (channel or 1, stokes), Jy/beam.
+    """
+    if statistics is not None:
+        return float(np.sqrt(np.median(statistics.reduced_chi2)))
+    if residual is None:
+        return 1.0
+    in_noise = residual[: len(noise)] / noise[..., None, None]
+    imaged = in_noise[np.isfinite(in_noise) & (in_noise != 0)]
+    return float(median_abs_deviation(imaged, scale="normal")) if imaged.size else 1.0
 
 
 def refit(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> bool:

@@ -62,7 +62,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
             intensity = np.s_[: len(noise), :1]
             rounds.append(solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity))
             statistics = outcome.residual_statistics(major, rounds[-1].model, data, workspace, parameters)
-            heard = data_rounds.with_noise_of_residual(data, statistics, parameters, rounds)
+            heard = data_rounds.with_noise_of_residual(data, statistics, noise, parameters, rounds)
             unsettled = heard is not data or data_rounds.refit(major, rounds[-1], noise_scale)
             data = heard
         progress = data_rounds.joined(rounds)

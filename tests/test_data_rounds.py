@@ -1,0 +1,83 @@
+"""When what a model leaves counts as noise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from casatools import table
+
+from casa_ml_tasks import rmlclean
+from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.engine.exit_criteria import StopCode
+from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.tasks.data_rounds import residual_over_noise, with_noise_of_residual
+from tests.major_cycles import parameters_of
+from tests.simulated_ms import simulate
+
+NOISE = np.array([[0.1], [0.3], [np.inf]])
+AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": []}
+
+
+def residual(louder):
+    planes = np.random.default_rng(0).normal(size=(3, 1, 40, 50)) * louder * np.array([0.1, 0.3, 0]).reshape(3, 1, 1, 1)
+    planes[0, 0, 3, 4] = 1e3
+    planes[..., :10] = 0
+    return planes
+
+
+@pytest.mark.parametrize("louder", [0.7, 1.0, 2.5])
+def test_images_are_compared_with_the_noise_of_their_channel(louder):
+    assert residual_over_noise(None, residual(louder), NOISE) == pytest.approx(louder, rel=0.05)
+
+
+def test_visibilities_are_compared_bin_by_bin():
+    rng = np.random.default_rng(1)
+    noise = 3 * (rng.normal(size=20000) + 1j * rng.normal(size=20000))
+    noise[:500] *= 100  # the shortest baselines see what no image holds
+    annulus = np.linspace(0, ANNULI - 1, noise.size).astype(np.uint16)
+    sums = AnnulusSums.none(1e6).plus(annulus, noise, np.zeros_like(noise), np.full(noise.size, 4.0))
+    assert residual_over_noise(sums.statistics(noise_scale=2.0), None, NOISE) == pytest.approx(3.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop", "rounds", "louder"),
+    [
+        ({}, StopCode.CONVERGED, 1, True),
+        ({"noisescale": "1.0"}, StopCode.CONVERGED, 1, False),
+        ({"minorcycle": "clean"}, StopCode.CONVERGED, 1, False),
+        ({"noisemodel": ["spw"]}, StopCode.CONVERGED, 1, False),
+        ({}, StopCode.ITERATION_LIMIT, 1, False),
+        ({}, StopCode.CONVERGED, 3, False),
+    ],
+)
+def test_only_a_finished_image_may_raise_a_noise_that_is_free(survey_of_ms, changes, stop, rounds, louder):
+    last = Progress(np.zeros((3, 1, 40, 50)), residual(2.5), stop=stop)
+    heard = with_noise_of_residual(survey_of_ms, None, NOISE, AUTO | changes, [last] * rounds)
+    assert (heard is not survey_of_ms) == louder
+    if louder:
+        assert heard.noise_scale == pytest.approx(2.5 * survey_of_ms.noise_scale, rel=0.05)
+        assert replace(heard, noise_scale=survey_of_ms.noise_scale).visibilities == survey_of_ms.visibilities
+
+
+@pytest.fixture(scope="module")
+def survey_of_ms(tmp_path_factory):
+    observed = simulate(tmp_path_factory.mktemp("survey") / "sky.ms")
+    return survey(selections(parameters_of(observed.path)))
+
+
+def test_gains_that_differ_from_antenna_to_antenna_count_as_noise(tmp_path):
+    """Errors that both hands share and that last: XX - YY and neighbouring integrations see none of them."""
+    observed = simulate(tmp_path / "sky.ms", sigma=0.002)
+    tb = table()
+    tb.open(str(observed.path), nomodify=False)
+    gains = 1 + 0.1 * np.random.default_rng(2).normal(size=12)
+    tb.putcol("DATA", tb.getcol("DATA") * gains[tb.getcol("ANTENNA1")] * gains[tb.getcol("ANTENNA2")])
+    tb.done()
+    imaging = {"vis": str(observed.path), "imsize": 64, "cell": "0.15arcsec", "datacolumn": "data", "gridder": "native"}
+    result = rmlclean(imagename=str(tmp_path / "sky"), **imaging)
+    assert result["noise_scale"] > 3
+    kept = rmlclean(imagename=str(tmp_path / "kept"), noisescale="1", **imaging)
+    assert kept["noise_scale"] == 1
+    truth = sum(source.flux for source in observed.sources)
+    assert abs(result["cycles"][-1]["model_flux"] - truth) < abs(kept["cycles"][-1]["model_flux"] - truth)

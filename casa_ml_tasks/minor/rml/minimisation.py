@@ -22,7 +22,7 @@ from casa_ml_tasks.minor.rml.objective import Objective
 STRIDE = 20
 #: The end: `STRIDE` iterations lower the objective (chi^2/2 + ...) by less than this for every beam in the image, or by
 #: less than one.
-TOLERANCE_PER_BEAM = 0.003
+TOLERANCE_PER_BEAM = 0.001
 #: Of the objective, relative, in single precision.
 ROUNDING = 1e-7
 #: On the path: the first noise is the peak of the residual over this, the next one smaller by the step, and so on.

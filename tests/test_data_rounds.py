@@ -47,6 +47,7 @@ def test_visibilities_are_compared_bin_by_bin():
         ({"noisescale": "1.0"}, StopCode.CONVERGED, 1, False),
         ({"minorcycle": "clean"}, StopCode.CONVERGED, 1, False),
         ({"noisemodel": ["spw"]}, StopCode.CONVERGED, 1, False),
+        ({"likelihood": "studentt"}, StopCode.CONVERGED, 1, False),
         ({}, StopCode.ITERATION_LIMIT, 1, False),
         ({}, StopCode.CONVERGED, 3, False),
     ],

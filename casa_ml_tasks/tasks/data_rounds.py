@@ -16,7 +16,7 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel
+from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 
@@ -48,11 +48,16 @@ def with_noise_of_residual(
         data: the survey.
         statistics: of the residual visibilities of the last round; None where there are none.
         noise: of the images, (channel, stokes), Jy/beam.
-        parameters: of the task; a `noisescale` that is given stays.
+        parameters: of the task; a `noisescale` that is given stays, and a data model has its own ways.
         rounds: so far.
     """
-    free = parameters["minorcycle"] == "rml" and parameters["noisescale"] == "auto" and not parameters["noisemodel"]
-    if not free or rounds[-1].stop not in GOES_ON or len(rounds) > MOST_LOUDER_ROUNDS:
+    free = parameters["minorcycle"] == "rml" and parameters["noisescale"] == "auto"
+    if (
+        not free
+        or Freedom.from_parameters(parameters)
+        or rounds[-1].stop not in GOES_ON
+        or len(rounds) > MOST_LOUDER_ROUNDS
+    ):
         return data
     factor = residual_over_noise(statistics, rounds[-1].residual, noise)
     if factor < LOUDER:

@@ -5,7 +5,7 @@ iteration is judged by one J in double precision. The optimum J* is what a long 
 of an image is $(J - J^*) / (J(0) - J^*)$, 0 being the empty image; 1.01 J* is another reading of "within 1 %", in which
 J* has the $\chi^2$ of the noise.
 
-- ours: the projected, preconditioned L-BFGS of rmlclean, one iteration a call;
+- ours: the projected, preconditioned L-BFGS of rmlclean from bright to faint, one iteration a call;
 - MFISTA: the scheme of PRIISM's solver, on our operator, so that the schemes alone are compared: the monotone
   accelerated proximal gradient (Beck & Teboulle 2009, IEEE Trans. Image Process. 18, 2419), the Lipschitz constant
   divided by 1.1 every iteration and multiplied by it until the majorant holds;
@@ -48,6 +48,7 @@ from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml import projected_lbfgs
+from casa_ml_tasks.minor.rml.minimisation import ITERATIONS_A_STEP, noise_factors
 from casa_ml_tasks.minor.rml.objective import Objective
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 
@@ -132,21 +133,35 @@ class Program(Protocol):
 
 
 class Ours:
-    """What rmlclean does, which begins with the empty image unless told otherwise."""
+    """What rmlclean does: single precision, from bright to faint, from the empty image unless told otherwise."""
 
     def __init__(self, objective: Objective, start: NDArray[np.float64] | None = None):
-        self._objective = objective
-        self._support = jnp.ones(objective.dirty.shape, bool)
-        image = jnp.zeros(objective.dirty.shape) if start is None else jnp.asarray(start)
-        self._state = projected_lbfgs.begin(objective, image[None])
+        shape = objective.residual.shape
+        image = jnp.zeros(shape) if start is None else jnp.asarray(start)
+        residual = objective.predicted_residual(image)
+        self._objective = replace(
+            objective,
+            operator=jax.tree.map(lambda each: each.astype(jnp.float32), objective.operator),
+            residual=residual.astype(jnp.float32),
+            model=image.astype(jnp.float32),
+        )
+        self._support = jnp.ones(shape, bool)
+        self._factors = [*noise_factors(float(jnp.abs(residual).max() / objective.noise.sigma)), 1.0]
+        self._begin(image.astype(jnp.float32)[None])
 
-    def step(self, iterations: int = 1) -> bool:
-        advanced = projected_lbfgs.advance(self._objective, self._support, self._state, iterations)
-        self._state = jax.block_until_ready(advanced)
-        return not self._state.stalled
+    def _begin(self, parts: jax.Array) -> None:
+        noise = self._objective.noise
+        self._louder = replace(self._objective, noise=noise._replace(sigma=self._factors.pop(0) * noise.sigma))
+        self._state = projected_lbfgs.begin(self._louder, parts)
+
+    def step(self) -> bool:
+        if self._factors and (int(self._state.iteration) >= ITERATIONS_A_STEP or self._state.stalled):
+            self._begin(self._state.position)
+        self._state = jax.block_until_ready(projected_lbfgs.advance(self._louder, self._support, self._state, 1))
+        return bool(self._factors) or not self._state.stalled
 
     def image(self) -> NDArray[np.float64]:
-        return np.asarray(self._state.position[0])
+        return np.asarray(self._state.position[0], float)
 
 
 class Accelerated(NamedTuple):
@@ -199,7 +214,7 @@ class Mfista:
     def __init__(self, objective: Objective):
         self._slope = 1 / objective.noise.sigma
         self._smooth = replace(objective, strengths=jnp.ones(1), regularisers=("tsv",))
-        empty, one = jnp.zeros(objective.dirty.shape), jnp.array(1.0)
+        empty, one = jnp.zeros(objective.residual.shape), jnp.array(1.0)
         lipschitz = objective.operator.spectral_norm() / objective.noise.sigma**2
         self._state = Accelerated(empty, empty, one, lipschitz, jnp.array(0.0))
 
@@ -322,10 +337,11 @@ class Goal:
 
     @classmethod
     def of(cls, problem: Problem, objective: Objective) -> Goal:
-        """By a long run of ours."""
-        program = Ours(objective)
-        program.step(LONG_RUN)
-        return cls(objective, problem.misfit_of_nothing, program.image())
+        """By a long run of ours in double precision."""
+        shape = objective.residual.shape
+        state = projected_lbfgs.begin(objective, jnp.zeros((1, *shape)))
+        state = projected_lbfgs.advance(objective, jnp.ones(shape, bool), state, LONG_RUN)
+        return cls(objective, problem.misfit_of_nothing, np.asarray(state.position[0]))
 
     def evaluate(self, image: NDArray[np.float64]) -> float:
         """J of an image, (ny, nx), Jy/pixel."""

@@ -109,8 +109,8 @@ class _Rmlclean(ScriptTask):
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption; entropy, multiplicity and
             log_smoothness need True.
-        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data; a positive
-            number fixes it.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data, and from what
+            the model leaves where that is louder; a positive number fixes it.
         likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
             the next two need gridder='native' and a continuum image.
         noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral

@@ -95,6 +95,11 @@ WRONG = [
     ({"cell": float("nan")}, "cell=nan is not a positive angle"),
     ({"specmode": "mvc"}, "specmode='mvc' is not imaged yet; use one of mfs, cont, cube, cubedata, cubesource"),
     ({"specmode": "cube", "gridder": "native"}, "specmode='cube' needs frequencies regridded"),
+    (
+        {"stokes": "IQUV", "gridder": "mosaic"},
+        "gridder='mosaic' with stokes='IQUV' .* use one plane at a time",
+    ),
+    ({"deconvolver": "mtmfs", "gridder": "mosaic"}, "gridder='mosaic' .* deconvolver='mtmfs' is not imaged yet"),
     ({"stokes": "pseudoI", "gridder": "native"}, "stokes='pseudoI' needs gridder='standard'"),
     ({"stokes": "IQUV", "regstrength": "auto"}, "regstrength='auto' serves images of Stokes I without Taylor terms"),
     ({"outlierfile": "outliers.txt"}, "outlierfile='outliers.txt' does not exist; give a text file with a block"),

@@ -26,6 +26,8 @@ IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twic
 CONTINUUM = ("mfs", "cont")  # specmodes with one image channel
 SPECMODES = (*CONTINUUM, "cube", "cubedata", "cubesource")
 NATIVE_SPECMODES = (*CONTINUUM, "cubedata")
+#: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
+SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
 SAVEMODEL = ("none", "virtual", "modelcolumn")
 DATA_MODEL = {"noisemodel": ("ms", "spw", "uvdist"), "blockmodel": ("amplitude", "position")}
 FRAMES = ("J2000", "B1950", "ICRS", "GALACTIC")  # of directions
@@ -193,6 +195,13 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
 def _check_stokes(parameters: Mapping[str, Any]) -> None:
     """What the data can tell is `data.stokes.check_stokes`."""
     stokes = parameters["stokes"]
+    mosaic = parameters["gridder"] not in SINGLE_POINTING and parameters["minorcycle"] == "rml"
+    if mosaic and (len(stokes_planes(stokes)) > 1 or taylor_terms(parameters)):
+        raise ValueError(
+            f"gridder='{parameters['gridder']}' with stokes='{stokes}' and deconvolver='{parameters['deconvolver']}' "
+            "is not imaged yet: mosaics have one Stokes plane and no Taylor terms; use one plane at a time, or "
+            "minorcycle='clean'"
+        )
     if stokes != "I" and parameters["gridder"] == "native":
         raise ValueError(f"stokes='{stokes}' needs gridder='standard', because gridder='native' images Stokes I only")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import read_cell, read_image, read_images, set_unit, write_image
-from casa_ml_tasks.data.input_checks import CONTINUUM
+from casa_ml_tasks.data.input_checks import CONTINUUM, SINGLE_POINTING
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
 from casa_ml_tasks.data.workspace import product_path, product_paths, taylor_terms
@@ -30,9 +30,6 @@ _IMAGER_NAMES = {
     "gain": "loopgain",
     "smallscalebias": "scalebias",
 }
-
-#: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
-SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
 
 
 def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Path) -> tuple[dict, dict]:

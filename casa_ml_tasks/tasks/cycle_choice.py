@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images, write_image
-from casa_ml_tasks.data.input_checks import image_size, value_in
+from casa_ml_tasks.data.input_checks import SINGLE_POINTING, image_size, value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Fold, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.major.casa import CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver

@@ -12,14 +12,14 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
-from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, cells_in_arcsec
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cells_in_arcsec
 from casa_ml_tasks.data.measurement_set import Survey, selections
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
-from casa_ml_tasks.major.casa import SINGLE_POINTING, CasaMajorCycle
+from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals

@@ -28,6 +28,9 @@ class LeastSquares:
         residual = self.matrix @ parts.ravel() - self.data
         return 0.5 * residual @ residual, (self.matrix.T @ residual).reshape(parts.shape)
 
+    def projected(self, parts):
+        return jnp.maximum(parts, 0)
+
     def preconditioner(self, parts):
         curvature = jnp.sum(self.matrix**2, axis=0).reshape(parts.shape)
         return lambda gradient: gradient / curvature

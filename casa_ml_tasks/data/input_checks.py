@@ -243,7 +243,7 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
     names = _strings(parameters["regularizer"])
     for name in names:
         registry.resolve(name)
-        if name not in registry.REGULARISERS:
+        if name not in registry.KNOWN:
             registry.check_user_function(name)
         if name in registry.NEED_POSITIVITY and not parameters["positivity"]:
             raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
@@ -252,6 +252,7 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
                 "specmode='cube'"
             )
+    _check_components(names, parameters)
     signed = not parameters["positivity"] or not set("QUV").isdisjoint(parameters["stokes"])
     if signed and names and set(names) <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
         raise ValueError(
@@ -264,6 +265,22 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         value = value_in(scale, "", unit_optional=True)
         if value is None or value <= 0:
             raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
+
+
+def _check_components(names: list[str], parameters: Mapping[str, Any]) -> None:
+    from casa_ml_tasks.minor.rml.regularisers.registry import COMPONENTS
+
+    if COMPONENTS.keys().isdisjoint(names):
+        return
+    if set(names) <= COMPONENTS.keys():
+        raise ValueError(
+            f"regularizer={names} says nothing of extended emission; add one for it, such as 'log_smoothness'"
+        )
+    for name in ("outlierfile", "startmodel"):
+        if _strings(parameters[name]):
+            raise ValueError(f"{name}={parameters[name]!r} does not serve regularizer={names}; leave out 'points'")
+    if taylor_terms(parameters):
+        raise ValueError(f"regularizer={names} has no Taylor terms; leave out 'points', or deconvolver='mtmfs'")
 
 
 def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:

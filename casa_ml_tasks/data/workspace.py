@@ -14,9 +14,9 @@ from typing import Any
 from casa_ml_tasks.casa_compat import write_task_history
 from casa_ml_tasks.data.casa_image import can_be_opened
 
-REWRITTEN = ("model", "residual", "mask", "image", "image.pbcor")  # after the first checkpoint
+REWRITTEN = ("model", "points", "residual", "mask", "image", "image.pbcor")  # after the first checkpoint
 PRODUCTS = (
-    *("model", "residual", "psf", "pb", "weight", "sumwt", "mask", "image", "image.pbcor"),
+    *("model", "points", "residual", "psf", "pb", "weight", "sumwt", "mask", "image", "image.pbcor"),
     *("alpha", "alpha.error", "beta"),  # of the spectrum, from the restored Taylor terms
 )
 OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image")  # one for every Taylor term

@@ -33,6 +33,7 @@ class FileCheckpoint:
             "last_residual": progress.last_residual,
             "predicted_residual": progress.state.predicted_residual,
             "ended": progress.state.ended,
+            "points": progress.state.points,
         }
         numbers = {
             "parameters": self._parameters,
@@ -63,6 +64,11 @@ class FileCheckpoint:
             dirty=image.get("dirty"),
             last_model=image.get("last_model"),
             last_residual=image.get("last_residual"),
-            state=MinorState(numbers["iterations"], image.get("predicted_residual"), ended=image.get("ended")),
+            state=MinorState(
+                numbers["iterations"],
+                image.get("predicted_residual"),
+                ended=image.get("ended"),
+                points=image.get("points"),
+            ),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
         )

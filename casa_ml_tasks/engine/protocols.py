@@ -21,12 +21,14 @@ class MinorState:
         converged: the model explains the data as well as it will: no major cycle is needed.
         ended: whether the last minor cycle of each image had nothing more to gain, rather than no more iterations,
             (channel or term, stokes); None where that says nothing.
+        points: what of the model is point sources, Jy/pixel; None where they are no component of their own.
     """
 
     iterations: int = 0
     predicted_residual: Image | None = None
     converged: bool = False
     ended: NDArray[np.bool_] | None = None
+    points: Image | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from casatasks import casalog
 
+from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
@@ -67,6 +68,8 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
             data = heard
         progress = data_rounds.joined(rounds)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
+        if progress.state.points is not None:
+            write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
         major.predict(progress.model)
     finally:
         major.close()

@@ -98,9 +98,9 @@ class _Rmlclean(ScriptTask):
             same, sparing the bright), starlet (few wavelets), uv_sparsity (little beyond the longest baselines).
             Smooth: log_smoothness (in the logarithm), tv (flat pieces), tsv, laplacian (straight slopes),
             power_spectrum (a Gaussian process); along frequency tv_channel, tsv_channel. Probable: entropy,
-            multiplicity. Place: compactness (near the centre), edge_clamp (empty edges). Your own:
-            'module:function', a function(image, noise) of jax.numpy in a module of the current directory or of the
-            Python path.
+            multiplicity. Place: compactness (near the centre), edge_clamp (empty edges). points: point sources as
+            a second component, in a product .points. Your own: 'module:function', a function(image, noise) of
+            jax.numpy in a module of the current directory or of the Python path.
         regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
             regulariser, in units of the strength that follows from the noise; [] means 1 each. 'auto' lets cross-
             validation choose: images from a part of the uv plane must predict the rest. It takes some times

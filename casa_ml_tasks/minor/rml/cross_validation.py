@@ -22,7 +22,7 @@ from casa_ml_tasks.engine.protocols import Fold
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
-from casa_ml_tasks.minor.rml.objective import Objective
+from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 
 STEP = 10**0.5  # between the strengths that are tried
@@ -162,6 +162,7 @@ class _HeldOut:
         training_psf, training_dirty = (
             np.average([getattr(fold, name) for fold in others], axis=0, weights=weights) for name in ("psf", "dirty")
         )
+        nothing = np.zeros(support.shape)
         with jax.enable_x64(True):
             sigma = jnp.asarray(noise.sigma * np.sqrt(total / sum(weights)), float)
             objective = Objective(
@@ -175,7 +176,7 @@ class _HeldOut:
             return cls(
                 objective,
                 jnp.asarray(support),
-                jnp.zeros((1 if positivity else 2, *support.shape), jnp.float32),
+                parts_of(nothing, positivity, nothing if "points" in regularisers else None),
                 NormalOperator.from_psf(held_out.psf),
                 jnp.asarray(held_out.dirty, float),
                 held_out.power,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
-from casa_ml_tasks.minor.rml.objective import Objective
+from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
 
@@ -90,17 +91,29 @@ class RegularisedMaximumLikelihood:
         new = model.astype(np.float32)
         predicted = np.array(residual if state.predicted_residual is None else state.predicted_residual, np.float32)
         ended = np.array(agrees)
+        points = None
+        if "points" in self._regularisers:
+            points = np.zeros_like(new) if state.points is None else np.minimum(state.points, np.maximum(new, 0))
         most = self._iterations_each(state, int(np.count_nonzero(unfinished)))
         done, support = Count(self._on_progress), self._support()
 
         def image(planes: Planes) -> None:
-            new[planes], predicted[planes], ended[planes] = self._images(
-                planes, residual[planes], model[planes], support[planes], most, done
+            found = self._minimum(
+                planes,
+                residual[planes],
+                model[planes],
+                None if points is None else points[planes],
+                support[planes],
+                most,
+                done,
             )
+            new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
+            if points is not None and found.points is not None:
+                points[planes] = found.points
 
         with ThreadPoolExecutor(min(available_cores(), int(np.count_nonzero(unfinished)))) as pool:
             list(pool.map(image, self._independent(unfinished)))
-        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended)
+        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points)
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
         """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
@@ -114,16 +127,17 @@ class RegularisedMaximumLikelihood:
             return list(zip(*np.nonzero(unfinished), strict=True))
         return [(np.flatnonzero(each), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
-    def _images(
+    def _minimum(
         self,
         planes: Planes,
         residual: NDArray[np.floating],
         model: NDArray[np.floating],
+        points: NDArray[np.floating] | None,
         support: NDArray[np.bool_],
         most: int,
         done: Count,
-    ) -> tuple[NDArray[np.float32], NDArray[np.floating], bool]:
-        """The images, Jy/pixel, the residuals that they should have, Jy/beam, and whether they are at the minimum."""
+    ) -> Minimum:
+        """points: those in the model, where they are a component of their own."""
         channels, stokes = planes
         with jax.enable_x64(True):
             shape = (-1, 1, 1) if np.ndim(channels) else ()
@@ -141,10 +155,12 @@ class RegularisedMaximumLikelihood:
                 names,
                 jnp.asarray(model, jnp.float32),
             )
-            start = parts_of(np.where(support, model, 0), bool(self._positivity[stokes]))
-            minimum, ended = minimise(objective, jnp.asarray(support), start, most, done.add)
-            image = objective.image(minimum)
-            return np.asarray(image), np.asarray(objective.predicted_residual(image)), ended
+            alone = points if "points" in names else None
+            start = parts_of(np.where(support, model, 0), bool(self._positivity[stokes]), alone)
+            parts, ended = minimise(objective, jnp.asarray(support), start, most, done.add)
+            image = objective.image(parts)
+            predicted = np.asarray(objective.predicted_residual(image))
+            return Minimum(np.asarray(image), predicted, ended, None if alone is None else np.asarray(parts[-1]))
 
     def _regularisers_of(self, stokes: int) -> tuple[tuple[str, ...], jax.Array]:
         """Names and strengths: those given, but for planes that may be negative beside planes that may not."""
@@ -167,10 +183,20 @@ class RegularisedMaximumLikelihood:
         return min(self._most_iterations, -(-(self._niter - state.iterations) // planes))
 
 
-def parts_of(image: NDArray[np.floating], positivity: bool) -> jax.Array:
-    """image: (..., ny, nx). Returns its positive part, and without positivity also its negative one: (1 or 2, ...)."""
-    signs = (1, -1)[: 1 if positivity else 2]
-    return jnp.stack([jnp.maximum(sign * jnp.asarray(image, jnp.float32), 0) for sign in signs])
+class Minimum(NamedTuple):
+    """What one minor cycle finds for some planes, (..., ny, nx).
+
+    Attributes:
+        image: Jy/pixel.
+        residual: that it should have, Jy/beam.
+        ended: whether there is nothing more to gain.
+        points: what of the image is point sources, Jy/pixel; None where they are no component.
+    """
+
+    image: NDArray[np.float32]
+    residual: NDArray[np.floating]
+    ended: bool
+    points: NDArray[np.float32] | None = None
 
 
 @dataclass

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, circulant_eigenvalues
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
@@ -27,7 +29,8 @@ class Objective:
     a major cycle has looked, goes through H, and single precision is enough for it.
 
     The unknown is not the image but its non-negative parts: the image itself where it must be positive, else
-    $I = P - N$, so that every bound is a bound at zero and $|I| = P + N$ is smooth.
+    $I = P - N$, so that every bound is a bound at zero and $|I| = P + N$ is smooth. With the regulariser 'points' the
+    last part is a component of point sources, which the other regularisers do not see; the rest is extended emission.
 
     Attributes:
         operator: H, Jy/pixel to Jy/beam.
@@ -45,22 +48,45 @@ class Objective:
     regularisers: tuple[str, ...] = field(metadata={"static": True})
     model: jax.Array | float = 0.0
 
+    def components(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """parts: (1 to 3, ..., ny, nx). Returns those of the extended emission, and of point sources: 1 or none."""
+        extended = len(parts) - ("points" in self.regularisers)
+        return parts[:extended], parts[extended:]
+
     def image(self, parts: jax.Array) -> jax.Array:
-        """parts: (1 or 2, ..., ny, nx), non-negative. Returns the image, (..., ny, nx), Jy/pixel."""
-        return parts[0] if len(parts) == 1 else parts[0] - parts[1]
+        """parts: (1 to 3, ..., ny, nx), non-negative. Returns the image, (..., ny, nx), Jy/pixel."""
+        extended, points = self.components(parts)
+        return signed(extended) + points.sum(axis=0) if len(points) else signed(extended)
+
+    def projected(self, parts: jax.Array) -> jax.Array:
+        """The parts without what is negative, and without what a positive and a negative part have in common.
+
+        The image is their difference, and what they share only adds to its magnitude: left alone, it grows until
+        rounding hides the image.
+        """
+        extended, points = self.components(jnp.maximum(parts, 0))
+        if len(extended) == 2:
+            extended = extended - jnp.min(extended, axis=0)
+        return jnp.concatenate([extended, points])
 
     def regularisation(self, parts: jax.Array) -> jax.Array:
         r"""$\sum_i \lambda_i R_i$, a scalar, in double precision where JAX allows it."""
-        parts = parts.astype(float)
-        magnitude, image = parts.sum(axis=0), self.image(parts)
+        extended, points = self.components(parts.astype(float))
+        magnitude, image = extended.sum(axis=0), signed(extended)
+
+        def seen(name: str) -> jax.Array:
+            if name == "points":
+                return points[0]
+            return magnitude if name in OF_THE_MAGNITUDE else image
+
         terms = [
-            strength * resolve(name)(magnitude if name in OF_THE_MAGNITUDE else image, self.noise)
+            strength * resolve(name)(seen(name), self.noise)
             for name, strength in zip(self.regularisers, self.strengths, strict=True)
         ]
         return sum(terms, jnp.zeros(()))
 
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """parts: (1 or 2, ..., ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
+        """parts: (1 to 3, ..., ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
         image, pull_back = jax.vjp(self.image, parts)
         change = image - self.model
         dirty_of_change = self.operator(change)
@@ -81,7 +107,7 @@ class Objective:
         diagonal (Gershgorin's bound) for sums over neighbouring pairs.
         """
         chessboard = jnp.where(sum(jnp.indices(parts.shape[1:])) % 2, -1.0, 1.0).astype(parts.dtype)
-        probe = jnp.stack([chessboard, -chessboard][: len(parts)])
+        probe = jnp.stack([chessboard, -chessboard, chessboard][: len(parts)])
         _, product = jax.jvp(jax.grad(self.regularisation), (parts,), (probe,))
         return jnp.abs(probe * product)
 
@@ -102,3 +128,21 @@ class Objective:
             return (variance * scale * jnp.fft.irfft2(spectrum, s=gradient.shape[-2:])).astype(parts.dtype)
 
         return precondition
+
+
+def signed(parts: jax.Array) -> jax.Array:
+    """The difference of a positive and a negative part, or the positive one alone; (1 or 2, ...) to (...)."""
+    return parts[0] if len(parts) == 1 else parts[0] - parts[1]
+
+
+def parts_of(image: NDArray[np.floating], positivity: bool, points: NDArray[np.floating] | None = None) -> jax.Array:
+    """An image in the parts that `Objective` has for it, (1 to 3, ..., ny, nx).
+
+    Args:
+        image: (..., ny, nx), Jy/pixel.
+        positivity: there is no negative part.
+        points: what of the image is point sources; None where they are no component.
+    """
+    extended = image if points is None else image - points
+    parts = [jnp.maximum(sign * jnp.asarray(extended, jnp.float32), 0) for sign in (1, -1)[: 1 if positivity else 2]]
+    return jnp.stack(parts if points is None else [*parts, jnp.asarray(points, jnp.float32)])

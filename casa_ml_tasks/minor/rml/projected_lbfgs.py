@@ -30,6 +30,10 @@ class SmoothObjective(Protocol):
 
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
+    def projected(self, parts: jax.Array) -> jax.Array:
+        """The nearest parts that are allowed: not negative, at the least."""
+        ...
+
     def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """Roughly the inverse of the Hessian there: linear, symmetric, positive definite."""
         ...
@@ -39,7 +43,7 @@ class State(NamedTuple):
     """Where the minimisation stands; all a resumed one needs.
 
     Attributes:
-        position: (parts, ..., ny, nx), non-negative; two parts are the positive and the negative one of an image.
+        position: (parts, ..., ny, nx), non-negative.
         value: the objective there.
         gradient: shaped like the position.
         steps, differences: (MEMORY, ...), of position and gradient, the newest at (iteration - 1) % MEMORY.
@@ -99,23 +103,13 @@ def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax
     return -(q + combined(c, steps)).reshape(shape)
 
 
-def _projected(parts: jax.Array) -> jax.Array:
-    """Without what is negative; and of a positive and a negative part, without what they have in common.
-
-    The image is their difference, and what they share only adds to its magnitude: left alone, it grows until rounding
-    hides the image.
-    """
-    parts = jnp.maximum(parts, 0)
-    return parts - jnp.min(parts, axis=0) if len(parts) == 2 else parts
-
-
 def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> State:
     """One step: pixels at zero that want to be negative stay, the others move and are projected (Bertsekas 1982)."""
     free = support & ((state.position > 0) | (state.gradient < 0))
     direction = _direction(objective, state, free)
 
     def trial(length: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        position = _projected(state.position + length * direction)
+        position = objective.projected(state.position + length * direction)
         value, gradient = objective.value_and_gradient(position)
         return position, value, gradient
 

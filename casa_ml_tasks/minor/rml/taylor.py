@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
 from casa_ml_tasks.minor.rml.minimisation import minimise
-from casa_ml_tasks.minor.rml.minor_cycle import Count, Planes, RegularisedMaximumLikelihood, parts_of
-from casa_ml_tasks.minor.rml.objective import Objective
+from casa_ml_tasks.minor.rml.minor_cycle import Count, Minimum, Planes, RegularisedMaximumLikelihood
+from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
 from casa_ml_tasks.minor.rml.regularisers.smoothness import total_squared_variation_of_channels
@@ -183,15 +183,16 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
     def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
         return [(np.arange(len(unfinished)), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
-    def _images(
+    def _minimum(
         self,
         planes: Planes,
         residual: NDArray[np.floating],
         model: NDArray[np.floating],
+        points: NDArray[np.floating] | None,
         support: NDArray[np.bool_],
         most: int,
         done: Count,
-    ) -> tuple[NDArray[np.float32], NDArray[np.floating], bool]:
+    ) -> Minimum:
         """All arrays are of terms, (term, ny, nx); see `RegularisedMaximumLikelihood`."""
         _, stokes = planes
         band = self._bands[stokes]
@@ -217,4 +218,4 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
             minimum, ended = minimise(objective, jnp.asarray(support[0]), start, most, done.add)
             terms = band.terms(np.asarray(objective.image(minimum), float)).astype(np.float32)
             change = jnp.asarray(terms - model, jnp.float32)
-            return terms, residual - np.asarray(_dirty(operator.taylor, change)), ended
+            return Minimum(terms, residual - np.asarray(_dirty(operator.taylor, change)), ended)

@@ -50,8 +50,10 @@ REGULARISERS: dict[str, Regulariser] = {
 #: Those of one component of a sky of several.
 COMPONENTS: dict[str, Regulariser] = {"points": points}
 
+KNOWN = REGULARISERS | COMPONENTS
+
 #: Those that take a logarithm of the image, and so contradict positivity=False.
-NEED_POSITIVITY = frozenset({"entropy", "log_smoothness", "multiplicity"})
+NEED_POSITIVITY = frozenset({"entropy", "log_smoothness", "multiplicity", *COMPONENTS})
 
 #: What stands in for those in Stokes planes that may be negative, beside planes that may not; the others are left out.
 SIGNED_TWIN = {"log_smoothness": "tsv"}
@@ -78,12 +80,12 @@ def resolve(name: str) -> Regulariser:
     Raises:
         ValueError: the name is unknown, the module does not import or has no such function.
     """
-    if name in REGULARISERS:
-        return REGULARISERS[name]
+    if name in KNOWN:
+        return KNOWN[name]
     module_name, colon, function_name = name.partition(":")
     if not (module_name and colon and function_name):
         raise ValueError(
-            f"regularizer='{name}' is unknown; use any of {', '.join(REGULARISERS)}, or your own as 'module:function'"
+            f"regularizer='{name}' is unknown; use any of {', '.join(KNOWN)}, or your own as 'module:function'"
         )
     function = getattr(_imported(name, module_name), function_name, None)
     if not callable(function):

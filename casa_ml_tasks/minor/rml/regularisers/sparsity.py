@@ -38,13 +38,13 @@ def reweighted_l1(image: jax.Array, noise: NoiseLevel) -> jax.Array:
 
 
 def points(image: jax.Array, noise: NoiseLevel) -> jax.Array:
-    r"""The price of point sources: $2 \sum 5 \ln(1 + P / (5 \sigma))$.
+    r"""The price of point sources: $\sum P / \sigma + 2 \sum 5 \ln(1 + P / (5 \sigma))$.
 
     For the non-negative component P that holds the point sources of a sky of points and extended emission (Giovannelli
-    & Coulais 2005, A&A 439, 401, with the logarithm of `reweighted_l1`). A point pays twice what l1 asks at first and
-    hardly more once it stands five sigma above the noise.
+    & Coulais 2005, A&A 439, 401). A point pays what l1 asks, and the logarithm of `reweighted_l1` for being one: more
+    than a pixel of a smooth source pays, less than `log_smoothness` asks for a lone bright pixel.
     """
-    return 2 * jnp.sum(5 * jnp.log1p(image / (5 * noise.sigma)))
+    return jnp.sum(image / noise.sigma + 10 * jnp.log1p(image / (5 * noise.sigma)))
 
 
 def starlet(image: jax.Array, noise: NoiseLevel) -> jax.Array:

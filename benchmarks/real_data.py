@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,17 @@ class Misfit:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=OBSERVATIONS, help="one observation")
+    parser.add_argument(
+        "--tasks", nargs="+", help="those of a table's rows alone; without tclean there is no difference"
+    )
     parser.add_argument("--folds", type=int, default=FOLDS, help="how many of the five are held out, one by one")
     parser.add_argument("--figures", type=Path, help="folder for a PNG of each observation")
     options = parser.parse_args()
     for name in [options.only] if options.only else OBSERVATIONS:
         observation = OBSERVATIONS[name]
+        if options.tasks:
+            chosen = {task: how for task, how in observation.tasks.items() if task in options.tasks}
+            observation = replace(observation, tasks=chosen, drawn=tuple(filter(chosen.get, observation.drawn)))
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             try:
@@ -164,7 +170,7 @@ def compare(observation: Observation, vis: str, work: Path, count: int) -> None:
     misfits = held_out_misfits(observation, vis, work, count)
     numbers = [f"fold {number + 1}" for number in range(count)]
     means = ("mean", "minus tclean's", "median", "of those imaged")
-    rival = misfits["tclean"]
+    rival = misfits.get("tclean")
     print_table(
         ("held-out chi^2", *numbers, *means),
         [prediction_row(name, found, rival) for name, found in misfits.items()],
@@ -185,12 +191,13 @@ def image_statistics(imagename: Path) -> list[str]:
     return [f"{1e3 * rms:.2f}", f"{1e3 * image[inside].max():.0f}", f"{flux:.2f}"]
 
 
-def prediction_row(name: str, found: Sequence[Misfit], rival: Sequence[Misfit]) -> list[str]:
+def prediction_row(name: str, found: Sequence[Misfit], rival: Sequence[Misfit] | None) -> list[str]:
     """The misfits of one task, and the mean of its differences from the rival with the standard error of the folds."""
-    held_out, rivals = (np.array([misfit.held_out for misfit in each]) for each in (found, rival))
-    difference = held_out - rivals
-    error = difference.std(ddof=1) / np.sqrt(difference.size) if difference.size > 1 else np.nan
-    compared = "" if found is rival else f"{difference.mean():+.3f} ± {error:.3f}"
+    held_out, compared = np.array([misfit.held_out for misfit in found]), ""
+    if rival is not None and found is not rival:
+        difference = held_out - [misfit.held_out for misfit in rival]
+        error = difference.std(ddof=1) / np.sqrt(difference.size) if difference.size > 1 else np.nan
+        compared = f"{difference.mean():+.3f} ± {error:.3f}"
     median, imaged = (np.mean([getattr(misfit, kind) for misfit in found]) for kind in ("median", "imaged"))
     means = [f"{held_out.mean():.3f}", compared, f"{median:.3f}", f"{imaged:.3f}"]
     return [name, *(f"{value:.3f}" for value in held_out), *means]

@@ -102,6 +102,16 @@ def restored_terms(imagename: str, sources: tuple[Source, ...]) -> NDArray:
     return terms
 
 
+def with_table(path, change):
+    """What `change` returns for the writable table at `path`, which is closed afterwards."""
+    tool = table()
+    tool.open(str(path), nomodify=False)
+    try:
+        return change(tool)
+    finally:
+        tool.done()
+
+
 def simulate(
     path: Path,
     *,

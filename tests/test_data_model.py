@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from casatools import table
 from scipy.constants import arcsecond, speed_of_light
 from scipy.optimize import minimize
 
@@ -23,7 +22,7 @@ from casa_ml_tasks.major.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
 from casa_ml_tasks.tasks import cycle_choice, data_rounds
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import direct_sum
+from tests.simulated_ms import direct_sum, with_table
 
 IMSIZE, CELL = 80, 0.12
 OFFSET = np.array([0.3, -0.2])  # arcsec East and North: a third of the beam
@@ -143,15 +142,6 @@ def test_a_block_without_the_source_stays_as_it_is_and_is_no_reference(blocks):
 
 
 # On a Measurement Set
-
-
-def with_table(path, change):
-    tool = table()
-    tool.open(str(path), nomodify=False)
-    try:
-        return change(tool)
-    finally:
-        tool.done()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from casatools import table
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.measurement_set import selections, survey
@@ -13,7 +12,7 @@ from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
 from casa_ml_tasks.tasks.data_rounds import residual_over_noise, with_noise_of_residual
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import simulate
+from tests.simulated_ms import simulate, with_table
 
 NOISE = np.array([[0.1], [0.3], [np.inf]])
 AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": []}
@@ -70,11 +69,12 @@ def survey_of_ms(tmp_path_factory):
 def test_gains_that_differ_from_antenna_to_antenna_count_as_noise(tmp_path):
     """Errors that both hands share and that last: XX - YY and neighbouring integrations see none of them."""
     observed = simulate(tmp_path / "sky.ms", sigma=0.002)
-    tb = table()
-    tb.open(str(observed.path), nomodify=False)
     gains = 1 + 0.1 * np.random.default_rng(2).normal(size=12)
-    tb.putcol("DATA", tb.getcol("DATA") * gains[tb.getcol("ANTENNA1")] * gains[tb.getcol("ANTENNA2")])
-    tb.done()
+
+    def misjudge(tb):
+        tb.putcol("DATA", tb.getcol("DATA") * gains[tb.getcol("ANTENNA1")] * gains[tb.getcol("ANTENNA2")])
+
+    with_table(observed.path, misjudge)
     imaging = {"vis": str(observed.path), "imsize": 64, "cell": "0.15arcsec", "datacolumn": "data", "gridder": "native"}
     result = rmlclean(imagename=str(tmp_path / "sky"), **imaging)
     assert result["noise_scale"] > 3

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from casatasks import tclean
-from casatools import table
 from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.data import visibility_store
@@ -13,7 +12,7 @@ from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
 from tests.direct_sum import image_of, relative_error, visibilities_of
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import lsrk_over_topocentric
+from tests.simulated_ms import lsrk_over_topocentric, with_table
 
 SHAPE = (80, 96)  # (ny, nx)
 CELL = 0.12  # arcsec
@@ -58,15 +57,6 @@ def uneven_ms(writable_ms):
     with_table(writable_ms, lambda tb: tb.putcol("WEIGHT", tb.getcol("WEIGHT") * rng.uniform(0.2, 3, (2, tb.nrows()))))
     with_table(writable_ms, lambda tb: tb.putcol("FLAG", rng.random(tb.getcol("FLAG").shape) < 0.1))
     return writable_ms
-
-
-def with_table(path, change):
-    tb = table()
-    tb.open(str(path), nomodify=False)
-    try:
-        return change(tb)
-    finally:
-        tb.done()
 
 
 def stokes_i_samples(vis):

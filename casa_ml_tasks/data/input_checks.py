@@ -32,7 +32,7 @@ SAVEMODEL = ("none", "virtual", "modelcolumn")
 DATA_MODEL = {"noisemodel": ("ms", "spw", "uvdist"), "blockmodel": ("amplitude", "position")}
 FRAMES = ("J2000", "B1950", "ICRS", "GALACTIC")  # of directions
 MASKING = ("user", "pb", "auto-multithresh")
-FIELD_GRIDDERS = ("standard", "ft", "gridft", "wproject", "wprojectft", "widefield")  # that make outlier fields
+FIELD_GRIDDERS = tuple(name for name in SINGLE_POINTING if name != "native")  # that make outlier fields
 ARCSEC = np.pi / 180 / 3600  # radians
 
 
@@ -232,9 +232,8 @@ def _check_taylor_terms(parameters: Mapping[str, Any]) -> None:
 
 
 def _check_minor_cycle(parameters: Mapping[str, Any]) -> None:
-    if parameters["minorcycle"] == "clean":
-        return
-    _check_regularisers(parameters)
+    if parameters["minorcycle"] != "clean":
+        _check_regularisers(parameters)
 
 
 def _check_regularisers(parameters: Mapping[str, Any]) -> None:

@@ -55,10 +55,10 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     return ImagerParameters(**{name: value for name, value in renamed.items() if name in known})
 
 
-class CasaMajorCycle:
-    r"""Major cycles by casatools' synthesisimager, on images in a folder of their own.
+class CasaImages:
+    r"""The images of one field that casatools' synthesisimager makes, in a folder of their own.
 
-    Its images are (channel or term, stokes, y, x): with deconvolver='mtmfs' the Taylor terms of the spectrum, else
+    They are (channel or term, stokes, y, x): with deconvolver='mtmfs' the Taylor terms of the spectrum, else
     channels. Term s of the residual has the weights times $((\nu - \nu_0)/\nu_0)^s$, and the sum of weights of term 0.
 
     The PSF on twice the field comes from a second imager, with the imaging weights of the first: uniform and Briggs
@@ -67,8 +67,10 @@ class CasaMajorCycle:
     mosaic's PSF gave eigenvalues down to a tenth of the largest below zero, and the minor cycle ran away).
     """
 
+    _imager: PySynthesisImager  # of whoever makes the images
+
     def __init__(self, parameters: Mapping[str, Any], directory: str | Path):
-        """Open the Measurement Sets and set the imaging weights.
+        """Say where the images are.
 
         Args:
             parameters: tclean's, all of them.
@@ -77,15 +79,6 @@ class CasaMajorCycle:
         self._parameters = parameters
         self.imagename = Path(directory) / "image"
         self._doubled = Path(directory) / "doubled"
-        self._imager = self._open(self.imagename)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Make the PSF and the primary beam where they are not there yet."""
-        self._imager.setWeighting()
-        if not self.product("psf").exists():
-            self._imager.makePSF()
-            self._imager.makePB()
 
     def _open(self, imagename: Path, fieldofview: str = "", **changes: Any) -> PySynthesisImager:
         imager = PySynthesisImager(params=imager_parameters(self._parameters, imagename, **changes))
@@ -171,15 +164,6 @@ class CasaMajorCycle:
         """(channel, stokes, ny, nx), dimensionless; one for all Taylor terms."""
         return read_image(self.product("pb"))
 
-    def residual(self, model: Image) -> Image:
-        """model: (channel or term, stokes, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
-        if model.any() and not self.product("residual").exists():
-            self._imager.runMajorCycle(isCleanCycle=False)  # the model's image is made like the residual's
-        if self.product("residual").exists():
-            self._write_model(model)
-        self._imager.runMajorCycle(isCleanCycle=False)
-        return read_images(self._paths(self.imagename, "residual"))
-
     def _write_model(self, model: Image) -> None:
         paths = self._paths(self.imagename, "model")
         for path, part in zip(paths, np.split(model, len(paths)), strict=True):
@@ -215,6 +199,41 @@ class CasaMajorCycle:
         if pbcor:
             self._imager.pbcorImages()
 
+    def close(self) -> None:
+        """Let go of every file."""
+        self._imager.deleteTools()
+
+
+class CasaMajorCycle(CasaImages):
+    """Major cycles by casatools' synthesisimager, of one field."""
+
+    def __init__(self, parameters: Mapping[str, Any], directory: str | Path):
+        """Open the Measurement Sets and set the imaging weights.
+
+        Args:
+            parameters: tclean's, all of them.
+            directory: an existing folder for the images; what is in it is used again.
+        """
+        super().__init__(parameters, directory)
+        self._imager = self._open(self.imagename)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the PSF and the primary beam where they are not there yet."""
+        self._imager.setWeighting()
+        if not self.product("psf").exists():
+            self._imager.makePSF()
+            self._imager.makePB()
+
+    def residual(self, model: Image) -> Image:
+        """model: (channel or term, stokes, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        if model.any() and not self.product("residual").exists():
+            self._imager.runMajorCycle(isCleanCycle=False)  # the model's image is made like the residual's
+        if self.product("residual").exists():
+            self._write_model(model)
+        self._imager.runMajorCycle(isCleanCycle=False)
+        return read_images(self._paths(self.imagename, "residual"))
+
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into the Measurement Set, as `savemodel` says."""
         if self._parameters["savemodel"] == "none":
@@ -224,7 +243,3 @@ class CasaMajorCycle:
         self._imager = self._open(self.imagename, savemodel=self._parameters["savemodel"])
         self._imager.setWeighting()
         self._imager.predictModel()
-
-    def close(self) -> None:
-        """Let go of every file."""
-        self._imager.deleteTools()

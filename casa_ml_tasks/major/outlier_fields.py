@@ -21,7 +21,7 @@ from casa_ml_tasks.data.input_checks import cells_in_arcsec, image_size
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaMajorCycle, imager_parameters
+from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle, imager_parameters
 
 #: Sidelobes of other fields below this many times the noise are as good as noise.
 NEGLIGIBLE = 3.0
@@ -51,23 +51,18 @@ class Fields:
         return [part.reshape(*part.shape[:2], *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
-class CasaField(CasaMajorCycle):
-    """One field of several: its images, PSF, noise, mask and restoration, but no major cycles of its own."""
+class CasaField(CasaImages):
+    """One field of several: its images, PSF, noise, mask and restoration; the major cycles are of all together."""
 
     def __init__(self, parameters: Mapping[str, Any], workspace: Workspace, fieldofview: str):
         """fieldofview: of the main field, in whose uv cells uniform and Briggs weights are counted."""
-        self.parameters = self._parameters = parameters
-        self.workspace = workspace
-        self.imagename = workspace.directory / "image"
-        self._doubled = workspace.directory / "doubled"
+        super().__init__(parameters, workspace.directory)
+        self.parameters, self.workspace = parameters, workspace
         self._imager = PySynthesisImager(params=imager_parameters(parameters, self.imagename))
         self._fieldofview = fieldofview
 
     def _weighting_field(self) -> str:
         return self._fieldofview
-
-    def residual(self, model: Image) -> Image:
-        raise NotImplementedError("only all fields together explain the visibilities: ask CasaFields")
 
 
 class CasaFields(CasaMajorCycle):

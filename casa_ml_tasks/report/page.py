@@ -85,7 +85,8 @@ def render_page(content: ReportContent, figures: Path) -> str:
 
 
 def _drawn(captions: Mapping[str, str], content: ReportContent) -> dict[str, str]:
-    return {name: text for name, text in captions.items() if name in drawings(content)}
+    drawn = drawings(content)
+    return {name: text for name, text in captions.items() if name in drawn}
 
 
 def residual_sentences(content: ReportContent) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Fold, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle, deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
@@ -69,7 +69,7 @@ def _validates(parameters: Mapping[str, Any]) -> bool:
     return parameters["minorcycle"] != "clean" and isinstance(parameters["regstrength"], str)
 
 
-def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
+def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
     """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
     if isinstance(major, CasaFields):
         starts = [first_progress(field, field.workspace, field.parameters) for field in major.fields]
@@ -89,23 +89,13 @@ def first_progress(major: CasaMajorCycle, workspace: Workspace, parameters: Mapp
     return Progress(model)
 
 
-def cross_validation(
-    major: CasaMajorCycle, workspace: Workspace, noise: NDArray[np.floating], parameters: Mapping[str, Any]
-) -> CrossValidation | None:
-    """The search for the regularisers' strengths where regstrength='auto' asks for one. noise: (1, 1), Jy/beam.
-
-    A mask that follows the residual does not exist yet: the search goes without.
-    """
+def fold_reader(
+    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
+) -> Callable[[], list[Fold]] | None:
+    """Gives the folds for cross-validation where regstrength='auto' asks for one; reads them for CASA's imager once."""
     if not _validates(parameters):
         return None
-    return cross_validate(
-        major.folds() if isinstance(major, NativeMajorCycle) else _read_folds(workspace, parameters),
-        NoiseLevel(float(noise[0, 0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
-        parameters["regularizer"],
-        parameters["positivity"],
-        np.ones(major.shape[-2:], bool) if _follows(parameters) else _support(major, parameters)[0, 0],
-        _log_trial,
-    )
+    return major.folds if isinstance(major, NativeMajorCycle) else cache(partial(_read_folds, workspace, parameters))
 
 
 def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fold]:
@@ -119,13 +109,35 @@ def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fol
         split.close()
 
 
+def cross_validation(
+    major: CasaMajorCycle,
+    folds: Callable[[], list[Fold]] | None,
+    noise: NDArray[np.floating],
+    parameters: Mapping[str, Any],
+) -> CrossValidation | None:
+    """The search for the regularisers' strengths, where there is a `fold_reader`. noise: (1, 1), Jy/beam.
+
+    A mask that follows the residual does not exist yet: the search goes without.
+    """
+    if folds is None:
+        return None
+    return cross_validate(
+        folds(),
+        NoiseLevel(float(noise[0, 0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
+        parameters["regularizer"],
+        parameters["positivity"],
+        np.ones(major.shape[-2:], bool) if _follows(parameters) else _support(major, parameters)[0, 0],
+        _log_trial,
+    )
+
+
 def _log_trial(trial: Trial) -> None:
     strengths = ", ".join(f"{strength:.3g}" for strength in trial.strengths)
     casalog.post(f"regstrength=[{strengths}]: mean log of held-out chi^2 {trial.misfit.mean():.6g}", "INFO", "rmlclean")
 
 
 def minor_cycle(
-    major: CasaMajorCycle,
+    major: CasaImages,
     workspace: Workspace,
     noise: NDArray[np.floating],
     parameters: Mapping[str, Any],
@@ -192,7 +204,7 @@ def _prior(parameters: Mapping[str, Any]) -> NDArray[np.floating]:
     return read_image(path) if path else np.zeros((1, 1, *image_size(parameters["imsize"])[::-1]))
 
 
-def _beam_areas(major: CasaMajorCycle) -> NDArray[np.floating]:
+def _beam_areas(major: CasaImages) -> NDArray[np.floating]:
     """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
     cell = read_cell(major.product("psf"))
     beams = read_beams(major.product("psf"))
@@ -207,7 +219,7 @@ def _follows(parameters: Mapping[str, Any]) -> bool:
     return parameters["usemask"] == "auto-multithresh"
 
 
-def _support(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _support(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
     masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
     if parameters["gridder"] in SINGLE_POINTING and not masked:

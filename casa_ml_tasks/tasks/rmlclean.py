@@ -51,12 +51,13 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     try:
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         start = data_rounds.begin(major, start, cycle_choice.noise_scale(parameters, data))
+        folds = cycle_choice.fold_reader(major, workspace, parameters)
         rounds: list[Progress] = []
         unsettled = True
         while unsettled:
             noise_scale = cycle_choice.noise_scale(parameters, data)
             noise = major.noise() * noise_scale
-            validation = cycle_choice.cross_validation(major, workspace, noise, parameters)
+            validation = cycle_choice.cross_validation(major, folds, noise, parameters)
             minor = cycle_choice.minor_cycle(major, workspace, noise, parameters, validation)
             criteria = data_rounds.left(cycle_choice.exit_criteria(noise, parameters), rounds)
             start = data_rounds.again(rounds[-1]) if rounds else start

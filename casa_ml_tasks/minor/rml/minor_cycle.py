@@ -94,24 +94,19 @@ class RegularisedMaximumLikelihood:
         points = None
         if "points" in self._regularisers:
             points = np.zeros_like(new) if state.points is None else np.minimum(state.points, np.maximum(new, 0))
-        most = self._iterations_each(state, int(np.count_nonzero(unfinished)))
+        count = int(np.count_nonzero(unfinished))
+        most = self._iterations_each(state, count)
         done, support = Count(self._on_progress), self._support()
 
         def image(planes: Planes) -> None:
-            found = self._minimum(
-                planes,
-                residual[planes],
-                model[planes],
-                None if points is None else points[planes],
-                support[planes],
-                most,
-                done,
-            )
+            alone = None if points is None else points[planes]
+            given = Given(residual[planes], model[planes], support[planes], alone)
+            found = self._minimum(planes, given, most, done)
             new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
             if points is not None and found.points is not None:
                 points[planes] = found.points
 
-        with ThreadPoolExecutor(min(available_cores(), int(np.count_nonzero(unfinished)))) as pool:
+        with ThreadPoolExecutor(min(available_cores(), count)) as pool:
             list(pool.map(image, self._independent(unfinished)))
         return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points)
 
@@ -127,17 +122,7 @@ class RegularisedMaximumLikelihood:
             return list(zip(*np.nonzero(unfinished), strict=True))
         return [(np.flatnonzero(each), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
-    def _minimum(
-        self,
-        planes: Planes,
-        residual: NDArray[np.floating],
-        model: NDArray[np.floating],
-        points: NDArray[np.floating] | None,
-        support: NDArray[np.bool_],
-        most: int,
-        done: Count,
-    ) -> Minimum:
-        """points: those in the model, where they are a component of their own."""
+    def _minimum(self, planes: Planes, given: Given, most: int, done: Count) -> Minimum:
         channels, stokes = planes
         with jax.enable_x64(True):
             shape = (-1, 1, 1) if np.ndim(channels) else ()
@@ -149,15 +134,15 @@ class RegularisedMaximumLikelihood:
             names, strengths = self._regularisers_of(stokes)
             objective = Objective(
                 self._operator(planes),
-                jnp.asarray(residual, jnp.float32),
+                jnp.asarray(given.residual, jnp.float32),
                 noise,
                 strengths,
                 names,
-                jnp.asarray(model, jnp.float32),
+                jnp.asarray(given.model, jnp.float32),
             )
-            alone = points if "points" in names else None
-            start = parts_of(np.where(support, model, 0), bool(self._positivity[stokes]), alone)
-            parts, ended = minimise(objective, jnp.asarray(support), start, most, done.add)
+            alone = given.points if "points" in names else None
+            start = parts_of(np.where(given.support, given.model, 0), bool(self._positivity[stokes]), alone)
+            parts, ended = minimise(objective, jnp.asarray(given.support), start, most, done.add)
             image = objective.image(parts)
             predicted = np.asarray(objective.predicted_residual(image))
             return Minimum(np.asarray(image), predicted, ended, None if alone is None else np.asarray(parts[-1]))
@@ -181,6 +166,22 @@ class RegularisedMaximumLikelihood:
         if self._niter < 0:
             return self._most_iterations
         return min(self._most_iterations, -(-(self._niter - state.iterations) // planes))
+
+
+class Given(NamedTuple):
+    """What one minor cycle begins with for some planes, (..., ny, nx).
+
+    Attributes:
+        residual: Jy/beam.
+        model: whose residual it is, Jy/pixel.
+        support: where the image may differ from zero.
+        points: what of the model is point sources, Jy/pixel; None where they are no component.
+    """
+
+    residual: NDArray[np.floating]
+    model: NDArray[np.floating]
+    support: NDArray[np.bool_]
+    points: NDArray[np.floating] | None
 
 
 class Minimum(NamedTuple):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
 from casa_ml_tasks.minor.rml.minimisation import minimise
-from casa_ml_tasks.minor.rml.minor_cycle import Count, Minimum, Planes, RegularisedMaximumLikelihood
+from casa_ml_tasks.minor.rml.minor_cycle import Count, Given, Minimum, Planes, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
@@ -183,18 +183,10 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
     def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
         return [(np.arange(len(unfinished)), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
-    def _minimum(
-        self,
-        planes: Planes,
-        residual: NDArray[np.floating],
-        model: NDArray[np.floating],
-        points: NDArray[np.floating] | None,
-        support: NDArray[np.bool_],
-        most: int,
-        done: Count,
-    ) -> Minimum:
-        """All arrays are of terms, (term, ny, nx); see `RegularisedMaximumLikelihood`."""
+    def _minimum(self, planes: Planes, given: Given, most: int, done: Count) -> Minimum:
+        """All images are of terms, (term, ny, nx)."""
         _, stokes = planes
+        residual, model, support, _ = given
         band = self._bands[stokes]
         with jax.enable_x64(True):
             operator = BandNormalOperator.from_psfs(self._psfs[:, stokes], band)

@@ -47,7 +47,7 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.report.figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
-from casa_ml_tasks.tasks import cycle_choice
+from casa_ml_tasks.tasks import cycle_choice, rml_choice
 from tests.real_data import real_ms
 
 FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
@@ -333,7 +333,7 @@ def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
     noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
-    minor: MinorCycle = cycle_choice.minor_cycle(major, workspace, noise, parameters)
+    minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)
     inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())

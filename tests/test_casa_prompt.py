@@ -1,4 +1,4 @@
-"""rmlclean at a real CASA prompt, driven through a pseudo-terminal."""
+"""The tasks at a real CASA prompt, driven through a pseudo-terminal."""
 
 import re
 import runpy
@@ -92,6 +92,13 @@ def test_inp_shows_the_sub_parameters_in_force(prompt):
     assert rows["niter"] == "-1"
     assert {"minorcycle", "regularizer", "noisescale", "field"} <= rows.keys()
     assert not {"deconvolver", "scales", "robust", "nchan"} & rows.keys()
+
+
+def test_inp_knows_resolveimage_too(prompt):
+    rows = prompt.rows(prompt.run("inp resolveimage"))
+    assert (rows["nsamples"], rows["offset"], rows["seed"], rows["slope"]) == ("-1", "'auto'", "42", "[]")
+    assert "regularizer" not in rows
+    prompt.run("default(resolveimage)")
 
 
 def test_a_sub_parameter_of_a_sub_parameter_follows_both(prompt):

@@ -188,6 +188,53 @@ def test_half_a_checkpoint_is_no_checkpoint(tmp_path):
     assert FileCheckpoint(path, {}).load() is None
 
 
+class ThreeCalls:
+    """A minor cycle of three calls, which remember how many they were and how far they have walked at random."""
+
+    def __init__(self):
+        self.seen = []
+
+    def update(self, residual, model, state):
+        self.seen.append((residual.copy(), model.copy()))
+        step = int(state.latent.get("step", 0)) + 1
+        walk = state.latent.get("walk", np.zeros(4)) + np.random.default_rng(step).normal(size=4)
+        latent = {"step": np.array(step), "walk": walk}
+        state = MinorState(state.iterations + 1, latent=latent, unfinished=step % 3 > 0)
+        return np.full_like(model, np.nan) if state.unfinished else model + walk.sum() * residual / 10, state
+
+
+def test_an_unfinished_minor_cycle_is_called_again_with_the_same_residual_and_model():
+    minor = ThreeCalls()
+    progress, remembered = run(DenseMajorCycle(point_sources()), minor, nmajor=2)
+    assert progress.state.iterations == len(minor.seen) == 6
+    assert len(progress.records) == 3
+    assert [saved.state.iterations for saved in remembered.saved] == [0, 1, 2, 3, 3, 4, 5, 6, 6]
+    for cycle in (minor.seen[:3], minor.seen[3:]):
+        for again in cycle[1:]:
+            np.testing.assert_array_equal(again, cycle[0])
+    assert np.isfinite(progress.model).all()
+
+
+@pytest.mark.parametrize("saved", range(9))
+def test_a_run_resumed_within_a_minor_cycle_takes_the_same_steps(tmp_path, saved):
+    major = DenseMajorCycle(point_sources())
+    undisturbed, remembered = run(major, ThreeCalls(), nmajor=2)
+    checkpoint = FileCheckpoint(tmp_path / "checkpoint.npz", {})
+    checkpoint.save(remembered.saved[saved])
+    minor = ThreeCalls()
+    resumed = solve(major, minor, ExitCriteria(nmajor=2), checkpoint.load(), checkpoint)
+    assert len(minor.seen) == 6 - remembered.saved[saved].state.iterations
+    np.testing.assert_array_equal(resumed.model, undisturbed.model)
+    np.testing.assert_array_equal(resumed.state.latent["walk"], undisturbed.state.latent["walk"])
+    assert resumed.state.latent.keys() == {"step", "walk"}
+
+
+def test_no_criterion_ends_the_loop_within_a_minor_cycle():
+    progress, _ = run(DenseMajorCycle(point_sources()), ThreeCalls(), niter=1)
+    assert progress.stop is StopCode.ITERATION_LIMIT
+    assert progress.state.iterations == 3
+
+
 def test_a_minor_cycle_does_not_change_its_arguments():
     major = DenseMajorCycle(point_sources(), 0.02)
     model, residual = np.zeros((1, 1, *SHAPE)), major.residual(np.zeros((1, 1, *SHAPE)))

@@ -108,6 +108,7 @@ WRONG = [
     ({"interactive": 1}, "interactive=1 is not supported"),
     ({"savemodel": "always"}, "savemodel='always' is unknown; use one of none, virtual, modelcolumn"),
     ({"minorcycle": "clean", "deconvolver": "mtmfs", "nterms": 0}, "nterms=0 is no number of Taylor terms; use 2"),
+    ({"minorcycle": "clean", "noisescale": "loud"}, "noisescale='loud' is no noise scale"),
     ({"regularizer": ["l1", "l3"]}, "regularizer='l3' is unknown; use any of l1, tsv, tv, entropy"),
     (
         {"regularizer": ["tsv"], "positivity": False},

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Ellipse
 
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.figures import (
     block_mean,
@@ -29,8 +30,15 @@ from casa_ml_tasks.report.figures import (
 )
 from casa_ml_tasks.report.image_residual import image_residual
 from casa_ml_tasks.report.page import residual_sentences, split_parameters, write_report
+from casa_ml_tasks.report.posterior_figures import (
+    draw_inference,
+    draw_power_spectrum,
+    draw_relative_uncertainty,
+    draw_samples,
+)
 
 SMALL = {"visibilities", "chi_squared", "histogram"}
+OF_POSTERIOR = {"samples", "relative_uncertainty", "power_spectrum", "inference"}
 FIGURES = {"dirty", "model", "restored", "residual", "convergence", *SMALL}
 SKY = [draw_dirty, draw_model, draw_restored, draw_residual]
 CELL = 0.5
@@ -355,3 +363,79 @@ def test_a_report_is_written_of_an_empty_sky(content, tmp_path):
 def test_images_of_different_shapes_are_refused(content):
     with pytest.raises(ValueError, match=r"model has shape \(2, 2\) and dirty \(63, 80\)"):
         replace(content, model=np.zeros((2, 2)))
+
+
+@pytest.fixture
+def inferred(content) -> ReportContent:
+    """The source with an uncertainty of a tenth of it, and a dark sky whose uncertainty is thrice its mean."""
+    rng = np.random.default_rng(2)
+    mean, deviation = np.where(content.model > 0, 1e-3, 1e-6), np.where(content.model > 0, 1e-4, 3e-6)
+    draws = rng.normal(size=(6, 1, 1, *SHAPE))
+    draws = (draws - draws.mean(axis=0)) / draws.std(axis=0, ddof=1)
+    frequency = np.geomspace(0.01, 1, 20)
+    power = frequency**-3 * np.linspace(0.5, 2, 6)[:, None]
+    iterations = tuple(
+        GlobalIteration(
+            n, "explore" if n < 4 else "draw", 6, 1e5 / n, math.nan if n == 1 else 1 / n**2, 80, 1 + 1 / n, 2.5
+        )
+        for n in range(1, 6)
+    )
+    samples = (mean + deviation * draws).astype(np.float32)
+    posterior = Posterior(samples, PowerSpectrum(frequency, power), iterations, converged=True)
+    return replace(content, task="resolveimage", model=posterior.mean[0, 0], posterior=posterior)
+
+
+def test_the_relative_uncertainty_is_shown_where_the_mean_is_above_it(inferred):
+    figure = draw_relative_uncertainty(inferred)
+    shown = np.ma.masked_invalid(figure.axes[0].images[0].get_array())
+    assert shown.count() == 1
+    assert shown[EAST_OF_CENTRE] == pytest.approx(0.1, rel=1e-3)
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].child_axes[0].get_yticklabels()]
+    assert "100 %" in labels
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_four_samples_share_their_colours_and_lie_where_the_mean_does(inferred, count):
+    few = replace(inferred, posterior=replace(inferred.posterior, samples=inferred.posterior.samples[:count]))
+    figure = draw_samples(few)
+    images = [axes.images[0] for axes in figure.axes]
+    assert len(images) == min(count, 4)
+    assert len({(image.norm.vmin, image.norm.vmax) for image in images}) == 1
+    mean = draw_model(few).axes[0].images[0]
+    for image in images:
+        assert image.get_extent() == pytest.approx(mean.get_extent())
+        assert np.unravel_index(np.argmax(image.get_array()), SHAPE) == EAST_OF_CENTRE
+
+
+def test_the_power_spectrum_is_drawn_with_the_band_of_the_samples(inferred):
+    figure = draw_power_spectrum(inferred)
+    spectrum = inferred.posterior.power_spectrum
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), spectrum.frequency**-3 * 1.25)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(spectrum.upper.max())
+    assert figure.axes[0].lines[1].get_xdata()[0] == pytest.approx(1 / 6)
+
+
+def test_the_inference_is_drawn_by_global_iteration_and_method(inferred):
+    figure = draw_inference(inferred.posterior.iterations)
+    change, chi_squared = (axes.lines[0].get_ydata() for axes in figure.axes)
+    np.testing.assert_allclose(change[1:], [1 / 4, 1 / 9, 1 / 16, 1 / 25])
+    np.testing.assert_allclose(chi_squared, [2, 3 / 2, 4 / 3, 5 / 4, 6 / 5])
+    assert [line.get_label() for line in figure.axes[1].lines[1:]] == ["explore", "draw", "only noise left"]
+
+
+def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, tmp_path):
+    page = write_report(inferred, tmp_path / "report").read_text(encoding="utf-8")
+    assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES | OF_POSTERIOR
+    assert page.count("data:image/png;base64,") == len(FIGURES | OF_POSTERIOR)
+    assert "Posterior mean: the expected brightness of the sky" in page
+    assert "<td>draw</td>" in page
+    assert "0.25 σ" in page
+
+
+def test_a_report_is_written_of_a_posterior_without_a_spectrum(inferred, tmp_path):
+    bare = replace(inferred, posterior=replace(inferred.posterior, power_spectrum=None, iterations=()))
+    write_report(bare, tmp_path / "report")
+    expected = FIGURES | {"samples", "relative_uncertainty"}
+    assert {path.stem for path in (tmp_path / "report").glob("*.png")} == expected

@@ -13,6 +13,7 @@ from casatools.coercetype import coerce
 
 from casa_ml_tasks import task_generator
 from casa_ml_tasks.wrappers.base import schema
+from casa_ml_tasks.wrappers.resolveimage import resolveimage
 from casa_ml_tasks.wrappers.rmlclean import rmlclean
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:SyntaxWarning")  # in CASA's own docstrings
@@ -152,26 +153,28 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
     assert defaults / len(pairs) > 0.99
 
 
-def test_rmlclean_takes_what_tclean_takes_with_the_same_defaults():
-    ours = {p.name: p.default for p in inspect.signature(rmlclean).parameters.values()}
+NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
+PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperity"]
+
+
+@pytest.mark.parametrize(
+    ("task", "new"),
+    [
+        (rmlclean, ["minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
+        (resolveimage, ["nsamples", "maxglobal", "offset", *PRIORS, "seed", *NOISE]),
+    ],
+    ids=["rmlclean", "resolveimage"],
+)
+def test_a_task_takes_what_tclean_takes_with_the_same_defaults(task, new):
+    ours = {p.name: p.default for p in inspect.signature(task).parameters.values()}
     theirs = {p.name: p.default for p in inspect.signature(casatasks.tclean).parameters.values()}
-    new = [
-        "minorcycle",
-        "regularizer",
-        "regstrength",
-        "priorimage",
-        "positivity",
-        "noisescale",
-        "likelihood",
-        "noisemodel",
-        "blockmodel",
-    ]
     assert [name for name in ours if name not in new] == list(theirs)
     assert [name for name in ours if name not in theirs] == new
     assert {name: ours[name] for name in theirs if ours[name] != theirs[name]} == {"niter": -1}
 
 
-def test_rmlclean_checks_types_as_tclean_does_and_knows_a_gridder_more():
+@pytest.mark.parametrize("task", [rmlclean, resolveimage], ids=["rmlclean", "resolveimage"])
+def test_a_task_checks_types_as_tclean_does_and_knows_a_gridder_more(task):
     rules = stock_schema("tclean")
     rules["gridder"] = rules["gridder"] | {"allowed": [*rules["gridder"]["allowed"], "native"]}
-    assert {name: unordered(rmlclean._schema_[name]) for name in rules} == {n: unordered(r) for n, r in rules.items()}
+    assert {name: unordered(task._schema_[name]) for name in rules} == {n: unordered(r) for n, r in rules.items()}

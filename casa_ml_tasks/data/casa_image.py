@@ -68,6 +68,30 @@ def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -
         tool.setmiscinfo(notes)
 
 
+def write_samples(path: str | Path, samples: NDArray[np.floating], template: str | Path, unit: str) -> None:
+    """Write (sample, 1, stokes, y, x) into an image with an axis Sample, from 1, in the place of frequency.
+
+    A fifth axis would keep the frequency, but CARTA opens images of up to four.
+
+    Args:
+        path: of the image; what is there is replaced.
+        samples: of an image of one channel.
+        template: an image of one channel and these Stokes planes, whose coordinates it gets.
+        unit: of the samples, such as Jy/pixel.
+    """
+    with opened(template) as tool:
+        coordinates, notes = tool.coordsys().torecord(), tool.miscinfo()
+        (spectral,) = (name for name in coordinates if name.startswith("spectral"))
+        linear = {"axes": ["Sample"], "units": [""], "crpix": [0.0], "crval": [1.0], "cdelt": [1.0], "pc": [[1.0]]}
+        coordinates[spectral.replace("spectral", "linear")] = {name: np.array(value) for name, value in linear.items()}
+        del coordinates[spectral]
+        pixels = np.ascontiguousarray(samples[:, 0].T, np.float32)
+        tool.fromarray(outfile=str(path), pixels=pixels, csys=coordinates, overwrite=True)
+    with opened(path) as tool:
+        tool.setbrightnessunit(unit)
+        tool.setmiscinfo(notes)
+
+
 def note(path: str | Path, name: str, value: str | float | bool) -> None:
     """Add an entry to an image's miscellaneous information."""
     with opened(path) as tool:

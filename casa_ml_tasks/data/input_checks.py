@@ -45,18 +45,32 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     Raises:
         ValueError: for the first parameter that is wrong.
     """
+    check_imaging(parameters)
+    for check in (
+        _check_interactive,
+        _check_taylor_terms,
+        _check_minor_cycle,
+        _check_thresholds,
+        check_images,
+        _check_mask,
+        _check_outliers,
+    ):
+        check(parameters)
+
+
+def check_imaging(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters that every task has, whatever its minor cycle.
+
+    Raises:
+        ValueError: for the first parameter that is wrong.
+    """
     for check in (
         _check_names,
         _check_grid,
         _check_supported,
         _check_stokes,
-        _check_taylor_terms,
-        _check_minor_cycle,
+        _check_noise_scale,
         _check_data_model,
-        _check_thresholds,
-        _check_images,
-        _check_mask,
-        _check_outliers,
     ):
         check(parameters)
 
@@ -76,8 +90,12 @@ def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def check_outputs(parameters: Mapping[str, Any]) -> None:
+def check_outputs(parameters: Mapping[str, Any], samples: int = 0) -> None:
     """Check that the products can be written: folder, disk, and products that an earlier run left.
+
+    Args:
+        parameters: of the task.
+        samples: images of a posterior that are written too, once in the checkpoint and once as a product.
 
     Raises:
         ValueError: the folder is missing or not writable, the disk is too full, or with restart=True a product of
@@ -91,7 +109,8 @@ def check_outputs(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"imagename='{imagename}': the folder '{folder}' is not writable; choose another")
     nx, ny = image_size(parameters["imsize"])
     planes = len(stokes_planes(parameters["stokes"])) * (taylor_terms(parameters) or 1)
-    needed, free = 4 * nx * ny * planes * IMAGES_ON_DISK, shutil.disk_usage(folder).free
+    images = IMAGES_ON_DISK + 2 * samples
+    needed, free = 4 * nx * ny * planes * images, shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
             f"imagename='{imagename}': images of {nx} x {ny} pixels need {needed / 1e9:.3g} GB in '{folder}', where "
@@ -184,18 +203,21 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"cell={parameters['cell']!r} has oblong pixels; use gridder='standard' for them")
     if parameters["facets"] > 1:
         raise ValueError(f"facets={parameters['facets']} is not supported yet; use facets=1 and gridder='wproject'")
-    if parameters["interactive"]:
-        raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
     if parameters["savemodel"] not in SAVEMODEL:
         raise ValueError(f"savemodel='{parameters['savemodel']}' is unknown; use one of {', '.join(SAVEMODEL)}")
     if parameters["parallel"]:
         casalog.post("parallel=True is not supported yet; this runs serially", "WARN", "check_parameters")
 
 
+def _check_interactive(parameters: Mapping[str, Any]) -> None:
+    if parameters["interactive"]:
+        raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
+
+
 def _check_stokes(parameters: Mapping[str, Any]) -> None:
     """What the data can tell is `data.stokes.check_stokes`."""
     stokes = parameters["stokes"]
-    mosaic = parameters["gridder"] not in SINGLE_POINTING and parameters["minorcycle"] == "rml"
+    mosaic = parameters["gridder"] not in SINGLE_POINTING and parameters.get("minorcycle") != "clean"
     if mosaic and (len(stokes_planes(stokes)) > 1 or taylor_terms(parameters)):
         raise ValueError(
             f"gridder='{parameters['gridder']}' with stokes='{stokes}' and deconvolver='{parameters['deconvolver']}' "
@@ -259,11 +281,6 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
             f"add one of {', '.join(sorted(registry.BOUND_THE_MAGNITUDE))}"
         )
     _check_strengths(names, parameters)
-    scale = parameters["noisescale"]
-    if scale != "auto":
-        value = value_in(scale, "", unit_optional=True)
-        if value is None or value <= 0:
-            raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
 
 
 def _check_components(names: list[str], parameters: Mapping[str, Any]) -> None:
@@ -310,6 +327,14 @@ def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"regstrength={strengths} is not a list of factors; give numbers that are not negative")
 
 
+def _check_noise_scale(parameters: Mapping[str, Any]) -> None:
+    scale = parameters["noisescale"]
+    if scale != "auto":
+        value = value_in(scale, "", unit_optional=True)
+        if value is None or value <= 0:
+            raise ValueError(f"noisescale={scale!r} is no noise scale; use 'auto' or a positive number")
+
+
 def _check_data_model(parameters: Mapping[str, Any]) -> None:
     for name, known in DATA_MODEL.items():
         for value in _strings(parameters.get(name, [])):
@@ -321,7 +346,7 @@ def _check_data_model(parameters: Mapping[str, Any]) -> None:
     needed = {"gridder": ("native",), "specmode": CONTINUUM, "minorcycle": ("rml",)}
     for name, wish in asked.items():
         for other, allowed in needed.items():
-            if parameters[other] not in allowed:
+            if parameters.get(other, allowed[0]) not in allowed:
                 raise ValueError(
                     f"{name}={wish!r} needs {other}='{allowed[0]}', and {other}='{parameters[other]}' is given; "
                     "change either"
@@ -336,9 +361,14 @@ def _check_thresholds(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _check_images(parameters: Mapping[str, Any]) -> None:
+def check_images(parameters: Mapping[str, Any]) -> None:
+    """Check the images that the parameters name.
+
+    Raises:
+        ValueError: one is not there, is no CASA image, serves nothing, or has another shape than the image asked for.
+    """
     for name in ("startmodel", "priorimage"):
-        for path in _strings(parameters[name]):
+        for path in _strings(parameters.get(name, "")):
             _check_image(name, path, parameters)
 
 
@@ -377,7 +407,7 @@ def _check_outliers(parameters: Mapping[str, Any]) -> None:
     for field in outliers:
         where = f"outlierfile='{path}', imagename='{field['imagename']}'"
         try:
-            for check in (_check_names, _check_grid, _check_centre, _check_images, _check_mask, _check_choices):
+            for check in (_check_names, _check_grid, _check_centre, check_images, _check_mask, _check_choices):
                 check(field)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
@@ -386,9 +416,14 @@ def _check_outliers(parameters: Mapping[str, Any]) -> None:
         names.append(field["imagename"])
 
 
+def is_direction(text: str) -> bool:
+    """Whether it is a direction such as 'J2000 19:58:40.9 +40.55.58'."""
+    frame, *angles = text.split() or [""]
+    return frame.upper() in FRAMES and len(angles) == 2 and all(value_in(each, "rad") is not None for each in angles)
+
+
 def _check_centre(parameters: Mapping[str, Any]) -> None:
-    frame, *angles = str(parameters["phasecenter"]).split() or [""]
-    if frame.upper() not in FRAMES or len(angles) != 2 or any(value_in(each, "rad") is None for each in angles):
+    if not is_direction(str(parameters["phasecenter"])):
         raise ValueError(
             f"phasecenter='{parameters['phasecenter']}' is no direction; give one such as 'J2000 19:58:40.9 +40.55.58'"
         )

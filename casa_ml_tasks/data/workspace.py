@@ -14,10 +14,13 @@ from typing import Any
 from casa_ml_tasks.casa_compat import write_task_history
 from casa_ml_tasks.data.casa_image import can_be_opened
 
-REWRITTEN = ("model", "points", "residual", "mask", "image", "image.pbcor")  # after the first checkpoint
+#: Images that are written after the first checkpoint.
+REWRITTEN = ("model", "uncertainty", "samples", "points", "residual", "mask", "image", "image.pbcor")
 PRODUCTS = (
-    *("model", "points", "residual", "psf", "pb", "weight", "sumwt", "mask", "image", "image.pbcor"),
+    *("model", "uncertainty", "samples", "points", "residual", "psf", "pb", "weight", "sumwt", "mask"),
+    *("image", "image.pbcor"),
     *("alpha", "alpha.error", "beta"),  # of the spectrum, from the restored Taylor terms
+    *("powerspectrum", "noise"),  # tables of text
 )
 OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image")  # one for every Taylor term
 _TERM = re.compile(r"\.tt\d+")
@@ -89,9 +92,13 @@ class Workspace:
             outlier.publish(outlier.directory / images.name, task, parameters, casalog) for outlier in self.outliers
         ]
         made = _products(images)
-        write_task_history([str(path) for path in made.values()], task, list(parameters.items()), casalog)
+        images_made = [str(path) for path in made.values() if path.is_dir()]
+        write_task_history(images_made, task, list(parameters.items()), casalog)
         for old in _products(self.imagename).values():
-            shutil.rmtree(old)
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
         products = {extension: self.imagename.with_name(f"{self.imagename.name}.{extension}") for extension in made}
         for extension, source in made.items():
             os.replace(source, products[extension])

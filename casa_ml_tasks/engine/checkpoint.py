@@ -14,6 +14,8 @@ import numpy as np
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
+_LATENT = "latent/"  # before the names of the minor cycle's own arrays
+
 
 class FileCheckpoint:
     """One file, replaced atomically: a killed process leaves the last one or the one before, never half of one."""
@@ -34,10 +36,12 @@ class FileCheckpoint:
             "predicted_residual": progress.state.predicted_residual,
             "ended": progress.state.ended,
             "points": progress.state.points,
+            **{_LATENT + name: array for name, array in progress.state.latent.items()},
         }
         numbers = {
             "parameters": self._parameters,
             "iterations": progress.state.iterations,
+            "unfinished": progress.state.unfinished,
             "records": [asdict(record) for record in progress.records],
         }
         unfinished = self._path.with_suffix(".unfinished")
@@ -69,6 +73,8 @@ class FileCheckpoint:
                 image.get("predicted_residual"),
                 ended=image.get("ended"),
                 points=image.get("points"),
+                latent={name.removeprefix(_LATENT): image[name] for name in image if name.startswith(_LATENT)},
+                unfinished=numbers["unfinished"],
             ),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
         )

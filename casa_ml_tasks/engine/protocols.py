@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ class MinorState:
         ended: whether the last minor cycle of each image had nothing more to gain, rather than no more iterations,
             (channel or term, stokes); None where that says nothing.
         points: what of the model is point sources, Jy/pixel; None where they are no component of their own.
+        latent: the minor cycle's own arrays, by name.
+        unfinished: the minor cycle wants to be called again with the same residual and model before the next major
+            cycle; a checkpoint is saved in between.
     """
 
     iterations: int = 0
@@ -29,6 +33,8 @@ class MinorState:
     converged: bool = False
     ended: NDArray[np.bool_] | None = None
     points: Image | None = None
+    latent: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,5 +87,14 @@ class MinorCycle(Protocol):
     """Updates the model in the image plane: CASA's minor cycle. Pure and resumable."""
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """residual: Jy/beam, model: Jy/pixel, (channel or term, stokes, ny, nx) both. Returns the next ones."""
+        """Improve the model; one that it is not done with (`MinorState.unfinished`) is not taken.
+
+        Args:
+            residual: of the model, (channel or term, stokes, ny, nx), Jy/beam.
+            model: (channel or term, stokes, ny, nx), Jy/pixel.
+            state: what the last call left.
+
+        Returns:
+            The next model and state.
+        """
         ...

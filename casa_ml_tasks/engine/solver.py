@@ -86,7 +86,7 @@ def solve(
 
     Args:
         progress: a first model, or what a checkpoint held.
-        checkpoint: saves after every minor and every major cycle.
+        checkpoint: saves after every minor and every major cycle, and within a minor cycle wherever it is unfinished.
         on_cycle: told of every major cycle.
         intensity: channels or terms, and Stokes planes, whose flux and noise the records state; all by default.
     """
@@ -96,17 +96,21 @@ def solve(
             progress = _major_step(major, progress, start, intensity)
             checkpoint.save(progress)
             on_cycle(progress.records[-1])
-        cycles = len(progress.records) - 1
-        peaks = [record.peak_residual for record in progress.records]
-        stop = criteria.stop(progress.state.iterations, cycles, peaks)
-        if stop is not StopCode.NONE:
-            return replace(progress, stop=stop)
+        if not progress.state.unfinished:
+            cycles = len(progress.records) - 1
+            peaks = [record.peak_residual for record in progress.records]
+            stop = criteria.stop(progress.state.iterations, cycles, peaks)
+            if stop is not StopCode.NONE:
+                return replace(progress, stop=stop)
         assert progress.residual is not None
         last_model, last_residual = progress.model, progress.residual
         model, state = minor.update(last_residual, last_model, progress.state)
         if state.converged:
             return replace(progress, state=state, stop=StopCode.CONVERGED)
-        progress = Progress(model, None, progress.dirty, last_model, last_residual, state, progress.records)
+        if state.unfinished:
+            progress = replace(progress, state=state)
+        else:
+            progress = Progress(model, None, progress.dirty, last_model, last_residual, state, progress.records)
         checkpoint.save(progress)
 
 

@@ -7,6 +7,7 @@ from casa_ml_tasks.gotasks import *
 casashell.extra_task_modules.append(casa_ml_tasks.gotasks)
 """
 
+from casa_ml_tasks.gotasks.resolveimage import resolveimage
 from casa_ml_tasks.gotasks.rmlclean import rmlclean
 
-__all__ = ["rmlclean"]
+__all__ = ["resolveimage", "rmlclean"]

@@ -111,9 +111,9 @@ def _transfer(psf: NDArray[np.floating], precision: DTypeLike = float) -> jax.Ar
 
 
 def _spectrum(image: jax.Array) -> jax.Array:
-    """Half-plane Fourier transform of an image in the corner of twice its field."""
+    """Half-plane Fourier transform of an image in the corner of twice its field; rows of zeros are left out."""
     ny, nx = image.shape[-2:]
-    return jnp.fft.rfft2(image, s=(2 * ny, 2 * nx))
+    return jnp.fft.fft(jnp.fft.rfft(image, n=2 * nx, axis=-1), n=2 * ny, axis=-2)
 
 
 def circulant_eigenvalues(transfer: jax.Array) -> jax.Array:
@@ -129,8 +129,9 @@ def circulant_eigenvalues(transfer: jax.Array) -> jax.Array:
 
 
 def _cropped(spectrum: jax.Array) -> jax.Array:
-    doubled = (spectrum.shape[-2], 2 * (spectrum.shape[-1] - 1))
-    return jnp.fft.irfft2(spectrum, s=doubled)[..., : doubled[0] // 2, : doubled[1] // 2]
+    ny, nx = spectrum.shape[-2] // 2, spectrum.shape[-1] - 1
+    rows = jnp.fft.ifft(spectrum, axis=-2)[..., :ny, :]
+    return jnp.fft.irfft(rows, n=2 * nx, axis=-1)[..., :nx]
 
 
 def psf_of_mosaic(psf: NDArray[np.floating], primary_beam: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -234,6 +234,20 @@ class NativeMajorCycle(CasaMajorCycle):
         self._write("residual", residual)
         return residual.astype(np.float32)
 
+    def draw_noise(self, seed: int) -> Image:
+        r"""The dirty image of nothing but the noise that the weights claim, (channel, 1, ny, nx), Jy/beam.
+
+        Random visibilities are gridded, so that its covariance is $F^H W F$ itself, in natural weights.
+        """
+        generator = np.random.default_rng(seed)
+        noise = np.zeros(self.shape)
+        for each in self._planned:
+            size = each.data.shape
+            visibilities = generator.normal(size=size) + 1j * generator.normal(size=size)
+            weighted = (np.sqrt(each.weight) * visibilities).astype(each.data.dtype)
+            noise[each.channel, 0] += each.operator.grid(weighted)
+        return (noise / self._per_channel(self._sum_of_weights)).astype(np.float32)
+
     def residual_visibilities(self, model: Image) -> AnnulusSums:
         """model: (channel, 1, ny, nx), Jy/pixel. Returns the sums over all channels."""
         sums = AnnulusSums.none(longest_on_grid(self._cell))

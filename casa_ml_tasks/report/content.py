@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.report.image_residual import ImageResidual, image_residual
 
@@ -42,6 +43,7 @@ class ReportContent:
         visibilities: the residual against uv distance; None where it is not known.
         validation: the search for the regularisers' strengths; None where they were given.
         data_model: noise scales and terms of execution blocks, as the task returns them; None where none were fitted.
+        posterior: of this plane, of which the model is the mean; None where the model is a single best image.
 
     Raises:
         ValueError: the images differ in shape.
@@ -64,6 +66,7 @@ class ReportContent:
     visibilities: ResidualStatistics | None = None
     validation: CrossValidation | None = None
     data_model: Mapping[str, Any] | None = None
+    posterior: Posterior | None = None
 
     def __post_init__(self) -> None:
         for name in ("model", "restored", "residual", "primary_beam"):

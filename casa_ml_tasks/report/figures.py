@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def sky_edges(shape: tuple[int, ...], cell: float) -> tuple[float, float, float,
     return cell * east, cell * (east - nx), cell * south, cell * (south + ny)
 
 
-def _noise_scale(content: ReportContent) -> float:
+def noise_level(content: ReportContent) -> float:
     """The expected noise; for noise-free data what the residual shows instead, and never zero."""
     values = inside_primary_beam(content.residual, content.primary_beam)
     measured = float(np.sqrt(np.mean(values**2))) if values.size else 0.0
@@ -68,7 +67,7 @@ def residual_histogram(content: ReportContent) -> tuple[Array, Array]:
 
     The bins are a quarter of the noise wide and reach to the largest residual, or are wider where that were too many.
     """
-    z = inside_primary_beam(content.residual, content.primary_beam) / _noise_scale(content)
+    z = inside_primary_beam(content.residual, content.primary_beam) / noise_level(content)
     limit = float(np.max(np.abs(z), initial=5.0))
     return np.histogram(z, bins=min(math.ceil(8 * limit), 400), range=(-limit, limit))
 
@@ -105,7 +104,7 @@ def _draw_primary_beam(axes: Axes, primary_beam: Array, edges: tuple[float, floa
         axes.clabel(contours, fmt=PRIMARY_BEAM_LEVELS, fontsize=8)
 
 
-def _draw_sky(
+def draw_sky(
     content: ReportContent,
     image: Array,
     title: str,
@@ -167,33 +166,34 @@ def _draw_asinh(
     def norm(factor: float) -> Normalize:
         return AsinhNorm(linear_width=3 * noise / factor, vmin=lowest / factor, vmax=highest / factor)
 
-    return _draw_sky(content, image, title, unit, norm, highest, show_beam=show_beam)
+    return draw_sky(content, image, title, unit, norm, highest, show_beam=show_beam)
 
 
 def draw_dirty(content: ReportContent) -> Figure:
     """The dirty image, from its deepest negative sidelobe to its peak."""
-    noise = _noise_scale(content)
+    noise = noise_level(content)
     lowest = float(np.nanmin(content.dirty, initial=-3 * noise))
     return _draw_asinh(content, content.dirty, "Dirty image", "Jy/beam", noise, lowest)
 
 
 def draw_model(content: ReportContent) -> Figure:
     """The model, with the noise of one beam spread over the beam's pixels as the faintest brightness of interest."""
-    noise = _noise_scale(content) / content.beam_area
+    noise = noise_level(content) / content.beam_area
     lowest = float(np.nanmin(content.model, initial=0.0))
-    return _draw_asinh(content, content.model, "Model", "Jy/pixel", noise, lowest, show_beam=False)
+    title = "Model" if content.posterior is None else "Posterior mean"
+    return _draw_asinh(content, content.model, title, "Jy/pixel", noise, lowest, show_beam=False)
 
 
 def draw_restored(content: ReportContent) -> Figure:
     """The restored image, from three times the noise below zero to its peak."""
-    noise = _noise_scale(content)
+    noise = noise_level(content)
     return _draw_asinh(content, content.restored, "Restored image", "Jy/beam", noise, -3 * noise)
 
 
 def draw_residual(content: ReportContent) -> Figure:
     """The residual image, linear, between plus and minus five times the expected noise."""
-    limit = 5 * _noise_scale(content)
-    return _draw_sky(
+    limit = 5 * noise_level(content)
+    return draw_sky(
         content,
         content.residual,
         "Residual image (colours: ±5 × expected noise)",
@@ -366,30 +366,3 @@ def draw_convergence(content: ReportContent) -> Figure:
     all_axes[-1].set_xlim(min(cycle, default=0) - 0.3, max(cycle, default=0) + 0.3)
     figure.align_ylabels()
     return figure
-
-
-DRAWINGS: Mapping[str, Callable[[ReportContent], Figure]] = {
-    "restored": draw_restored,
-    "model": draw_model,
-    "residual": draw_residual,
-    "dirty": draw_dirty,
-    "histogram": draw_histogram,
-    "convergence": draw_convergence,
-}
-VISIBILITY_DRAWINGS: Mapping[str, Callable[[ResidualStatistics], Figure]] = {
-    "visibilities": draw_visibilities,
-    "chi_squared": draw_chi_squared,
-}
-
-
-def drawings(content: ReportContent) -> dict[str, Callable[[], Figure]]:
-    """How to draw each figure that this content has, by name."""
-    known: dict[str, Callable[[], Figure]] = {name: partial(draw, content) for name, draw in DRAWINGS.items()}
-    if content.visibilities is not None:
-        known |= {name: partial(draw, content.visibilities) for name, draw in VISIBILITY_DRAWINGS.items()}
-    if content.validation is not None:
-        known["validation"] = partial(draw_validation, content.validation)
-    noise = {} if content.data_model is None else content.data_model["noise"]
-    if noise and (noise["uvdist"] or any(noise["measured"])):
-        known["noise_scales"] = partial(draw_noise_scales, noise)
-    return known

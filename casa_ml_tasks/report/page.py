@@ -10,7 +10,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from casa_ml_tasks.report.content import ReportContent
-from casa_ml_tasks.report.figures import drawings, quantity
+from casa_ml_tasks.report.drawings import drawings
+from casa_ml_tasks.report.figures import quantity
 
 CAPTIONS: Mapping[str, str] = {
     "restored": "Restored image: the model convolved with the beam (ellipse), plus the residual.",
@@ -22,6 +23,17 @@ CAPTIONS: Mapping[str, str] = {
     "validation": "How well images made with these strengths of the regularisers, from a part of the uv plane, predict "
     "the rest: the lower the better. Chosen is the strongest regularisation within one standard error of the best.",
 }
+POSTERIOR_CAPTIONS: Mapping[str, str] = {
+    "samples": "Four samples of the posterior: skies that explain the visibilities equally well. What they share is "
+    "known, and what differs between them is not.",
+    "relative_uncertainty": "Standard deviation of the samples over their mean, where the mean is the larger. "
+    "Neighbouring pixels err together, so the uncertainty of a flux is less than that of its pixels.",
+    "power_spectrum": "Power spectrum of the logarithm of the sky, which was inferred with it: median and 68 % of the "
+    "samples. Beyond the frequency of the beam it rests on the prior more than on the data.",
+    "inference": "Change of the mean from one global iteration to the next, in units of the uncertainty, and misfit of "
+    "the visibilities.",
+}
+POSTERIOR_MEAN = "Posterior mean: the expected brightness of the sky. Its resolution is not that of the beam."
 RESIDUAL_CAPTIONS: Mapping[str, str] = {
     "visibilities": "Data and model by baseline length (root mean square amplitudes), and the mean of data minus model "
     "with the error that the noise gives it.",
@@ -75,7 +87,8 @@ def render_page(content: ReportContent, figures: Path) -> str:
     changed, unchanged = split_parameters(content.parameters, content.defaults)
     return environment.get_template("report.html.j2").render(
         content=content,
-        captions=_drawn(CAPTIONS, content),
+        captions=_drawn(CAPTIONS if content.posterior is None else {**CAPTIONS, "model": POSTERIOR_MEAN}, content),
+        posterior_captions=_drawn(POSTERIOR_CAPTIONS, content),
         residual_captions=_drawn(RESIDUAL_CAPTIONS, content),
         residual_sentences=residual_sentences(content),
         images={name: _base64(figures / f"{name}.png") for name in drawings(content)},

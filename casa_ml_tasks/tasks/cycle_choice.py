@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from casatasks import casalog
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images, write_image
-from casa_ml_tasks.data.input_checks import SINGLE_POINTING, image_size, value_in
+from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_images
+from casa_ml_tasks.data.input_checks import value_in
 from casa_ml_tasks.data.measurement_set import Survey
-from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Fold, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
-from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
-from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
-from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
-from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
-
-FOLDS = 5  # of cross-validation
+from casa_ml_tasks.major.outlier_fields import CasaFields
 
 
 def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
@@ -55,18 +43,21 @@ def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) ->
 
 
 def major_cycle(
-    workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = ()
+    workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = (), folds: int = 0
 ) -> CasaMajorCycle:
-    """Our own kernels for gridder='native', else CASA's imager. outliers: all parameters of each outlier field."""
+    """Our own kernels for gridder='native', else CASA's imager.
+
+    Args:
+        workspace: where it works.
+        parameters: of the task.
+        outliers: all parameters of each outlier field.
+        folds: of the visibilities for cross-validation that our own kernels keep.
+    """
     if outliers:
         return CasaFields([parameters, *outliers], [workspace, *workspace.outliers])
     if parameters["gridder"] == "native":
-        return NativeMajorCycle(parameters, workspace.directory, folds=FOLDS if _validates(parameters) else 0)
+        return NativeMajorCycle(parameters, workspace.directory, folds=folds)
     return CasaMajorCycle(parameters, workspace.directory)
-
-
-def _validates(parameters: Mapping[str, Any]) -> bool:
-    return parameters["minorcycle"] != "clean" and isinstance(parameters["regstrength"], str)
 
 
 def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
@@ -89,103 +80,6 @@ def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[
     return Progress(model)
 
 
-def fold_reader(
-    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
-) -> Callable[[], list[Fold]] | None:
-    """Gives the folds for cross-validation where regstrength='auto' asks for one; reads them for CASA's imager once."""
-    if not _validates(parameters):
-        return None
-    return major.folds if isinstance(major, NativeMajorCycle) else cache(partial(_read_folds, workspace, parameters))
-
-
-def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fold]:
-    """Read the visibilities for CASA's imager, which cannot split them."""
-    directory = workspace.directory / "folds"
-    directory.mkdir(exist_ok=True)
-    split = NativeMajorCycle(parameters, directory, w_term=False, folds=FOLDS)
-    try:
-        return split.folds()
-    finally:
-        split.close()
-
-
-def cross_validation(
-    major: CasaMajorCycle,
-    folds: Callable[[], list[Fold]] | None,
-    noise: NDArray[np.floating],
-    parameters: Mapping[str, Any],
-) -> CrossValidation | None:
-    """The search for the regularisers' strengths, where there is a `fold_reader`. noise: (1, 1), Jy/beam.
-
-    A mask that follows the residual does not exist yet: the search goes without.
-    """
-    if folds is None:
-        return None
-    return cross_validate(
-        folds(),
-        NoiseLevel(float(noise[0, 0]), float(_beam_areas(major)[0]), _prior(parameters)[0, 0]),
-        parameters["regularizer"],
-        parameters["positivity"],
-        np.ones(major.shape[-2:], bool) if _follows(parameters) else _support(major, parameters)[0, 0],
-        _log_trial,
-    )
-
-
-def _log_trial(trial: Trial) -> None:
-    strengths = ", ".join(f"{strength:.3g}" for strength in trial.strengths)
-    casalog.post(f"regstrength=[{strengths}]: mean log of held-out chi^2 {trial.misfit.mean():.6g}", "INFO", "rmlclean")
-
-
-def minor_cycle(
-    major: CasaImages,
-    workspace: Workspace,
-    noise: NDArray[np.floating],
-    parameters: Mapping[str, Any],
-    validation: CrossValidation | None = None,
-) -> MinorCycle:
-    """The minor cycle that `minorcycle` names. noise: (channel, stokes), Jy/beam; validation: chose the strengths."""
-    if isinstance(major, CasaFields):
-        return _minor_cycle_of_fields(major, noise)
-    if parameters["minorcycle"] == "clean":
-        directory = workspace.directory / "deconvolver"
-        return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
-    cycleniter = parameters["cycleniter"]
-    if validation is not None:
-        strengths = list(validation.chosen.strengths)
-    else:
-        strengths = np.atleast_1d(parameters["regstrength"]).tolist() or [1.0] * len(parameters["regularizer"])
-    support = partial(_support, major, parameters)
-    bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
-
-    def show(iterations: int, objective: float) -> None:
-        bar.update(iterations - bar.n)
-        bar.set_postfix_str(f"objective {objective:.6g}")
-
-    kind = TaylorMaximumLikelihood if workspace.terms else RegularisedMaximumLikelihood
-    return kind(
-        major.psf(),
-        noise,
-        _beam_areas(major),
-        parameters["regularizer"],
-        strengths,
-        positivity=[parameters["positivity"] and name not in SIGNED for name in stokes_planes(parameters["stokes"])],
-        prior=_prior(parameters),
-        support=support if _follows(parameters) else cache(support),
-        most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
-        niter=parameters["niter"],
-        on_progress=show,
-    )
-
-
-def _minor_cycle_of_fields(major: CasaFields, noise: NDArray[np.floating]) -> MinorCycle:
-    def choose(field: CasaField, times: float = 1.0, **changes: Any) -> MinorCycle:
-        return minor_cycle(field, field.workspace, times * noise, {**field.parameters, **changes})
-
-    sketches = [partial(choose, field, regularizer=["l1"], regstrength=[]) for field in major.fields]
-    minors = [choose(field) for field in major.fields]
-    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], major.sidelobe())
-
-
 def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
     """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy."""
     if not isinstance(major, CasaFields):
@@ -198,13 +92,7 @@ def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) 
     return major.main_field(progress), fluxes
 
 
-def _prior(parameters: Mapping[str, Any]) -> NDArray[np.floating]:
-    """What the entropy prefers to all other images, (channel or 1, 1, ny, nx), Jy/pixel."""
-    path = parameters["priorimage"]
-    return read_image(path) if path else np.zeros((1, 1, *image_size(parameters["imsize"])[::-1]))
-
-
-def _beam_areas(major: CasaImages) -> NDArray[np.floating]:
+def beam_areas(major: CasaImages) -> NDArray[np.floating]:
     """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
     cell = read_cell(major.product("psf"))
     beams = read_beams(major.product("psf"))
@@ -212,18 +100,3 @@ def _beam_areas(major: CasaImages) -> NDArray[np.floating]:
     if np.isnan(areas).all():
         raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
     return np.where(np.isnan(areas), np.nanmedian(areas), areas)
-
-
-def _follows(parameters: Mapping[str, Any]) -> bool:
-    """Whether the mask is made anew from every residual."""
-    return parameters["usemask"] == "auto-multithresh"
-
-
-def _support(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
-    masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
-    if parameters["gridder"] in SINGLE_POINTING and not masked:
-        write_image(major.product("mask"), np.ones(major.primary_beam().shape), major.product("psf"), "")
-        return np.ones(major.shape, bool)
-    support = (major.mask() > 0) & (major.primary_beam() >= abs(parameters["pblimit"]))
-    return np.broadcast_to(support, major.shape)  # Taylor terms have one together

@@ -12,19 +12,74 @@ from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
-from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
+from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.tasks import cycle_choice, outcome
 
 #: The residual is louder than the noise if it is so by more than this factor.
 LOUDER = 1.15
 MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
 #: A run that ends so has an image to fit the data model to, and may go on.
 GOES_ON = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
+
+
+class Rounds:
+    """Solutions with the same data, each with the noise and the data model that the last has led to.
+
+    Attributes:
+        data: the survey, with the noise scale as it is known by now.
+        noise: of the images in the round that is due, or in the last, (channel, stokes), Jy/beam.
+        unsettled: whether a round is due.
+        statistics: of the residual visibilities after the last; None where there are none.
+    """
+
+    def __init__(
+        self,
+        major: CasaMajorCycle,
+        workspace: Workspace,
+        parameters: Mapping[str, Any],
+        data: Survey,
+        start: Progress,
+    ):
+        """start: what a killed run left, or a first model."""
+        self.data = data
+        self.unsettled = True
+        self.statistics: ResidualStatistics | None = None
+        self._major, self._workspace, self._parameters = major, workspace, parameters
+        self._start = begin(major, start, self.noise_scale)
+        self.noise = major.noise() * self.noise_scale
+        self._done: list[Progress] = []
+
+    @property
+    def noise_scale(self) -> float:
+        """Of the round that is due, over what WEIGHT claims."""
+        return cycle_choice.noise_scale(self._parameters, self.data)
+
+    def run(self, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint) -> None:
+        """Solve; then hear what the residual says of the noise, and fit the data model to the image."""
+        major, parameters = self._major, self._parameters
+        intensity = np.s_[: len(self.noise), :1]
+        start = again(self._done[-1]) if self._done else self._start
+        criteria = left(criteria, self._done)
+        self._done.append(solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity))
+        last = self._done[-1]
+        self.statistics = outcome.residual_statistics(major, last.model, self.data, self._workspace, parameters)
+        heard = with_noise_of_residual(self.data, self.statistics, self.noise, parameters, self._done)
+        self.unsettled = heard is not self.data or refit(major, last, self.noise_scale)
+        if self.unsettled:
+            self.data = heard
+            self.noise = major.noise() * self.noise_scale
+
+    @property
+    def progress(self) -> Progress:
+        """The last round with the records of all."""
+        return joined(self._done)
 
 
 def data_model(major: CasaMajorCycle) -> DataModel | None:
@@ -51,7 +106,7 @@ def with_noise_of_residual(
         parameters: of the task; a `noisescale` that is given stays, and a data model has its own ways.
         rounds: so far.
     """
-    free = parameters["minorcycle"] == "rml" and parameters["noisescale"] == "auto"
+    free = parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto"
     if (
         not free
         or Freedom.from_parameters(parameters)
@@ -66,7 +121,7 @@ def with_noise_of_residual(
         f"what the model leaves is {factor:.3g} times louder than the noise of the data, as errors of calibration are: "
         "it is taken for noise, and the image is made again; set noisescale to keep to a noise of yours",
         "WARN",
-        "rmlclean",
+        "data_rounds",
     )
     return replace(data, noise_scale=factor * data.noise_scale, noise_scale_method="what the model leaves")
 
@@ -103,7 +158,7 @@ def refit(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> bool
     if not isinstance(major, NativeMajorCycle) or major.data_model is None:
         return False
     if progress.stop not in GOES_ON:
-        casalog.post(f"the data model is not fitted again: {progress.stop.description}", "WARN", "rmlclean")
+        casalog.post(f"the data model is not fitted again: {progress.stop.description}", "WARN", "data_rounds")
         return False
     return major.refit(progress.model, noise_scale)
 
@@ -112,14 +167,15 @@ def begin(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> Prog
     """Where the first round begins: from a model, of a killed run or the user's, with the data model that follows."""
     if not isinstance(major, NativeMajorCycle) or major.data_model is None:
         return progress
-    if progress.model.any():
-        major.refit(progress.model, noise_scale)
+    if not progress.model.any():
+        return progress
+    major.refit(progress.model, noise_scale)
     return again(progress)
 
 
 def again(progress: Progress) -> Progress:
     """The same model before other data: all that depends on them is forgotten, the minor iterations are not."""
-    return Progress(progress.model, state=MinorState(progress.state.iterations))
+    return Progress(progress.model, state=MinorState(progress.state.iterations, latent=progress.state.latent))
 
 
 class LaterRound(ExitCriteria):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
+from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
@@ -77,6 +79,7 @@ def residual_statistics(
 
 
 def report(
+    task: str,
     progress: Progress,
     data: Survey,
     plane_noise: NDArray[np.floating],
@@ -84,13 +87,26 @@ def report(
     products: Sequence[str],
     parameters: Mapping[str, Any],
     visibilities: ResidualStatistics | None,
+    data_model: DataModel | None,
     validation: CrossValidation | None = None,
-    data_model: DataModel | None = None,
     outliers: Mapping[str, float] | None = None,
+    posterior: Posterior | None = None,
 ) -> dict[str, Any]:
     """Write the report; return tclean's dictionary and what we add.
 
-    plane_noise: (channel, stokes), Jy/beam; outliers: flux of the model of each outlier field by imagename, Jy.
+    Args:
+        task: its name.
+        progress: how the run ended.
+        data: the survey, with the noise scale that was found.
+        plane_noise: (channel, stokes), Jy/beam.
+        workspace: where the products are.
+        products: their paths.
+        parameters: of the task.
+        visibilities: what the model leaves unexplained; None where it is not known.
+        data_model: what was fitted to the visibilities besides the image.
+        validation: the search for the regularisers' strengths.
+        outliers: flux of the model of each outlier field by imagename, Jy.
+        posterior: of which the model is the mean.
     """
     noise = typical(plane_noise)
     cycles = [_cycle(record, data, plane_noise, parameters) for record in progress.records]
@@ -119,15 +135,28 @@ def report(
     if data_model is not None:
         fitted = data_model.as_lists(noise_scale(parameters, data))
         summary |= data_model.facts(noise_scale(parameters, data))
+    if posterior is not None:
+        summary |= _facts(posterior.plane(brightest))
     if validation is not None:
         strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
         summary["strengths"] = f"{strengths}, by cross-validation"
     noise_shown = float(plane_noise[brightest, 0])
     content = _content(
-        progress, brightest, noise_shown, cycles, summary, workspace, parameters, visibilities, validation, fitted
+        task,
+        progress,
+        brightest,
+        noise_shown,
+        cycles,
+        summary,
+        workspace,
+        parameters,
+        visibilities,
+        validation,
+        fitted,
+        posterior,
     )
     page = write_report(content, workspace.product("report"))
-    casalog.post(f"stopped: {progress.stop.description}; report: {page}", "INFO", "rmlclean")
+    casalog.post(f"stopped: {progress.stop.description}; report: {page}", "INFO", task)
     return {
         "stopcode": int(progress.stop),
         "stopDescription": progress.stop.description,
@@ -146,8 +175,30 @@ def report(
         **({} if validation is None else {"cross_validation": validation.as_numbers()}),
         **({} if fitted is None else {"data_model": fitted}),
         **({"outlier_flux": dict(outliers)} if outliers else {}),
+        **({} if posterior is None else {"posterior": _as_numbers(posterior)}),
         "products": list(products),
         "report": str(page),
+    }
+
+
+def _facts(posterior: Posterior) -> dict[str, str]:
+    """Of one plane, for the top of the report."""
+    flux = posterior.fluxes
+    count, moved = len(posterior.iterations), "which moves no more" if posterior.converged else "which still moves"
+    return {
+        "flux of the model": f"{flux.mean():.4g} ± {flux.std(ddof=1):.2g} Jy",
+        "posterior": f"{len(flux)} samples around a mean {moved} after {count} global iterations",
+    }
+
+
+def _as_numbers(posterior: Posterior) -> dict[str, Any]:
+    """Flux and its uncertainty, (channel or term, stokes), Jy; what became of the inference."""
+    return {
+        "samples": len(posterior.samples),
+        "flux": posterior.fluxes.mean(axis=0).tolist(),
+        "flux_uncertainty": posterior.fluxes.std(axis=0, ddof=1).tolist(),
+        "converged": posterior.converged,
+        "iterations": [asdict(iteration) for iteration in posterior.iterations],
     }
 
 
@@ -189,6 +240,7 @@ def _brightest(progress: Progress, channels: int) -> int:
 
 
 def _content(
+    task: str,
     progress: Progress,
     channel: int,
     noise: float,
@@ -199,16 +251,16 @@ def _content(
     visibilities: ResidualStatistics | None,
     validation: CrossValidation | None,
     data_model: Mapping[str, Any] | None,
+    posterior: Posterior | None,
 ) -> ReportContent:
-    from casa_ml_tasks.wrappers.rmlclean import rmlclean
-
+    wrapper = getattr(importlib.import_module(f"casa_ml_tasks.wrappers.{task}"), task)
     residual = read_valid(workspace.product("residual"))[channel, 0]
     image = workspace.product("image")
     beam = read_beams(workspace.product("psf"))[channel]
-    signature = inspect.signature(type(rmlclean).__call__).parameters
+    signature = inspect.signature(type(wrapper).__call__).parameters
     assert progress.dirty is not None
     return ReportContent(
-        task="rmlclean",
+        task=task,
         imagename=str(workspace.imagename),
         parameters=parameters,
         defaults={name: signature[name].default for name in parameters},
@@ -225,4 +277,5 @@ def _content(
         visibilities=visibilities,
         validation=validation,
         data_model=data_model,
+        posterior=None if posterior is None else posterior.plane(channel),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from casatasks import casalog
 
 from casa_ml_tasks.data.casa_image import write_image
@@ -14,8 +13,7 @@ from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.engine.solver import Progress, solve
-from casa_ml_tasks.tasks import cycle_choice, data_rounds, outcome
+from casa_ml_tasks.tasks import cycle_choice, data_rounds, outcome, rml_choice
 
 
 def rmlclean(**parameters: Any) -> dict[str, Any]:
@@ -47,27 +45,16 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers})
     interrupted = checkpoint.load()
     workspace.begin(resume=interrupted is not None)
-    major = cycle_choice.major_cycle(workspace, parameters, outliers)
+    major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
     try:
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        start = data_rounds.begin(major, start, cycle_choice.noise_scale(parameters, data))
-        folds = cycle_choice.fold_reader(major, workspace, parameters)
-        rounds: list[Progress] = []
-        unsettled = True
-        while unsettled:
-            noise_scale = cycle_choice.noise_scale(parameters, data)
-            noise = major.noise() * noise_scale
-            validation = cycle_choice.cross_validation(major, folds, noise, parameters)
-            minor = cycle_choice.minor_cycle(major, workspace, noise, parameters, validation)
-            criteria = data_rounds.left(cycle_choice.exit_criteria(noise, parameters), rounds)
-            start = data_rounds.again(rounds[-1]) if rounds else start
-            intensity = np.s_[: len(noise), :1]
-            rounds.append(solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity))
-            statistics = outcome.residual_statistics(major, rounds[-1].model, data, workspace, parameters)
-            heard = data_rounds.with_noise_of_residual(data, statistics, noise, parameters, rounds)
-            unsettled = heard is not data or data_rounds.refit(major, rounds[-1], noise_scale)
-            data = heard
-        progress = data_rounds.joined(rounds)
+        rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
+        folds = rml_choice.fold_reader(major, workspace, parameters)
+        while rounds.unsettled:
+            validation = rml_choice.cross_validation(major, folds, rounds.noise, parameters)
+            minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation)
+            rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
+        progress = rounds.progress
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         if progress.state.points is not None:
             write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
@@ -76,7 +63,16 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         major.close()
     products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
-    model = data_rounds.data_model(major)
     return outcome.report(
-        progress, data, noise, workspace, products, parameters, statistics, validation, model, outlier_flux
+        "rmlclean",
+        progress,
+        rounds.data,
+        rounds.noise,
+        workspace,
+        products,
+        parameters,
+        rounds.statistics,
+        data_rounds.data_model(major),
+        validation=validation,
+        outliers=outlier_flux,
     )

@@ -1,0 +1,84 @@
+"""What can be wrong with a call of resolveimage, found before anything is written.
+
+Each check raises ValueError with one sentence that names the parameter, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from casa_ml_tasks.data.input_checks import (
+    CONTINUUM,
+    SINGLE_POINTING,
+    cells_in_arcsec,
+    check_images,
+    check_imaging,
+)
+from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
+
+PRIORS = ("offsetstd", "fluctuations", "slope", "flexibility", "asperity")
+POSITIVE = ("offsetstd", "fluctuations", "flexibility", "asperity")  # of these, whose mean is a size
+FEWEST_SAMPLES = 2  # that have a standard deviation
+USUAL_SAMPLES = 20  # that room is asked for where the task chooses how many
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check what the parameters alone can tell; no Measurement Set is opened and nothing is written.
+
+    Args:
+        parameters: all parameters of xml/resolveimage.xml.
+
+    Raises:
+        ValueError: for the first parameter that is wrong, or asks for what the inference cannot do.
+    """
+    for check in (_check_scope, check_imaging, check_images, _check_counts, _check_priors):
+        check(parameters)
+
+
+def _check_scope(parameters: Mapping[str, Any]) -> None:
+    """One image of total intensity of one pointing, with square pixels."""
+    stokes, cell = parameters["stokes"], parameters["cell"]
+    if len(stokes_planes(stokes)) > 1 or stokes in SIGNED:
+        raise ValueError(f"stokes='{stokes}' is not inferred yet; use stokes='I', or rmlclean")
+    if parameters["outlierfile"]:
+        raise ValueError(
+            f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize, or rmlclean"
+        )
+    if parameters["deconvolver"] == "mtmfs":
+        raise ValueError("deconvolver='mtmfs' asks for a spectral index, which is not inferred yet; use rmlclean")
+    if parameters["specmode"] not in CONTINUUM:
+        raise ValueError(f"specmode='{parameters['specmode']}' is not inferred yet; use specmode='mfs', or rmlclean")
+    if parameters["gridder"] not in SINGLE_POINTING:
+        raise ValueError(
+            f"gridder='{parameters['gridder']}' makes mosaics, which are not inferred yet; use one of "
+            f"{', '.join(SINGLE_POINTING)}, or rmlclean"
+        )
+    if len(set(cells_in_arcsec(cell))) > 1:
+        raise ValueError(f"cell={cell!r} has oblong pixels; give one size for both sides")
+
+
+def _check_counts(parameters: Mapping[str, Any]) -> None:
+    for name, fewest in {"nsamples": FEWEST_SAMPLES, "maxglobal": 1}.items():
+        if parameters[name] != -1 and parameters[name] < fewest:
+            raise ValueError(f"{name}={parameters[name]} is too few; use at least {fewest}, or -1 to leave the choice")
+    if parameters["seed"] < 0:
+        raise ValueError(f"seed={parameters['seed']} is no seed; use a whole number that is not negative")
+
+
+def _check_priors(parameters: Mapping[str, Any]) -> None:
+    offset = parameters["offset"]
+    if offset != "auto" and not (isinstance(offset, int | float) and math.isfinite(offset)):
+        raise ValueError(f"offset={offset!r} is no logarithm of a brightness; give a number, or 'auto'")
+    for name in PRIORS:
+        given = list(parameters[name])
+        if not given:
+            continue
+        if len(given) != 2 or not all(math.isfinite(value) for value in given) or given[1] <= 0:
+            raise ValueError(
+                f"{name}={given} is no prior; give [mean, standard deviation], the second above zero, or [] to have it "
+                "set from the data"
+            )
+        if name in POSITIVE and given[0] <= 0:
+            raise ValueError(f"{name}={given} has a mean that is no size; give one above zero")

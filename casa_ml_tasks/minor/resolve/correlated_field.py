@@ -1,0 +1,159 @@
+"""The logarithm of the sky: a Gaussian random field whose power spectrum is inferred with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from nifty.re import lognormal_prior, normal_prior
+from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
+from numpy.typing import NDArray
+
+#: Bins of the power spectrum to a factor of two in frequency; between bins the logarithm of the amplitude is linear.
+BINS_PER_OCTAVE = 6
+RINGS_PER_BIN = 4  # in which modes count as of one frequency where a spectrum is fitted to them
+
+MeanAndDeviation = tuple[float, float]
+Spectrum = Mapping[str, jax.Array]
+
+
+class Prior(NamedTuple):
+    """What is believed of the logarithm of the sky, each number with how far off it may be (mean, standard deviation).
+
+    Attributes:
+        offset: mean logarithm of the brightness, ln(Jy/pixel).
+        offset_deviation: how far the field's mean may be from it.
+        fluctuations: standard deviation of the field around its mean.
+        slope: of the logarithm of the power spectrum over that of the frequency.
+        flexibility: how far the spectrum may bend away from a power law.
+        asperity: how rough these bends are.
+    """
+
+    offset: float
+    offset_deviation: MeanAndDeviation = (2.0, 0.5)
+    fluctuations: MeanAndDeviation = (3.0, 1.5)
+    slope: MeanAndDeviation = (-4.0, 1.0)
+    flexibility: MeanAndDeviation = (1.0, 0.5)
+    asperity: MeanAndDeviation = (0.3, 0.2)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The Fourier modes of an image, by their spatial frequency.
+
+    Attributes:
+        frequency: of the bins of the power spectrum, (bins,), cycles per pixel; the first, zero, is the mean.
+        bin: the bin below each mode, (ny, nx).
+        fraction: how far each mode is from that bin to the next, in the logarithm of the frequency, (ny, nx).
+        ring: number of the ring of each mode, (ny, nx); 0 for the mean.
+        count: modes in each ring, (rings,).
+    """
+
+    frequency: NDArray[np.float64]
+    bin: NDArray[np.int64]
+    fraction: NDArray[np.float64]
+    ring: NDArray[np.int64]
+    count: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Modes:
+        """shape: (ny, nx)."""
+        frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
+        lowest, highest = frequency[frequency > 0].min(), frequency.max()
+        intervals = max(2, round(BINS_PER_OCTAVE * np.log2(highest / lowest)))
+        position = np.log(np.maximum(frequency, lowest) / lowest) / np.log(highest / lowest) * intervals
+        below = np.minimum(position.astype(int), intervals - 1)
+        ring = np.where(frequency > 0, 1 + np.rint(RINGS_PER_BIN * position).astype(int), 0)
+        bins = np.concatenate([[0.0], np.geomspace(lowest, highest, intervals + 1)])
+        return cls(bins, below + 1, position - below, ring, np.bincount(ring.ravel()))
+
+    def multiplicity(self) -> NDArray[np.float64]:
+        """Modes for which each bin stands, (bins,)."""
+        others = self.ring > 0
+        counts = np.bincount(self.bin[others], 1 - self.fraction[others], self.frequency.size).astype(float)
+        counts += np.bincount(self.bin[others] + 1, self.fraction[others], self.frequency.size)
+        counts[0] = 1
+        return counts
+
+
+class CorrelatedField:
+    r"""$\tau = o + \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$ and the Hartley transform $\mathcal{H}$.
+
+    The amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6, 259,
+    methods), which is where $\theta$ and its standard normal prior come from; but on bins of frequency that are even in
+    the logarithm instead of one for every distance in the grid, which are 50 numbers in place of 10,000.
+    """
+
+    def __init__(self, shape: tuple[int, int], prior: Prior):
+        """shape: (ny, nx)."""
+        self.shape = shape
+        self.prior = prior
+        self.modes = Modes.of(shape)
+        lengths = np.concatenate([[0.0], np.log(self.modes.frequency[1:] / self.modes.frequency[1])])
+        grid = RegularCartesianGrid(
+            shape=shape,
+            total_volume=1.0,
+            distances=tuple(1 / n for n in shape),
+            harmonic_grid=RegularFourierGrid(
+                shape=shape,
+                power_distributor=self.modes.bin,
+                mode_multiplicity=self.modes.multiplicity(),
+                mode_lengths=self.modes.frequency,
+                relative_log_mode_lengths=lengths,
+                log_volume=np.diff(lengths[1:]),
+            ),
+        )
+        self._mean_amplitude = lognormal_prior(*prior.offset_deviation)
+        self._amplitude_of_bins = NonParametricAmplitude(
+            grid,
+            lognormal_prior(*prior.fluctuations),
+            normal_prior(*prior.slope),
+            lognormal_prior(*prior.flexibility),
+            lognormal_prior(*prior.asperity),
+            kind="power",
+        )
+
+    def expected_spectrum(self) -> dict[str, jax.Array]:
+        r"""$\theta = 0$: the spectrum that the prior expects."""
+        domain = {**self._amplitude_of_bins.domain, "mean": jax.ShapeDtypeStruct((), float)}
+        return {name: jnp.zeros(each.shape) for name, each in sorted(domain.items())}
+
+    def amplitude_of_bins(self, spectrum: Spectrum) -> jax.Array:
+        """(bins,): of one mode of the frequency of each bin; of the mean first."""
+        return self._amplitude_of_bins(spectrum).at[0].set(self._mean_amplitude(spectrum["mean"]))
+
+    def amplitude(self, spectrum: Spectrum) -> jax.Array:
+        """(ny, nx): of every mode."""
+        logarithm = jnp.log(self.amplitude_of_bins(spectrum))
+        between = logarithm[self.modes.bin] * (1 - self.modes.fraction)
+        between += logarithm[self.modes.bin + 1] * self.modes.fraction
+        return jnp.exp(jnp.where(self.modes.ring > 0, between, logarithm[0]))
+
+    def amplitude_of_rings(self, spectrum: Spectrum) -> jax.Array:
+        """(rings,): of one mode in each ring; of the mean first."""
+        logarithm = jnp.log(self.amplitude_of_bins(spectrum))
+        position = jnp.arange(self.modes.count.size - 1) / RINGS_PER_BIN
+        rings = jnp.interp(position, jnp.arange(logarithm.size - 1), logarithm[1:])
+        return jnp.exp(jnp.concatenate([logarithm[:1], rings]))
+
+    def log_sky(self, amplitude: jax.Array, excitations: jax.Array) -> jax.Array:
+        """amplitude, excitations: (ny, nx). Returns the logarithm of the sky, (ny, nx), ln(Jy/pixel)."""
+        return self.prior.offset + hartley(amplitude * excitations)
+
+    def coefficients(self, log_sky: jax.Array) -> jax.Array:
+        """Amplitudes times excitations of a field, (ny, nx)."""
+        return hartley(log_sky - self.prior.offset) / log_sky.size
+
+    def covariance(self, amplitude: jax.Array) -> jax.Array:
+        """Of two pixels by their distance (modulo the image), (ny, nx)."""
+        return jnp.fft.fft2(amplitude**2).real
+
+
+def hartley(image: jax.Array) -> jax.Array:
+    r"""$\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$, symmetric, and its own inverse but for the number of pixels."""
+    spectrum = jnp.fft.fft2(image)
+    return spectrum.real + spectrum.imag

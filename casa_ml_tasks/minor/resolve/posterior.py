@@ -1,0 +1,128 @@
+"""What Bayesian imaging hands over: samples of the posterior, and how the inference came to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
+
+#: Of a Gaussian, one standard deviation on either side of the median.
+LOWER, UPPER = 16.0, 84.0
+
+
+@dataclass(frozen=True)
+class PowerSpectrum:
+    """Of the logarithm of the sky: what the correlated field has learned.
+
+    Attributes:
+        frequency: spatial frequencies of the logarithm of the brightness, without zero, (bins,), cycles/arcsec.
+        samples: power of one mode of that frequency, (sample, bins), arcsec^2: over the plane of frequencies it
+            integrates to the variance of the logarithm, which has no unit.
+    """
+
+    frequency: NDArray[np.floating]
+    samples: NDArray[np.floating]
+
+    @property
+    def median(self) -> NDArray[np.floating]:
+        """Over the samples, (bins,), arcsec^2."""
+        return np.median(self.samples, axis=0)
+
+    @property
+    def lower(self) -> NDArray[np.floating]:
+        """16th percentile over the samples, (bins,), arcsec^2."""
+        return np.percentile(self.samples, LOWER, axis=0)
+
+    @property
+    def upper(self) -> NDArray[np.floating]:
+        """84th percentile over the samples, (bins,), arcsec^2."""
+        return np.percentile(self.samples, UPPER, axis=0)
+
+
+@dataclass(frozen=True)
+class GlobalIteration:
+    """One global iteration of the inference: samples are found, and then the power spectrum that suits them.
+
+    Attributes:
+        iteration: 1 for the first.
+        stage: what it was for: 'explore' with few samples, 'refine' with all, 'draw' power spectra for each.
+        samples: how many.
+        energy: minus the logarithm of the probability of sample and randomised data, mean over the samples, up to a
+            constant.
+        change: r.m.s. over the pixels of the change of the mean since the last iteration, over the uncertainty.
+        conjugate_gradient_iterations: of all samples together.
+        residual: r.m.s. of the residual image of the mean over the noise.
+        seconds: that it took.
+    """
+
+    iteration: int
+    stage: str
+    samples: int
+    energy: float
+    change: float
+    conjugate_gradient_iterations: int
+    residual: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Images that the data and the prior allow, each as probable as they are frequent among the samples.
+
+    Attributes:
+        samples: of the apparent sky, (sample, channel or term, stokes, ny, nx), float32, Jy/pixel; at least two.
+        power_spectrum: of the logarithm of the sky; None where it is given and not inferred.
+        iterations: of the inference, in turn.
+        converged: whether the last of them changed the mean by less than the uncertainty of the samples.
+        points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
+    """
+
+    samples: NDArray[np.float32]
+    power_spectrum: PowerSpectrum | None
+    iterations: tuple[GlobalIteration, ...]
+    converged: bool
+    points: Image | None = None
+
+    @cached_property
+    def mean(self) -> NDArray[np.float32]:
+        """Over the samples, (channel or term, stokes, ny, nx), Jy/pixel."""
+        return self.samples.mean(axis=0, dtype=float).astype(np.float32)
+
+    @cached_property
+    def uncertainty(self) -> NDArray[np.float32]:
+        """Standard deviation of the samples, (channel or term, stokes, ny, nx), Jy/pixel."""
+        return self.samples.std(axis=0, ddof=1, dtype=float).astype(np.float32)
+
+    @property
+    def relative_uncertainty(self) -> NDArray[np.float32]:
+        """Uncertainty over mean, (channel or term, stokes, ny, nx), NaN where the mean is not above the uncertainty."""
+        detected = self.mean > self.uncertainty
+        return np.divide(self.uncertainty, self.mean, out=np.full_like(self.mean, np.nan), where=detected)
+
+    @property
+    def fluxes(self) -> NDArray[np.float64]:
+        """Of the whole image in every sample, (sample, channel or term, stokes), Jy.
+
+        Its standard deviation is the uncertainty of the flux. The pixels' own cannot be added up to it, for the data
+        know sums of neighbouring pixels better than they know each.
+        """
+        return self.samples.sum(axis=(-2, -1), dtype=float)
+
+    def plane(self, channel: int, stokes: int = 0) -> Posterior:
+        """The posterior of one image, with axes of length 1 for channel and Stokes."""
+        at = np.s_[channel : channel + 1, stokes : stokes + 1]
+        points = None if self.points is None else self.points[at]
+        return replace(self, samples=self.samples[(slice(None), *at)], points=points)
+
+
+class Inference(MinorCycle, Protocol):
+    """A minor cycle whose model is the mean of a posterior."""
+
+    def posterior(self, state: MinorState) -> Posterior:
+        """What the inference knows in this state, which it left itself."""
+        ...

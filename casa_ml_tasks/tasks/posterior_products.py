@@ -1,0 +1,50 @@
+"""What a posterior leaves on disk besides the model, which is its mean."""
+
+from __future__ import annotations
+
+from casa_ml_tasks.data.casa_image import write_image, write_samples
+from casa_ml_tasks.data.text_table import write_table
+from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.major.data_model import DataModel
+from casa_ml_tasks.minor.resolve.posterior import LOWER, UPPER, Posterior
+
+
+def write(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
+    """Write the images and tables of the posterior, if there is one, and of the noise along baseline length."""
+    if posterior is not None:
+        _write_posterior(major, posterior)
+    if data_model is not None and data_model.noise.uvdist.size:
+        _write_noise(major, data_model)
+
+
+def _write_posterior(major: CasaMajorCycle, posterior: Posterior) -> None:
+    like = major.product("residual")
+    write_image(major.product("uncertainty"), posterior.uncertainty, like, "Jy/pixel")
+    write_samples(major.product("samples"), posterior.samples, like, "Jy/pixel")
+    if posterior.points is not None:
+        write_image(major.product("points"), posterior.points, like, "Jy/pixel")
+    if (spectrum := posterior.power_spectrum) is not None:
+        write_table(
+            major.product("powerspectrum"),
+            {
+                "frequency": spectrum.frequency,
+                "median": spectrum.median,
+                "lower": spectrum.lower,
+                "upper": spectrum.upper,
+            },
+            [
+                "Power spectrum of the logarithm of the sky, inferred with it.",
+                f"frequency: cycles/arcsec; median and {LOWER:g}th and {UPPER:g}th percentile: arcsec^2.",
+            ],
+        )
+
+
+def _write_noise(major: CasaMajorCycle, data_model: DataModel) -> None:
+    write_table(
+        major.product("noise"),
+        {"uvdist": data_model.noise.uvdist, "factor": data_model.noise.curve},
+        [
+            "Noise of the visibilities along baseline length, found with the image.",
+            "uvdist: wavelengths; factor: times the noise of the data; linear in the logarithms in between.",
+        ],
+    )

@@ -1,0 +1,84 @@
+"""From the parameters of resolveimage to its minor cycle, and what it takes of those that are meant for CLEAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from casatasks import casalog
+from numpy.typing import NDArray
+
+from casa_ml_tasks.data.casa_image import read_cell
+from casa_ml_tasks.data.inference_checks import PRIORS
+from casa_ml_tasks.data.input_checks import SINGLE_POINTING
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SAMPLES, Resolve
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+from casa_ml_tasks.tasks.cycle_choice import beam_areas
+
+#: Of the task, for each field of `Prior` that is a mean and a standard deviation.
+PRIOR_PARAMETERS = {"offset_deviation": "offsetstd"} | {name: name for name in PRIORS if name != "offsetstd"}
+#: Parameters that would change the data or the question, the value that they have here, and why.
+NOT_TAKEN: Mapping[str, tuple[Any, str]] = {
+    "weighting": ("natural", "the inference takes natural weights, those of the noise"),
+    "uvtaper": ([""], "the inference takes natural weights, those of the noise"),
+    "usemask": ("user", "emission is inferred everywhere in the image"),
+    "mask": ("", "emission is inferred everywhere in the image"),
+    "interactive": (False, "there is nothing to steer"),
+}
+
+
+def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as the inference takes them; the CASA log says what of the call that leaves out."""
+    for name, (value, reason) in NOT_TAKEN.items():
+        if parameters[name] not in (value, "", [], [""]):
+            casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
+    gridder = "native" if parameters["gridder"] in SINGLE_POINTING else parameters["gridder"]  # which draws noise
+    return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
+
+
+def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:
+    """Of tclean's, `niter=0` for the dirty image alone, and `nmajor`: the inference knows when it has converged."""
+    return ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
+
+
+def minor_cycle(major: NativeMajorCycle, noise: NDArray, noise_scale: float, parameters: Mapping[str, Any]) -> Resolve:
+    """The inference.
+
+    Args:
+        major: draws the noise.
+        noise: of the dirty image, (1, 1), Jy/beam.
+        noise_scale: over the noise that the weights claim.
+        parameters: of the task; what is empty or negative is chosen.
+    """
+    return Resolve(
+        major.psf(),
+        noise,
+        beam_areas(major),
+        read_cell(major.product("psf")),
+        lambda seed: noise_scale * major.draw_noise(seed),
+        given_priors(parameters),
+        samples=SAMPLES if parameters["nsamples"] < 0 else parameters["nsamples"],
+        most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
+        seed=parameters["seed"],
+        on_iteration=log_iteration,
+    )
+
+
+def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Prior` that the user gives."""
+    priors = {field: parameters[name] for field, name in PRIOR_PARAMETERS.items()}
+    given: dict[str, Any] = {field: tuple(value) for field, value in priors.items() if len(value)}
+    return given if parameters["offset"] == "auto" else {"offset": float(parameters["offset"]), **given}
+
+
+def log_iteration(step: GlobalIteration) -> None:
+    """One line a global iteration."""
+    casalog.post(
+        f"global iteration {step.iteration}: stage '{step.stage}', {step.samples} samples, energy {step.energy:.6g}, "
+        f"change of the mean {step.change:.3g} sigma, residual {step.residual:.3f} of the noise, "
+        f"{step.conjugate_gradient_iterations} conjugate gradient iterations, {step.seconds:.1f} s",
+        "INFO",
+        "resolveimage",
+    )

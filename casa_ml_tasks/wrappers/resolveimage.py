@@ -1,0 +1,449 @@
+"""resolveimage for scripts, with the type checks of a CASA task.
+
+Generated from xml/resolveimage.xml by task_generator.py: edit the XML and run `make wrappers`.
+"""
+# ruff: noqa: B006  (lists as defaults, as in CASA's own tasks; ScriptTask copies them)
+
+from typing import Any, ClassVar
+
+from casa_ml_tasks.wrappers.base import ScriptTask, schema
+
+
+class _Resolveimage(ScriptTask):
+    """Bayesian imaging with uncertainties (RESOLVE), with tclean's major cycles.
+
+    Called like tclean, whose parameters it has. The answer is not one image but a posterior: samples of all the skies
+    that the visibilities and the prior allow. The prior says that the sky is positive and that its logarithm is a
+    Gaussian field, whose power spectrum is inferred with it. Nothing has to be tuned: what the prior leaves open is set
+    from the data, and the weights are those of the noise. The major cycles are gridder='native', whichever gridder is
+    asked for. Parameters that steer CLEAN are accepted and ignored, so that a script for tclean runs.
+
+    Products, named imagename plus
+        .model              mean of the posterior, Jy/pixel, times the primary beam as in tclean
+        .uncertainty        its standard deviation, Jy/pixel
+        .samples            the samples, Jy/pixel, along an axis Sample in the place of frequency: an image that CARTA
+                            steps through and exportfits writes
+        .powerspectrum      of the logarithm of the sky: a text table of frequency, median, and 16th and 84th percentile
+        .noise              the noise along baseline length, where it was fitted (noisemodel): a text table
+        .image              model convolved with the CLEAN beam, plus residual, Jy/beam
+        .image.pbcor        the same divided by the primary beam (pbcor=True)
+        .residual .psf .pb .sumwt    as in tclean
+        .report             a folder with figures and a page that explains the run
+
+    Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
+    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), posterior (flux with its uncertainty,
+    Jy, samples, converged, one record a global iteration), products and report.
+
+    Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
+
+    Args:
+        vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together.
+        selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
+            either way.
+        field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
+            give one selection each.
+        spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
+        timerange: Range of time to select.
+        uvrange: Range of baseline lengths to select.
+        antenna: Antennas and baselines to select.
+        scan: Scan numbers to select.
+        observation: Observation IDs to select.
+        intent: Scan intents to select.
+        datacolumn: Data column to image (data, corrected). Without a CORRECTED_DATA column, 'corrected' falls back
+            to DATA.
+        imagename: Name of the output images, without their endings.
+        imsize: Number of pixels. One number for a square image, or [nx, ny].
+        cell: Size of a pixel. Such as '0.05arcsec' or ['1arcsec', '1arcsec']. The posterior resolves structure
+            below the beam where it is bright: use 5 pixels a beam.
+        phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID, or ''
+            for the first selected field.
+        stokes: Stokes planes to make.
+        projection: Coordinate projection.
+        startmodel: Name of the starting model image. An image in Jy/pixel from which the first residual is made.
+        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource, mvc).
+        reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
+        nchan: Number of channels in the image. -1 means all selected channels.
+        start: First channel (start=3, start='1.1GHz', start='15343km/s').
+        width: Channel width (width=2, width='0.1MHz', width='10km/s').
+        outframe: Spectral frame in which start and width count. Not used by specmode='cubesource', which images in
+            the frame of the source.
+        veltype: Velocity type (radio, z, ratio, beta, gamma, optical).
+        restfreq: List of rest frequencies. Such as ['115.2712GHz']; [] means the one in the data.
+        interpolation: Spectral interpolation (nearest, linear, cubic).
+        perchanweightdensity: Weight density for each channel in Briggs weighting.
+        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
+            kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
+            standard has no w or beam terms, mosaic the primary beams of all pointings.
+        facets: Number of facets on a side.
+        psfphasecenter: Direction at which the PSF of a mosaic is computed.
+        wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
+        vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
+        mosweight: Weight each field of a mosaic on its own.
+        aterm: Use aperture illumination functions.
+        psterm: Use prolate spheroidal functions.
+        wbawp: Use wide-band aperture terms.
+        conjbeams: Use conjugate frequencies for wide-band aperture terms.
+        cfcache: Name of the convolution function cache. '' means imagename.cf.
+        usepointing: Use the directions of the POINTING table.
+        computepastep: Parallactic angle step for new aperture functions (deg).
+        rotatepastep: Parallactic angle step for rotated aperture functions (deg).
+        pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec).
+        pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
+            the T/F mask.
+        normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        nsamples: Number of posterior samples; -1: chosen by the task. At least 2, in pairs; 16 by default. The
+            uncertainty of a pixel is known to one part in the square root of twice as many.
+        maxglobal: Largest number of global iterations; -1: chosen by the task. Each draws samples around the mean
+            and moves the mean to suit them. It ends before when nothing changes.
+        offset: Prior mean of the logarithm of the brightness, ln(Jy/pixel). 'auto' is a tenth of the noise, so
+            that empty sky is expected; [] in the next five is a default that serves all data.
+        offsetstd: Prior of how far the whole field may lie from offset: [mean, std].
+        fluctuations: Prior of the r.m.s. fluctuation of the logarithm: [mean, std]. 1 means that the brightness
+            varies by a factor of e.
+        slope: Prior of the slope of the log-log power spectrum: [mean, std]. Such as [-4, 1]; steeper is smoother.
+        flexibility: Prior of how far the power spectrum may depart from a power law: [mean, std].
+        asperity: Prior of how rough these departures may be: [mean, std].
+        seed: Seed of the random numbers. The same seed gives the same samples.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data, and from what
+            the model leaves where that is louder; a positive number fixes it.
+        likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
+            the next two need gridder='native' and a continuum image.
+        noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
+            windows, along baseline length; [] is noisescale alone.
+        blockmodel: Corrections of execution blocks found with the image (amplitude, position). A factor or an
+            offset for each OBSERVATION_ID of each Measurement Set, relative to the first.
+        deconvolver: CLEAN algorithm: ignored, but for mtmfs. A script's choice among tclean's minor cycles is
+            ignored, for there is one here; mtmfs asks for a spectral index map.
+        scales: Scale sizes in pixels: ignored.
+        nterms: Number of Taylor terms of the spectral model. For mtmfs.
+        smallscalebias: Bias towards small scales: ignored.
+        fusedthreshold: Threshold for switching to Hogbom: ignored.
+        largestscale: Largest scale in pixels: ignored.
+        restoration: Make the restored image. imagename.image is the model convolved with the CLEAN beam, plus the
+            residual.
+        restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
+            '30deg'], or 'common' for one beam in all channels.
+        pbcor: Divide the restored image by the primary beam. Writes imagename.image.pbcor.
+        outlierfile: Name of a file that lists outlier fields. A block of lines for each, as for tclean.
+        weighting: Weighting: ignored, always natural. The inference takes natural weights, those of the noise, and
+            so do the residual and the restored image. Another choice is ignored with a warning.
+        robust: Robustness: ignored.
+        noise: Noise in briggsabs weighting: ignored.
+        npixels: Pixels around a uv cell to determine its weight: ignored.
+        uvtaper: Gaussian taper of the weights: ignored.
+        niter: 0: the dirty image only; any other number is ignored. The inference knows when it has converged;
+            maxglobal limits it.
+        gain: Loop gain: ignored.
+        threshold: Peak residual at which to stop: ignored.
+        nsigma: Multiple of the noise at which to stop: ignored.
+        cycleniter: Largest number of iterations in a minor cycle: ignored.
+        cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle: ignored.
+        minpsffraction: Smallest PSF fraction that ends a minor cycle: ignored.
+        maxpsffraction: Largest PSF fraction that ends a minor cycle: ignored.
+        interactive: Edit masks and parameters during the run: ignored.
+        nmajor: Largest number of major cycles; -1: no limit.
+        fullsummary: Return the full convergence history.
+        usemask: Kind of mask: ignored. Emission is inferred everywhere in the image; a mask is ignored with a
+            warning.
+        mask: Mask image, region file or region string: ignored.
+        pbmask: Primary beam gain above which the mask is true: ignored.
+        sidelobethreshold: Mask threshold in units of the sidelobe level: ignored.
+        noisethreshold: Mask threshold in units of the noise: ignored.
+        lownoisethreshold: Threshold to which the mask grows: ignored.
+        negativethreshold: Threshold for negative features: ignored.
+        smoothfactor: Smoothing of the mask in units of the beam: ignored.
+        minbeamfrac: Smallest mask region in units of the beam: ignored.
+        cutthreshold: Cut of the smoothed mask, as a fraction of its peak: ignored.
+        growiterations: Number of dilations when growing the mask: ignored.
+        dogrowprune: Prune the grown mask: ignored.
+        minpercentchange: Smallest change of the mask, in percent: ignored.
+        verbose: Log more about automatic masking: ignored.
+        fastnoise: Use the faster noise estimate: ignored.
+        restart: Go on from images that exist. False writes to imagename with a number added.
+        savemodel: Save model visibilities (none, virtual, modelcolumn). Anything but none changes the Measurement
+            Set.
+        calcres: Compute the initial residual.
+        calcpsf: Compute the PSF.
+        psfcutoff: PSF level above which the CLEAN beam is fitted.
+        parallel: Run major cycles in parallel (under mpicasa).
+
+    Example:
+        resolveimage(vis="my.ms", imagename="my", imsize=256, cell="0.02arcsec")
+    """
+
+    _info_group_ = "imaging"
+    _info_desc_ = "Bayesian imaging with uncertainties (RESOLVE), with tclean's major cycles"
+    _schema_: ClassVar[dict[str, Any]] = {
+        "vis": schema("reqPath", "reqPathVec"),
+        "selectdata": schema("bool"),
+        "field": schema("string", "stringVec"),
+        "spw": schema("string", "stringVec"),
+        "timerange": schema("string", "stringVec"),
+        "uvrange": schema("string", "stringVec"),
+        "antenna": schema("string", "stringVec"),
+        "scan": schema("string", "stringVec"),
+        "observation": schema("string", "int"),
+        "intent": schema("string", "stringVec"),
+        "datacolumn": schema("string"),
+        "imagename": schema("int", "string", "stringVec"),
+        "imsize": schema("int", "intVec"),
+        "cell": schema("int", "double", "intVec", "doubleVec", "string", "stringVec"),
+        "phasecenter": schema("int", "string"),
+        "stokes": schema(
+            "string",
+            allowed=[
+                "I",
+                "Q",
+                "U",
+                "V",
+                "IV",
+                "QU",
+                "IQ",
+                "UV",
+                "IQUV",
+                "RR",
+                "LL",
+                "XX",
+                "YY",
+                "RRLL",
+                "XXYY",
+                "pseudoI",
+            ],
+        ),
+        "projection": schema("string"),
+        "startmodel": schema("any"),
+        "specmode": schema("string", allowed=["mfs", "cont", "cube", "cubedata", "cubesource", "mvc"]),
+        "reffreq": schema("any"),
+        "nchan": schema("int"),
+        "start": schema("any"),
+        "width": schema("any"),
+        "outframe": schema("string"),
+        "veltype": schema("string"),
+        "restfreq": schema("any"),
+        "interpolation": schema("string", allowed=["nearest", "linear", "cubic"]),
+        "perchanweightdensity": schema("bool"),
+        "gridder": schema(
+            "string",
+            allowed=[
+                "standard",
+                "native",
+                "ft",
+                "gridft",
+                "widefield",
+                "wproject",
+                "wprojectft",
+                "mosaic",
+                "ftmosaic",
+                "mosaicft",
+                "imagemosaic",
+                "awproject",
+                "awprojectft",
+                "awphpg",
+                "awp2",
+            ],
+        ),
+        "facets": schema("int"),
+        "psfphasecenter": schema("int", "string"),
+        "wprojplanes": schema("int"),
+        "vptable": schema("string"),
+        "mosweight": schema("bool"),
+        "aterm": schema("bool"),
+        "psterm": schema("bool"),
+        "wbawp": schema("bool"),
+        "conjbeams": schema("bool"),
+        "cfcache": schema("string"),
+        "usepointing": schema("bool"),
+        "computepastep": schema("double"),
+        "rotatepastep": schema("double"),
+        "pointingoffsetsigdev": schema("intVec", "doubleVec"),
+        "pblimit": schema("double"),
+        "normtype": schema("string"),
+        "nsamples": schema("int"),
+        "maxglobal": schema("int"),
+        "offset": schema("variant"),
+        "offsetstd": schema("doubleVec"),
+        "fluctuations": schema("doubleVec"),
+        "slope": schema("doubleVec"),
+        "flexibility": schema("doubleVec"),
+        "asperity": schema("doubleVec"),
+        "seed": schema("int"),
+        "noisescale": schema("variant"),
+        "likelihood": schema("string", allowed=["gaussian", "studentt"]),
+        "noisemodel": schema("stringVec"),
+        "blockmodel": schema("stringVec"),
+        "deconvolver": schema(
+            "string",
+            allowed=[
+                "hogbom",
+                "clark",
+                "clarkstokes",
+                "clark_exp",
+                "clarkstokes_exp",
+                "multiscale",
+                "mtmfs",
+                "mem",
+                "asp",
+            ],
+        ),
+        "scales": schema("intVec", "doubleVec"),
+        "nterms": schema("int"),
+        "smallscalebias": schema("double"),
+        "fusedthreshold": schema("double"),
+        "largestscale": schema("int"),
+        "restoration": schema("bool"),
+        "restoringbeam": schema("string", "stringVec"),
+        "pbcor": schema("bool"),
+        "outlierfile": schema("string"),
+        "weighting": schema(
+            "string", allowed=["natural", "uniform", "briggs", "briggsabs", "radial", "superuniform", "briggsbwtaper"]
+        ),
+        "robust": schema("double", minimum=-2.0, maximum=2.0),
+        "noise": schema("any"),
+        "npixels": schema("int"),
+        "uvtaper": schema("stringVec"),
+        "niter": schema("int"),
+        "gain": schema("double"),
+        "threshold": schema("any"),
+        "nsigma": schema("double"),
+        "cycleniter": schema("int"),
+        "cyclefactor": schema("double"),
+        "minpsffraction": schema("double"),
+        "maxpsffraction": schema("double"),
+        "interactive": schema("bool"),
+        "nmajor": schema("int"),
+        "fullsummary": schema("bool"),
+        "usemask": schema("string", allowed=["user", "pb", "auto-multithresh"]),
+        "mask": schema("string", "stringVec"),
+        "pbmask": schema("double"),
+        "sidelobethreshold": schema("double"),
+        "noisethreshold": schema("double"),
+        "lownoisethreshold": schema("double"),
+        "negativethreshold": schema("double"),
+        "smoothfactor": schema("double"),
+        "minbeamfrac": schema("double"),
+        "cutthreshold": schema("double"),
+        "growiterations": schema("int"),
+        "dogrowprune": schema("bool"),
+        "minpercentchange": schema("double"),
+        "verbose": schema("bool"),
+        "fastnoise": schema("bool"),
+        "restart": schema("bool"),
+        "savemodel": schema("string", allowed=["none", "virtual", "modelcolumn"]),
+        "calcres": schema("bool"),
+        "calcpsf": schema("bool"),
+        "psfcutoff": schema("double"),
+        "parallel": schema("bool"),
+    }
+
+    def __call__(
+        self,
+        vis: str | list[str] = "",
+        selectdata: bool = True,
+        field: str | list[str] = "",
+        spw: str | list[str] = "",
+        timerange: str | list[str] = "",
+        uvrange: str | list[str] = "",
+        antenna: str | list[str] = "",
+        scan: str | list[str] = "",
+        observation: str | int = "",
+        intent: str | list[str] = "",
+        datacolumn: str = "corrected",
+        imagename: int | str | list[str] = "",
+        imsize: int | list[int] = [100],
+        cell: int | float | list[int] | list[float] | str | list[str] = [],
+        phasecenter: int | str = "",
+        stokes: str = "I",
+        projection: str = "SIN",
+        startmodel: Any = "",
+        specmode: str = "mfs",
+        reffreq: Any = "",
+        nchan: int = -1,
+        start: Any = "",
+        width: Any = "",
+        outframe: str = "LSRK",
+        veltype: str = "radio",
+        restfreq: Any = [],
+        interpolation: str = "linear",
+        perchanweightdensity: bool = True,
+        gridder: str = "standard",
+        facets: int = 1,
+        psfphasecenter: int | str = "",
+        wprojplanes: int = 1,
+        vptable: str = "",
+        mosweight: bool = True,
+        aterm: bool = True,
+        psterm: bool = False,
+        wbawp: bool = True,
+        conjbeams: bool = False,
+        cfcache: str = "",
+        usepointing: bool = False,
+        computepastep: float = 360.0,
+        rotatepastep: float = 360.0,
+        pointingoffsetsigdev: list[int] | list[float] = [],
+        pblimit: float = 0.2,
+        normtype: str = "flatnoise",
+        nsamples: int = -1,
+        maxglobal: int = -1,
+        offset: Any = "auto",
+        offsetstd: list[float] = [],
+        fluctuations: list[float] = [],
+        slope: list[float] = [],
+        flexibility: list[float] = [],
+        asperity: list[float] = [],
+        seed: int = 42,
+        noisescale: Any = "auto",
+        likelihood: str = "gaussian",
+        noisemodel: list[str] = [],
+        blockmodel: list[str] = [],
+        deconvolver: str = "hogbom",
+        scales: list[int] | list[float] = [],
+        nterms: int = 2,
+        smallscalebias: float = 0.0,
+        fusedthreshold: float = 0.0,
+        largestscale: int = -1,
+        restoration: bool = True,
+        restoringbeam: str | list[str] = [],
+        pbcor: bool = False,
+        outlierfile: str = "",
+        weighting: str = "natural",
+        robust: float = 0.5,
+        noise: Any = "1.0Jy",
+        npixels: int = 0,
+        uvtaper: list[str] = [""],
+        niter: int = -1,
+        gain: float = 0.1,
+        threshold: Any = 0.0,
+        nsigma: float = 0.0,
+        cycleniter: int = -1,
+        cyclefactor: float = 1.0,
+        minpsffraction: float = 0.05,
+        maxpsffraction: float = 0.8,
+        interactive: bool = False,
+        nmajor: int = -1,
+        fullsummary: bool = False,
+        usemask: str = "user",
+        mask: str | list[str] = "",
+        pbmask: float = 0.0,
+        sidelobethreshold: float = 3.0,
+        noisethreshold: float = 5.0,
+        lownoisethreshold: float = 1.5,
+        negativethreshold: float = 0.0,
+        smoothfactor: float = 1.0,
+        minbeamfrac: float = 0.3,
+        cutthreshold: float = 0.01,
+        growiterations: int = 75,
+        dogrowprune: bool = True,
+        minpercentchange: float = -1.0,
+        verbose: bool = False,
+        fastnoise: bool = True,
+        restart: bool = True,
+        savemodel: str = "none",
+        calcres: bool = True,
+        calcpsf: bool = True,
+        psfcutoff: float = 0.35,
+        parallel: bool = False,
+    ) -> dict[str, Any]:
+        return self._run(locals())
+
+
+resolveimage = _Resolveimage("resolveimage")

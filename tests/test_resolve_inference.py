@@ -167,8 +167,8 @@ def blob(shape, flux=1.0, width=3.0):
 def test_it_is_a_minor_cycle_with_a_posterior():
     resolve = Observation((16, 16), 0.01).resolve()
     assert isinstance(resolve, MinorCycle)
-    assert callable(getattr(resolve, "posterior", None))
-    assert Inference
+    inference: Inference = resolve
+    assert callable(inference.posterior)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (27, 36)])
@@ -182,9 +182,9 @@ def test_a_source_is_found_within_its_uncertainty(shape):
     flux = posterior.fluxes[:, 0, 0]
     assert abs(flux.mean() - 1) < 4 * max(flux.std(), 0.01)
     bright = truth > 0.3 * truth.max()
-    error = (posterior.mean[0, 0] - truth)[bright]
-    assert np.sqrt(np.mean(error**2)) < 0.15 * truth.max()
-    assert np.mean(np.abs(error) < 3 * posterior.uncertainty[0, 0][bright]) > 0.9
+    deviation = ((posterior.mean - truth) / posterior.uncertainty)[0, 0][bright]
+    assert 0.3 < np.sqrt(np.mean(deviation**2)) < 1.5
+    assert np.median(posterior.uncertainty[0, 0][bright]) < 0.5 * truth.max()
     assert (np.diff(posterior.power_spectrum.frequency) > 0).all()
     assert posterior.power_spectrum.samples.shape == (8, posterior.power_spectrum.frequency.size)
 

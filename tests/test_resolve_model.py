@@ -73,10 +73,6 @@ def test_a_power_law_has_the_amplitudes_of_nifty(shape):
 def test_a_field_has_the_covariance_that_is_said(shape, rng):
     field = CorrelatedField(shape, PRIOR)
     amplitude = field.amplitude(drawn_spectrum(field, rng))
-    matrix = np.array(
-        [hartley(amplitude * hartley(amplitude * each) / 1.0) for each in np.eye(2, amplitude.size).reshape(-1, *shape)]
-    )
-    del matrix
     synthesis = np.array([hartley(amplitude * each) for each in np.eye(amplitude.size).reshape(-1, *shape)])
     dense = np.einsum("ia,ib->ab", *(2 * [synthesis.reshape(amplitude.size, -1)]))
     by_distance = np.array(field.covariance(amplitude))

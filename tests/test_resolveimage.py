@@ -104,7 +104,7 @@ def test_the_dictionary_has_the_flux_with_its_uncertainty(finished):
     assert posterior["samples"] == SAMPLES
     assert posterior["flux"][0][0] == pytest.approx(fluxes.mean(), rel=1e-6)
     assert posterior["flux_uncertainty"][0][0] == pytest.approx(fluxes.std(ddof=1), rel=1e-4)
-    assert [step["method"] for step in posterior["iterations"]] == ["MGVI"] * (STEPS - 1) + ["geoVI"]
+    assert [step["stage"] for step in posterior["iterations"]] == ["explore"] * (STEPS - 1) + ["draw"]
     assert result["stopcode"] == 10
     assert result["nmajordone"] == len(result["cycles"]) == 2
 
@@ -168,8 +168,8 @@ def test_a_script_written_for_tclean_runs_with_natural_weights(simulated_ms, cas
 
 
 def test_every_global_iteration_is_a_line_in_the_log(casa_log):
-    resolve_choice.log_iteration(GlobalIteration(3, "geoVI", 8, 1.5e4, 0.0321, 40, 1.02, 2.0))
-    assert "global iteration 3: 8 samples by geoVI, energy 15000, change of the mean 0.0321 sigma" in casa_log()
+    resolve_choice.log_iteration(GlobalIteration(3, "draw", 8, 1.5e4, 0.0321, 40, 1.02, 2.0))
+    assert "global iteration 3: stage 'draw', 8 samples, energy 15000, change of the mean 0.0321 sigma" in casa_log()
 
 
 def test_a_full_disk_is_found_before_it_is_full(simulated_ms, monkeypatch, tmp_path):

@@ -70,6 +70,12 @@ class Sky:
         """The parameters that rmlclean and tclean share."""
         return {"vis": str(self.vis), "imsize": IMSIZE, "cell": f"{self.cell}arcsec", "datacolumn": "data"}
 
+    def apparent_truth(self, shape: tuple[int, ...], clean: Path) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+        """The true sky times the primary beam of tclean's products, (x, y), Jy/pixel, and where that exceeds 0.3."""
+        primary_beam, _ = self.scoring.read(f"{clean}.pb")
+        truth = self.scoring.embed(fits.getdata(self.truth)[0, 0].T.astype(float), shape)
+        return truth * primary_beam, primary_beam > 0.3
+
     def score(self, model: NDArray[np.floating], clean: Path) -> Score:
         """Compare a model with the truth.
 
@@ -79,13 +85,11 @@ class Sky:
         """
         beam = read_beam(clean.with_suffix(".image"))
         assert beam is not None
-        primary_beam, cell = self.scoring.read(f"{clean}.pb")
-        truth = self.scoring.embed(fits.getdata(self.truth)[0, 0].T.astype(float), model.shape) * primary_beam
-        inside = primary_beam > 0.3
+        truth, inside = self.apparent_truth(model.shape, clean)
 
         def error(scale: float) -> float:
             shape = (scale * beam.major, scale * beam.minor, beam.angle)
-            difference, reference = (self.scoring.smooth(image, shape, cell) for image in (model - truth, truth))
+            difference, reference = (self.scoring.smooth(image, shape, self.cell) for image in (model - truth, truth))
             return float(np.linalg.norm(difference[inside]) / np.linalg.norm(reference[inside]))
 
         return Score(error(1.0), error(0.5), float(model[inside].sum() / truth[inside].sum()))
@@ -93,6 +97,13 @@ class Sky:
     def score_of_product(self, imagename: Path, clean: Path) -> Score:
         """The score of `imagename`.model."""
         return self.score(self.scoring.read(f"{imagename}.model")[0], clean)
+
+    def covered(self, imagename: Path, clean: Path) -> tuple[float, float]:
+        """Fractions of the pixels whose error is below `imagename`.uncertainty, and below twice that."""
+        model, uncertainty = (self.scoring.read(f"{imagename}.{kind}")[0] for kind in ("model", "uncertainty"))
+        truth, inside = self.apparent_truth(model.shape, clean)
+        deviation = (np.abs(model - truth) / uncertainty)[inside]
+        return float(np.mean(deviation < 1)), float(np.mean(deviation < 2))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

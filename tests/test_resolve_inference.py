@@ -221,6 +221,25 @@ def test_pure_noise_is_consistent_with_an_empty_sky():
     assert posterior.mean.max() * observation.beam_area < 5 * observation.sigma
 
 
+def test_a_negative_sky_is_named():
+    observation = Observation((16, 16), 0.02)
+    with pytest.raises(ValueError, match=r"more negative .* positivity=False"):
+        finished(observation.resolve(samples=4), -observation.observe(blob((16, 16))))
+
+
+def test_samples_stay_where_they_are_when_the_noise_is_found_to_be_louder():
+    shape = (20, 20)
+    observation, louder = Observation(shape, 0.01), Observation(shape, 0.03)
+    dirty = observation.observe(blob(shape))
+    first = observation.resolve(samples=4)
+    state, _ = finished(first, dirty)
+    before = first.posterior(state)
+    again = louder.resolve(samples=4)
+    after, _ = finished(again, dirty, MinorState(latent=state.latent))
+    assert again.posterior(after).fluxes.mean() == pytest.approx(before.fluxes.mean(), abs=0.15)
+    assert again.posterior(after).fluxes.std() > 1.5 * before.fluxes.std()
+
+
 def test_a_residual_that_is_no_number_is_named():
     observation = Observation((16, 16), 0.02)
     resolve = observation.resolve(samples=4)

@@ -12,8 +12,9 @@ from casa_ml_tasks.data.casa_image import read_cell
 from casa_ml_tasks.data.inference_checks import PRIORS
 from casa_ml_tasks.data.input_checks import SINGLE_POINTING
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SAMPLES, Resolve
+from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SAMPLES, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
@@ -71,6 +72,18 @@ def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:
     priors = {field: parameters[name] for field, name in PRIOR_PARAMETERS.items()}
     given: dict[str, Any] = {field: tuple(value) for field, value in priors.items() if len(value)}
     return given if parameters["offset"] == "auto" else {"offset": float(parameters["offset"]), **given}
+
+
+def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
+    """Say that there is nothing to see. dirty: (1, 1, ny, nx), noise: (1, 1), Jy/beam both."""
+    peak = float("inf") if dirty is None else float(dirty.max() / noise[0, 0])
+    if peak < SIGNAL:
+        casalog.post(
+            f"no signal in the data: the peak of the dirty image is {peak:.1f} times the noise, as that of noise alone "
+            "may be; the mean is an upper limit that follows from the prior",
+            "WARN",
+            "resolveimage",
+        )
 
 
 def log_iteration(step: GlobalIteration) -> None:

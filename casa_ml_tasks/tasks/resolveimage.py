@@ -48,6 +48,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
             minor = resolve_choice.minor_cycle(major, rounds.noise, rounds.noise_scale, parameters)
             rounds.run(minor, resolve_choice.exit_criteria(parameters), checkpoint)
         progress, data_model = rounds.progress, data_rounds.data_model(major)
+        resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
         posterior = minor.posterior(progress.state) if progress.state.latent else None
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         posterior_products.write(major, posterior, data_model)

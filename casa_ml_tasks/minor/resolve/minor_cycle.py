@@ -34,6 +34,7 @@ SAMPLES = 16
 EXPLORERS = 4  # samples that find the power spectrum
 SETTLED = 0.3  # change of the mean over the uncertainty, r.m.s.
 MOST_ITERATIONS = 12
+SIGNAL = 5.0  # noise sigma: what noise alone does not reach
 
 
 class Stage(IntEnum):
@@ -54,6 +55,7 @@ class Latent(NamedTuple):
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
         settled: whether the last change of the mean was small.
+        offset: from which the excitations count, ln(Jy/pixel).
     """
 
     excitations: NDArray[np.float64]
@@ -63,6 +65,7 @@ class Latent(NamedTuple):
     records: NDArray[np.float64]
     stage: NDArray[np.int64]
     settled: NDArray[np.bool_]
+    offset: NDArray[np.float64]
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
@@ -188,8 +191,13 @@ class Resolve:
         if not state.latent:
             return None
         latent = Latent.of(state.latent)
-        changed = state.predicted_residual is None
-        return latent._replace(stage=np.array(Stage.REFINE)) if changed else latent
+        if state.predicted_residual is not None:
+            return latent
+        means = np.array([each[0, 0] for each in self._amplitudes(latent.spectra)])
+        excitations = latent.excitations.copy()
+        excitations[:, 0, 0] += (latent.offset - self._prior.offset) / means
+        offset = np.array(self._prior.offset)
+        return latent._replace(excitations=excitations, offset=offset, stage=np.array(Stage.REFINE))
 
     def _agrees(self, residual: Image, state: MinorState) -> bool:
         """Whether the samples are done and the major cycle found the residual of their mean that they predicted."""
@@ -198,7 +206,17 @@ class Resolve:
         return float(np.std(residual - state.predicted_residual)) < AGREEMENT * self._sigma
 
     def _begin(self, residual: Image, model: Image) -> Latent:
-        """From the regularised maximum likelihood image, and the spectrum of its logarithm."""
+        """From the regularised maximum likelihood image, and the spectrum of its logarithm.
+
+        Raises:
+            ValueError: what the data show is negative.
+        """
+        lowest, highest = float(residual.min()), float(residual.max())
+        if not model.any() and -lowest > max(highest, SIGNAL * self._sigma):
+            raise ValueError(
+                f"the dirty image is more negative ({lowest:.3g} Jy/beam) than positive ({highest:.3g} Jy/beam), which "
+                "no positive sky explains; use rmlclean with positivity=False and regularizer=['l1']"
+            )
         names = ["l1", "log_smoothness"]
         sketch = RegularisedMaximumLikelihood(
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
@@ -217,6 +235,7 @@ class Resolve:
             np.zeros((0, len(GlobalIteration.__dataclass_fields__))),
             np.array(Stage.EXPLORE),
             np.array(False),
+            np.array(self._prior.offset),
         )
 
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:

@@ -106,7 +106,10 @@ def most_probable(
     """
     value, gradient = _value_and_gradient(start, amplitude, likelihood, drawn)
     if not jnp.isfinite(value):
-        raise FloatingPointError(f"the energy is {value}: the residual, the PSF or the noise holds what is no number")
+        raise FloatingPointError(
+            f"the energy is {value}, because the visibilities, their weights or the model hold what is no number; flag "
+            "them and call again: the last good state is kept"
+        )
     excitations, iterations, gain = start, 0, float("inf")
     for _ in range(steps):
         step, count = _newton_step(excitations, gradient, amplitude, likelihood, preconditioner)

@@ -1,0 +1,116 @@
+"""resolveimage as it comes: against multi-scale CLEAN on skies of known truth, converged or not, and how fast.
+
+python -m benchmarks.resolve skies --seeds 1 2 3
+python -m benchmarks.resolve converged
+python -m benchmarks.resolve speed
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from casatasks import tclean
+
+from benchmarks.measure import geometric_mean, print_table, timed
+from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_options, chosen_skies
+from casa_ml_tasks import resolveimage
+from casa_ml_tasks.data.casa_image import read_image
+from tests.simulated_ms import simulate
+
+SKY_COLUMNS = (
+    "sky (seed)",
+    "error at the beam / CLEAN's",
+    "at half the beam / CLEAN's",
+    "flux found",
+    "within 1 sigma",
+    "within 2 sigma",
+    "resolveimage [s]",
+    "tclean [s]",
+    "time ratio",
+)
+
+
+def compare(sky: Sky, work: Path) -> tuple[list[str], tuple[float, float, float]]:
+    """A row of the table, and its three ratios: error at the beam, at half the beam, wall time."""
+    ours, clean = work / f"{sky.name}{sky.seed}", work / f"{sky.name}{sky.seed}_clean"
+    _, seconds = timed(resolveimage, imagename=str(ours), **sky.imaging)
+    _, clean_seconds = timed(tclean, imagename=str(clean), **sky.imaging, **MULTISCALE_CLEAN)
+    found, theirs = sky.score_of_product(ours, clean), sky.score_of_product(clean, clean)
+    ratios = found.beam / theirs.beam, found.half_beam / theirs.half_beam, seconds / clean_seconds
+    row = [f"{sky.name} ({sky.seed})", f"{ratios[0]:.3f}", f"{ratios[1]:.3f}", f"{found.flux:.3f}"]
+    row += [f"{fraction:.2f}" for fraction in sky.covered(ours, clean)]
+    return [*row, f"{seconds:.1f}", f"{clean_seconds:.1f}", f"{ratios[2]:.2f}"], ratios
+
+
+def skies(options: argparse.Namespace, work: Path) -> None:
+    """Errors, flux, calibration of the uncertainty and time, beside tclean's in one interleaved run."""
+    ratios: list[tuple[float, float, float]] = []
+
+    def rows() -> Iterator[list[str]]:
+        for sky in chosen_skies(options):
+            row, ratio = compare(sky, work)
+            ratios.append(ratio)
+            yield row
+
+    print_table(SKY_COLUMNS, rows())
+    beam, half_beam, seconds = (geometric_mean(column) for column in zip(*ratios, strict=True))
+    print(f"\nGeometric means: {beam:.3f} at the beam, {half_beam:.3f} at half the beam, {seconds:.2f} in time.")
+
+
+def converged(options: argparse.Namespace, work: Path) -> None:
+    """The default run against a longer one, with other random numbers and three times the samples."""
+
+    def rows() -> Iterator[list[str]]:
+        for sky in chosen_skies(options):
+            default, longer = work / f"{sky.name}{sky.seed}", work / f"{sky.name}{sky.seed}_longer"
+            resolveimage(imagename=str(default), **sky.imaging)
+            resolveimage(imagename=str(longer), nsamples=48, maxglobal=30, seed=1, **sky.imaging)
+            uncertainty = read_image(f"{default}.uncertainty")
+            change = (read_image(f"{longer}.model") - read_image(f"{default}.model")) / uncertainty
+            yield [f"{sky.name} ({sky.seed})", f"{np.median(np.abs(change)):.2f}", f"{np.sqrt(np.mean(change**2)):.2f}"]
+
+    print_table(("sky (seed)", "median change of the mean [sigma]", "r.m.s. change [sigma]"), rows())
+
+
+def speed(work: Path) -> None:
+    """512 x 512 pixels, from 5e4 to 5e6 visibilities."""
+
+    def rows() -> Iterator[list[str]]:
+        for antennas, channels, integrations in ((30, 2, 58), (43, 8, 70), (43, 64, 88)):
+            observed = simulate(
+                work / f"{channels}.ms", antennas=antennas, channels=channels, integrations=integrations, radius=450
+            )
+            result, seconds = timed(
+                resolveimage,
+                vis=str(observed.path),
+                imagename=str(work / f"speed{channels}"),
+                imsize=512,
+                cell="0.06arcsec",
+                datacolumn="data",
+            )
+            posterior = result["posterior"]
+            visibilities = observed.rows * channels
+            steps = len(posterior["iterations"])
+            yield [f"{visibilities:.1e}", f"{seconds:.0f}", str(steps), str(posterior["converged"])]
+
+    print_table(("visibilities", "[s]", "global iterations", "converged"), rows())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("skies", "converged", "speed"))
+    add_options(parser)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "speed":
+            speed(Path(folder))
+        else:
+            {"skies": skies, "converged": converged}[options.what](options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -85,7 +85,7 @@ OBSERVATIONS = {
         archive="SR1_M87_2017_095_hi_hops_netcal_StokesI.uvfits",
         title="M 87, Event Horizon Telescope, 5 April 2017, phases not calibrated",
         imaging={"imsize": 128, "cell": "2e-6arcsec"},
-        clean={},
+        clean={"weighting": "uniform", "niter": 2000},
         radius=1.2e-4,
         unit=("µas", 1e-6),
     ),
@@ -93,7 +93,7 @@ OBSERVATIONS = {
         archive="SR2_M87_2017_101_lo_hops_zbl-dtcal+selfcal.uvfits",
         title="M 87, Event Horizon Telescope, 11 April 2017, self-calibrated",
         imaging={"imsize": 128, "cell": "2e-6arcsec"},
-        clean={},
+        clean={"weighting": "uniform", "niter": 2000},
         radius=1.2e-4,
         unit=("µas", 1e-6),
     ),
@@ -122,9 +122,9 @@ def compare(observation: Observation, work: Path, rows: list[list[str]]) -> Imag
     vis = real_ms(observation.archive, work)
     clean, ours = work / "clean", work / "resolve"
     shared = {"vis": vis, "datacolumn": "data", **observation.imaging}
-    briggs = {"weighting": "briggs", "robust": 0.5}
+    clean_options = MULTISCALE | {"weighting": "briggs", "robust": 0.5, **observation.clean}
     report, seconds = timed(resolveimage, imagename=str(ours), **shared)
-    _, clean_seconds = timed(tclean, imagename=str(clean), **shared, **briggs, **MULTISCALE, **observation.clean)
+    _, clean_seconds = timed(tclean, imagename=str(clean), **shared, **clean_options)
     noise, posterior = float(report["image_noise"]), report["posterior"]
     beam, cell = read_beam(f"{clean}.image"), read_cell(f"{clean}.image")
     assert beam is not None, "a restored image has one"

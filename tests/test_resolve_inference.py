@@ -148,6 +148,27 @@ def test_samples_resemble_those_of_hamiltonian_monte_carlo_where_the_sky_is_dete
     assert np.median((ours.std(axis=0) / exact.std(axis=0))[detected]) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.usefixtures("double_precision")
+def test_the_preconditioner_saves_iterations_at_high_dynamic_range():
+    shape, sigma = (48, 48), 1e-4
+    observation = Observation(shape, sigma, points=400)
+    truth = blob(shape, width=6.0)
+    field = CorrelatedField(shape, Prior(offset=float(np.log(0.1 * sigma / observation.beam_area))))
+    amplitude = field.amplitude(field.expected_spectrum())
+    start = field.coefficients(jnp.log(truth + 1e-3 * truth.max())) / amplitude
+    likelihood = observation.likelihood(observation.observe(truth), field.prior.offset)
+    covariance = np.asarray(field.covariance(amplitude))
+
+    def one_step(most):
+        points = coarse_points(truth, sigma, observation.beam_area, most)
+        inverse = CoarseInverse.of(points, observation.psf, sigma, covariance)
+        return most_probable(start, amplitude, likelihood, drawn(observation, 0), inverse, steps=1)
+
+    with_points, without = one_step(2500), one_step(0)
+    assert with_points.iterations < without.iterations / 3
+    assert with_points.gain > 3 * without.gain
+
+
 def finished(resolve, dirty, state=None, model=None):
     """All global iterations. Returns the last state and those on the way."""
     zero = np.zeros((1, 1, *dirty.shape), np.float32)

@@ -21,7 +21,7 @@ from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve.coarse_likelihood import CoarseInverse, coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
-from casa_ml_tasks.minor.resolve.randomised_maximum import Likelihood, Randomised, most_probable
+from casa_ml_tasks.minor.resolve.randomised_maximum import Found, Likelihood, Randomised, most_probable
 from casa_ml_tasks.minor.resolve.spectrum_fit import SpectrumFit
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
 
@@ -247,14 +247,13 @@ class Resolve:
         preconditioner = CoarseInverse.of(points, self._psf, self._sigma, covariance)
         amplitudes = self._amplitudes(latent.spectra)
 
-        def sample(number: int) -> Any:
+        def sample(start: NDArray[np.float64], amplitude: jax.Array, drawn: Randomised) -> Found:
             with jax.enable_x64(True):
-                start = jnp.asarray(latent.excitations[number])
-                drawn = self._randomised(number)
-                return most_probable(start, amplitudes[number], likelihood, drawn, preconditioner)
+                return most_probable(jnp.asarray(start), amplitude, likelihood, drawn, preconditioner)
 
+        randomised = [self._randomised(number) for number in range(len(amplitudes))]  # here: CASA wants one thread
         with ThreadPoolExecutor(available_cores()) as pool:
-            found = list(pool.map(sample, range(len(latent.excitations))))
+            found = list(pool.map(sample, latent.excitations, amplitudes, randomised))
         excitations = np.stack([np.asarray(each.excitations) for each in found])
         latent = latent._replace(excitations=excitations)
         skies = self._skies(latent)

@@ -168,7 +168,8 @@ def main() -> None:
         ours = work / "resolve"
         report, seconds = timed(resolveimage, imagename=str(ours), **shared)
         posterior = report["posterior"]
-        flux = f"{posterior['flux'][0][0]:.4f} ± {posterior['flux_uncertainty'][0][0]:.4f} Jy"
+        truth = float((true_sky() * read_image(f"{ours}.pb")[0, 0]).sum())
+        flux = f"{posterior['flux'][0][0]:.4f} ± {posterior['flux_uncertainty'][0][0]:.4f} Jy, true {truth:.4f} Jy"
         print(
             f"resolveimage: {seconds:.0f} s, {len(posterior['iterations'])} global iterations, converged "
             f"{posterior['converged']}, noise scale {report['noise_scale']:.3f}, flux of the apparent sky {flux}\n"

@@ -3,10 +3,10 @@ r"""Whether the uncertainty of Bayesian imaging is calibrated: skies drawn from 
 Each sky has a power spectrum and excitations drawn from the prior's standard normal distributions. Its offset puts the
 brightest beam between 20 and 300 times above the noise, and the inference is told that offset, but nothing else.
 
-An interval should hold as many pixels of the true sky as its name says. Of n = 16 samples that are drawn from the same
-distribution as the truth, the mean and one or two standard deviations would hold 65 and 93 %. Percentiles are those
-that hold 68 % for any n; the widest interval that there is, from the least to the greatest sample, would hold
-(n - 1) / (n + 1) = 88 %.
+An interval should hold as many pixels of the true sky as its name says, but n samples from the very distribution of the
+truth do not quite: for n = 16 the mean and one or two standard deviations hold 65 and 93 %. The percentiles here are
+those that hold 68 % for any n; the widest interval there is, from the least to the greatest sample, holds
+(n - 1) / (n + 1), 88 % for n = 16.
 
 python -m benchmarks.resolve_calibration
 """

@@ -2,7 +2,8 @@
 
 No one knows the true sky, so this is for the eye: tclean's restored image, the posterior mean at the same colours, as
 what a CLEAN beam's solid angle of it emits, and its relative uncertainty. `pedestal` is the median of a model outside
-`radius` over the noise of natural weights, both of a beam: emission that no one would believe.
+`radius` over the noise of natural weights, both of a beam: emission that no one would believe. Residuals are over that
+noise too, though tclean's image has other weights.
 
 python -m benchmarks.resolve_real_data --figures docs/images
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 from benchmarks.measure import print_table, timed
 from benchmarks.real_data import AUTOMASK, MULTISCALE, beam_ellipse, save
 from casa_ml_tasks import resolveimage
-from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_image
-from casa_ml_tasks.report.figures import SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
+from casa_ml_tasks.report.figures import SEQUENTIAL, asinh_ticks, si_prefix, sky_edges
 from tests.real_data import real_ms
 
 COLUMNS = (
@@ -82,14 +83,6 @@ OBSERVATIONS = {
         radius=28.0,
     ),
     "m87": Observation(
-        archive="SR1_M87_2017_095_hi_hops_netcal_StokesI.uvfits",
-        title="M 87, Event Horizon Telescope, 5 April 2017, phases not calibrated",
-        imaging={"imsize": 128, "cell": "2e-6arcsec"},
-        clean={"weighting": "uniform", "niter": 2000},
-        radius=1.2e-4,
-        unit=("µas", 1e-6),
-    ),
-    "m87_calibrated": Observation(
         archive="SR2_M87_2017_101_lo_hops_zbl-dtcal+selfcal.uvfits",
         title="M 87, Event Horizon Telescope, 11 April 2017, self-calibrated",
         imaging={"imsize": 128, "cell": "2e-6arcsec"},
@@ -117,8 +110,8 @@ class Images:
     noise: float
 
 
-def compare(observation: Observation, work: Path, rows: list[list[str]]) -> Images:
-    """Run both tasks in `work`, and add a row for each."""
+def compare(observation: Observation, work: Path) -> tuple[Images, list[list[str]]]:
+    """Run both tasks in `work`. Returns their images, and a row of the table for each task."""
     vis = real_ms(observation.archive, work)
     clean, ours = work / "clean", work / "resolve"
     shared = {"vis": vis, "datacolumn": "data", **observation.imaging}
@@ -144,16 +137,17 @@ def compare(observation: Observation, work: Path, rows: list[list[str]]) -> Imag
 
     flux = f"{posterior['flux'][0][0]:.3f} ± {posterior['flux_uncertainty'][0][0]:.3f}"
     count = f"{len(posterior['iterations'])}{'' if posterior['converged'] else ', not converged'}"
-    scale = f"{report['noise_scale']:.2f}"
-    clean_flux = f"{read_image(f'{clean}.model').sum():.3f}"
-    rows.append([observation.title, "tclean", clean_flux, *statistics(clean), "", "", f"{clean_seconds:.0f}"])
-    rows.append([observation.title, "resolveimage", flux, *statistics(ours), scale, count, f"{seconds:.0f}"])
+    scale, clean_flux = f"{report['noise_scale']:.2f}", f"{read_image(f'{clean}.model').sum():.3f}"
+    rows = [
+        [observation.title, "tclean", clean_flux, *statistics(clean), "", "", f"{clean_seconds:.0f}"],
+        [observation.title, "resolveimage", flux, *statistics(ours), scale, count, f"{seconds:.0f}"],
+    ]
     restored, mean, uncertainty = (
         np.where(inside, read_image(path)[0, 0], np.nan)
         for path in (f"{clean}.image", f"{ours}.model", f"{ours}.uncertainty")
     )
     ratio = np.where(mean > uncertainty, uncertainty / mean, np.nan)
-    return Images(restored, beam.area(cell) * mean, ratio, noise)
+    return Images(restored, beam.area(cell) * mean, ratio, noise), rows
 
 
 def draw(observation: Observation, images: Images, work: Path) -> Figure:
@@ -164,21 +158,22 @@ def draw(observation: Observation, images: Images, work: Path) -> Figure:
     edges = [edge / arcsec for edge in sky_edges(images.mean.shape, cell)]
     radius = observation.radius / arcsec
     limits = (radius, -radius, -radius, radius)
-    brightest = 1e3 * max(float(np.nanmax(images.restored)), float(np.nanmax(images.mean)))
-    width = 5e3 * images.noise
+    brightest = max(float(np.nanmax(images.restored)), float(np.nanmax(images.mean)))
+    factor, prefix = si_prefix(brightest)
+    brightest, width = brightest / factor, 5 * images.noise / factor
     sky = AsinhNorm(linear_width=width, vmin=-width, vmax=brightest)
     lowest = max(float(np.nanmin(images.relative_uncertainty, initial=0.5)), 1e-3)
     figure = Figure(figsize=(9.6, 4.2), dpi=110, layout="constrained")
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     panels: Sequence[tuple[str, NDArray[np.floating], dict[str, Any]]] = (
-        ("tclean, multi-scale", 1e3 * images.restored, {"norm": sky, "cmap": SEQUENTIAL}),
-        ("resolveimage: mean", 1e3 * images.mean, {"norm": sky, "cmap": SEQUENTIAL}),
+        ("tclean, multi-scale", images.restored / factor, {"norm": sky, "cmap": SEQUENTIAL}),
+        ("resolveimage: mean", images.mean / factor, {"norm": sky, "cmap": SEQUENTIAL}),
         ("relative uncertainty", images.relative_uncertainty, {"norm": LogNorm(lowest, 1), "cmap": "viridis_r"}),
     )
     for each, (title, image, colours) in zip(axes, panels, strict=True):
         drawn = each.imshow(image, origin="lower", extent=edges, **colours)
         each.set(title=title, xlim=limits[:2], ylim=limits[2:], facecolor="0.9", xlabel=f"offset East ({unit})")
-    drawn_beam = type(beam)(beam.major / arcsec, beam.minor / arcsec, beam.angle)
+    drawn_beam = Beam(beam.major / arcsec, beam.minor / arcsec, beam.angle)
     axes[0].add_patch(beam_ellipse(drawn_beam, limits))
     axes[0].set_ylabel(f"offset North ({unit})")
     figure.suptitle(observation.title)
@@ -186,11 +181,25 @@ def draw(observation: Observation, images: Images, work: Path) -> Figure:
     ticks = asinh_ticks(sky)
     scale.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     scale.minorticks_off()
-    scale.set_label("mJy/beam")
+    scale.set_label(f"{prefix}Jy/beam")
     relative = figure.colorbar(drawn, ax=axes[2], location="bottom", aspect=20, shrink=0.9, label="uncertainty / mean")
     relative.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     relative.ax.xaxis.set_minor_formatter(NullFormatter())
     return figure
+
+
+def rows(names: Sequence[str], figures: Path | None) -> Iterator[list[str]]:
+    """Of all observations, whose figures are saved in a folder, where one is given."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            try:
+                images, found = compare(OBSERVATIONS[name], work)
+            except pytest.skip.Exception as missing:
+                raise SystemExit(str(missing)) from missing
+            yield from found
+            if figures is not None:
+                save(draw(OBSERVATIONS[name], images, work), figures / f"resolve_{name}.png")
 
 
 def main() -> None:
@@ -198,17 +207,7 @@ def main() -> None:
     parser.add_argument("--only", choices=OBSERVATIONS, nargs="+", default=list(OBSERVATIONS), help="observations")
     parser.add_argument("--figures", type=Path, help="folder for a PNG of each observation")
     options = parser.parse_args()
-    rows: list[list[str]] = []
-    for name in options.only:
-        with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            try:
-                images = compare(OBSERVATIONS[name], work, rows)
-            except pytest.skip.Exception as missing:
-                raise SystemExit(str(missing)) from missing
-            if options.figures is not None:
-                save(draw(OBSERVATIONS[name], images, work), options.figures / f"resolve_{name}.png")
-    print_table(COLUMNS, rows)
+    print_table(COLUMNS, rows(options.only, options.figures))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from casa_ml_tasks.data.input_checks import SINGLE_POINTING
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SAMPLES, SIGNAL, Resolve
+from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
@@ -60,7 +60,8 @@ def minor_cycle(major: NativeMajorCycle, noise: NDArray, noise_scale: float, par
         read_cell(major.product("psf")),
         lambda seed: noise_scale * major.draw_noise(seed),
         given_priors(parameters),
-        samples=SAMPLES if parameters["nsamples"] < 0 else parameters["nsamples"],
+        sampler=parameters["sampler"],
+        samples=max(parameters["nsamples"], 0),
         most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
         seed=parameters["seed"],
         on_iteration=log_iteration,
@@ -91,7 +92,7 @@ def log_iteration(step: GlobalIteration) -> None:
     casalog.post(
         f"global iteration {step.iteration}: stage '{step.stage}', {step.samples} samples, energy {step.energy:.6g}, "
         f"change of the mean {step.change:.3g} sigma, residual {step.residual:.3f} of the noise, "
-        f"{step.conjugate_gradient_iterations} conjugate gradient iterations, {step.seconds:.1f} s",
+        f"{step.operator_products} products of the normal operator, {step.seconds:.1f} s",
         "INFO",
         "resolveimage",
     )

@@ -15,11 +15,11 @@ from scipy.linalg.lapack import dpstrf
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 
 MOST_POINTS = 2500  # whose dense matrices take seconds; beyond that the faintest are left to the iteration
-FAINTEST = 0.3  # noise sigma in a beam: fainter emission is held by the prior
+FAINTEST = 0.001  # noise sigma in a cell: fainter emission is held by the prior
 #: Of the noise: by how much the flux of a cell may be misplaced. A cell of flux S and size b misplaces S (b / FWHM)^2.
 MISPLACED = 3.0
-#: Of the beam's FWHM: the largest cell, in pixels a power of two.
-LARGEST_CELL = 0.65
+#: Of the beam's FWHM: the largest cell, in pixels a power of two. Empty sky is stiff as a whole, not in each beam.
+LARGEST_CELL = 2.6
 NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
 
 
@@ -50,14 +50,16 @@ def coarse_points(image: NDArray[np.floating], sigma: float, beam_area: float, m
     padded = np.pad(image.astype(float), [(0, -n % cell) for n in image.shape])
     rows, columns = np.indices(padded.shape)
     found: list[Points] = []
-    active = _sums(padded, cell) * beam_area / cell**2 > FAINTEST * sigma
+    active = _sums(padded, cell) > FAINTEST * sigma
     while active.any():
         flux = _sums(padded, cell)
         divided = active & (flux * (cell / width) ** 2 > MISPLACED * sigma) & (cell > 1)
         kept = active & ~divided
         y, x = (np.rint(_sums(padded * at, cell)[kept] / flux[kept]).astype(int) for at in (rows, columns))
         found.append(Points(y, x, flux[kept]))
-        active, cell = divided.repeat(2, 0).repeat(2, 1) & (cell > 1), max(1, cell // 2)
+        cell = max(1, cell // 2)
+        active = divided.repeat(2, 0).repeat(2, 1)
+        active = active & (_sums(padded, cell) > 0) if active.any() else active
     if not found:
         return Points(np.zeros(0, int), np.zeros(0, int), np.zeros(0))
     y, x = (np.concatenate([getattr(each, axis) for each in found]) for axis in "yx")
@@ -85,11 +87,13 @@ class CoarseInverse:
     Attributes:
         y, x: pixels, (point,).
         matrix: X, (point, point).
+        factor: L, (point, rank).
     """
 
     y: jax.Array
     x: jax.Array
     matrix: jax.Array
+    factor: jax.Array
 
     @classmethod
     def of(
@@ -107,13 +111,14 @@ class CoarseInverse:
         dy, dx = (np.subtract.outer(at, at) for at in (points.y, points.x))
         curvature = np.multiply.outer(points.flux, points.flux) * psf[ny + dy, nx + dx] / sigma**2
         if not points.flux.size:
-            return cls(jnp.asarray(points.y), jnp.asarray(points.x), jnp.zeros((0, 0)))
+            return cls(jnp.asarray(points.y), jnp.asarray(points.x), *2 * [jnp.zeros((0, 0))])
         factor, pivots, rank, _ = dpstrf(curvature, tol=NEGLIGIBLE_CURVATURE, lower=1)
         factor, kept = np.tril(factor)[:, :rank], pivots - 1
         prior = covariance[dy % ny, dx % nx][np.ix_(kept, kept)]
         inner = factor.T @ prior @ factor + np.eye(rank)
         root = scipy.linalg.solve_triangular(scipy.linalg.cholesky(inner, lower=True), factor.T, lower=True)
-        return cls(jnp.asarray(points.y[kept]), jnp.asarray(points.x[kept]), jnp.asarray(root.T @ root))
+        y, x = (jnp.asarray(each[kept]) for each in (points.y, points.x))
+        return cls(y, x, jnp.asarray(root.T @ root), jnp.asarray(factor))
 
     def __call__(self, amplitude: jax.Array, excitations: jax.Array) -> jax.Array:
         """amplitude: of the field; excitations: what to apply the inverse to, (ny, nx) both."""

@@ -50,12 +50,12 @@ class GlobalIteration:
 
     Attributes:
         iteration: 1 for the first.
-        stage: what it was for: 'explore' with few samples, 'refine' with all, 'draw' power spectra for each.
+        stage: what it was for: to 'explore', to 'warm' chains up, to 'sample'.
         samples: how many.
         energy: minus the logarithm of the probability of sample and randomised data, mean over the samples, up to a
             constant.
         change: r.m.s. over the pixels of the change of the mean since the last iteration, over the uncertainty.
-        conjugate_gradient_iterations: of all samples together.
+        operator_products: of the normal operator and an image, all samples together.
         residual: r.m.s. of the residual image of the mean over the noise.
         seconds: that it took.
     """
@@ -65,7 +65,7 @@ class GlobalIteration:
     samples: int
     energy: float
     change: float
-    conjugate_gradient_iterations: int
+    operator_products: int
     residual: float
     seconds: float
 

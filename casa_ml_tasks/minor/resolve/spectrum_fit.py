@@ -7,12 +7,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Spectrum
+
+MOST_ITERATIONS = 200
 
 
 class SpectrumFit:
@@ -37,7 +38,6 @@ class SpectrumFit:
 
         self.energy = jax.jit(energy)
         self._value_and_gradient = jax.jit(jax.value_and_grad(energy))
-        self._hessian = jax.jit(jax.hessian(energy))
 
     def named(self, vector: NDArray[np.floating]) -> Spectrum:
         """The parameters that a vector holds, (size,)."""
@@ -48,25 +48,14 @@ class SpectrumFit:
         squares = np.mean(np.square(coefficients), axis=0)
         return np.bincount(self._modes.ring.ravel(), squares.ravel(), self._modes.count.size).astype(float)
 
-    def most_probable(self, power: NDArray[np.floating], start: NDArray[np.floating]) -> NDArray[np.float64]:
+    def most_probable(
+        self, power: NDArray[np.floating], start: NDArray[np.floating], iterations: int = MOST_ITERATIONS
+    ) -> NDArray[np.float64]:
         """The parameters of least energy, (size,). power: as `power` gives it; start: (size,)."""
         function = partial(self._of_arrays, jnp.asarray(power))
-        return np.asarray(scipy.optimize.minimize(function, start, jac=True, method="L-BFGS-B").x)
-
-    def draw(
-        self, power: NDArray[np.floating], start: NDArray[np.floating], generator: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """One set of parameters from the Gaussian that has the energy's minimum and curvature, (size,)."""
-        mode = self.most_probable(power, start)
-        factor = scipy.linalg.cholesky(_positive(np.asarray(self._hessian(jnp.asarray(mode), jnp.asarray(power)))))
-        return mode + scipy.linalg.solve_triangular(factor, generator.normal(size=self.size))
+        options = {"maxiter": iterations}
+        return np.asarray(scipy.optimize.minimize(function, start, jac=True, method="L-BFGS-B", options=options).x)
 
     def _of_arrays(self, power: jax.Array, vector: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = self._value_and_gradient(jnp.asarray(vector), power)
         return float(value), np.asarray(gradient, float)
-
-
-def _positive(hessian: NDArray[np.floating]) -> NDArray[np.floating]:
-    """With no curvature below the prior's, which is 1: far from a minimum the rest may be negative."""
-    values, vectors = np.linalg.eigh(hessian)
-    return (vectors * np.maximum(values, 1.0)) @ vectors.T

@@ -77,7 +77,7 @@ def test_the_gradient_of_the_energy_is_the_finite_difference(shape):
     at, along = rng.normal(size=(2, *shape))
     rest = (
         field.amplitude(field.expected_spectrum()),
-        observation.likelihood(observation.noise(1), -4.0),
+        observation.likelihood(observation.noise(1), -4.0)._replace(flux_prior=0.3),
         drawn(observation, 0),
     )
     step = 1e-5
@@ -158,7 +158,7 @@ def test_trajectories_have_the_posterior_everywhere(detected_sky):
     _, amplitude, likelihood, inverse, exact = detected_sky
     mass, excitations, skies, probabilities = Mass(inverse, amplitude), jnp.zeros(amplitude.shape), [], []
     for key in jax.random.split(jax.random.key(1), 700):
-        moved = trajectory(excitations, key, amplitude, likelihood, mass, 0.08)
+        moved = trajectory(excitations, key, likelihood, mass, 0.08)
         excitations = moved.excitations
         skies.append(np.asarray(likelihood.sky(amplitude, excitations)))
         probabilities.append(float(moved.probability))

@@ -59,7 +59,6 @@ class Moved(NamedTuple):
 def trajectory(
     excitations: jax.Array,
     key: jax.Array,
-    amplitude: jax.Array,
     likelihood: Likelihood,
     mass: Mass,
     step: jax.Array | float,
@@ -69,13 +68,12 @@ def trajectory(
     Args:
         excitations: to begin with, (ny, nx).
         key: of the random numbers.
-        amplitude: of the field, (ny, nx).
         likelihood: of the sky.
-        mass: nearly the curvature of the energy.
+        mass: nearly the curvature of the energy; it has the amplitude of the field.
         step: of the leapfrog; 1 is a radian of an oscillation whose curvature the mass has.
     """
     nothing = Randomised(jnp.zeros_like(excitations), jnp.zeros_like(excitations))
-    energy_and_slope = jax.value_and_grad(lambda each: energy(each, amplitude, likelihood, nothing))
+    energy_and_slope = jax.value_and_grad(lambda each: energy(each, mass.amplitude, likelihood, nothing))
     of_momentum, of_step, of_acceptance = jax.random.split(key, 3)
     momentum = mass.draw(of_momentum)
     length = step * (1 + SCATTER * jax.random.uniform(of_step, minval=-1.0))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from enum import IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -61,7 +61,7 @@ class Latent(NamedTuple):
     Attributes:
         excitations: (sample or chain, ny, nx).
         spectrum: parameters of the power spectrum, (parameters,).
-        mean, uncertainty: of the skies of the last iteration, (ny, nx), Jy/pixel.
+        mean: of the skies of the last iteration, (ny, nx), Jy/pixel.
         samples: of the posterior so far, (sample, ny, nx), Jy/pixel.
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
@@ -73,7 +73,6 @@ class Latent(NamedTuple):
     excitations: NDArray[np.float64]
     spectrum: NDArray[np.float64]
     mean: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
     samples: NDArray[np.float32]
     records: NDArray[np.float64]
     stage: NDArray[np.int64]
@@ -146,7 +145,7 @@ class Resolve:
         self._sigma = float(np.ravel(sigma)[0])
         self._beam_area = float(np.ravel(beam_area)[0])
         self._cell = cell
-        self._draw_noise = draw_noise
+        self._draw_noise = cache(draw_noise)
         self._prior = Prior(float(np.log(OFFSET * self._sigma / self._beam_area)))._replace(**(prior or {}))
         self._sampler = sampler
         self._samples = samples or SAMPLES[sampler]
@@ -176,23 +175,20 @@ class Resolve:
             latent = self._latent(state) or self._begin(residual, model, state)
             likelihood = Likelihood(
                 self._operator,
-                jnp.asarray(residual[0, 0] - FLUX_PRIOR[self._sampler] * self._sigma, float),
+                jnp.asarray(residual[0, 0], float),
                 jnp.asarray(model[0, 0], float),
                 self._sigma,
                 self._prior.offset,
+                FLUX_PRIOR[self._sampler],
             )
             latent = self._iterate(latent, likelihood)
             self._on_iteration(latent.iterations()[-1])
-            finished = latent.stage == Stage.FINISHED
-            mean = latent.samples.mean(axis=0) if finished else latent.mean
-            mean = mean.astype(np.float32)[None, None]
-            predicted = residual - np.asarray(self._operator(jnp.asarray(mean[0, 0] - model[0, 0], float)))
-        return mean, MinorState(
-            iterations=state.iterations + int(latent.records[-1][5]),
-            predicted_residual=predicted.astype(np.float32),
-            latent=latent._asdict(),
-            unfinished=not finished,
-        )
+            iterations = state.iterations + int(latent.records[-1][5])
+            if latent.stage != Stage.FINISHED:
+                return model, MinorState(iterations, latent=latent._asdict(), unfinished=True)
+            mean = latent.samples.mean(axis=0)[None, None]
+            predicted = residual - np.asarray(self._operator(jnp.asarray(mean - model, float)))
+        return mean, MinorState(iterations, predicted.astype(np.float32), latent=latent._asdict())
 
     def posterior(self, state: MinorState) -> Posterior:
         """What is known in this state."""
@@ -210,11 +206,11 @@ class Resolve:
 
     def _latent(self, state: MinorState) -> Latent | None:
         """What the last iteration left; None where there is nothing, or the data have changed since."""
-        if not state.latent or state.predicted_residual is None:
+        if state.unfinished:
+            return Latent.of(state.latent)
+        if state.predicted_residual is None:
             return None
         latent = Latent.of(state.latent)
-        if state.unfinished:
-            return latent
         stage = np.array(Stage.REFINE if self._sampler == "randomised" else Stage.WARM)
         return latent._replace(samples=latent.samples[:0], stage=stage, since=np.array(0))
 
@@ -249,7 +245,6 @@ class Resolve:
             excitations=np.stack([excitations] * CHAINS),
             spectrum=spectrum,
             mean=image.astype(float),
-            uncertainty=np.full(image.shape, np.inf),
             samples=np.zeros((0, *image.shape), np.float32),
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
             stage=np.array(Stage.EXPLORE),
@@ -280,7 +275,6 @@ class Resolve:
         return self._next(
             moved._replace(
                 mean=mean,
-                uncertainty=uncertainty,
                 records=np.vstack([latent.records, _as_numbers(record)]),
                 settled=np.array(change < SETTLED),
             )
@@ -307,6 +301,8 @@ class Resolve:
         excitations = np.stack([np.asarray(each.excitations) for each in found])
         skies = np.stack([np.asarray(likelihood.sky(mass.amplitude, each.excitations)) for each in found])
         moved = self._with_spectrum(latent, excitations)
+        if latent.stage == Stage.REFINE:
+            moved = moved._replace(samples=skies.astype(np.float32))
         return moved, skies, [each.energy for each in found], sum(each.iterations for each in found)
 
     def _chains(self, latent: Latent, likelihood: Likelihood, mass: Mass) -> _Moves:
@@ -349,8 +345,7 @@ class Resolve:
         if stage is Stage.EXPLORE and ready:
             return latent._replace(stage=np.array(Stage.WARM), since=np.array(0))
         if stage is Stage.REFINE and ready:
-            samples = self._skies(latent).astype(np.float32)
-            return latent._replace(samples=samples, stage=np.array(Stage.FINISHED))
+            return latent._replace(stage=np.array(Stage.FINISHED))
         if stage is Stage.WARM and since >= min(WARMING, self._most_iterations):
             return latent._replace(stage=np.array(Stage.SAMPLE), since=np.array(0))
         if stage is Stage.SAMPLE and len(latent.samples) >= self._samples:
@@ -370,11 +365,6 @@ class Resolve:
         excitations = np.random.default_rng([self._seed, pair]).normal(size=noise.shape)
         return Randomised(jnp.asarray(sign * noise, float), jnp.asarray(sign * excitations))
 
-    def _skies(self, latent: Latent) -> NDArray[np.float64]:
-        """(sample, ny, nx), Jy/pixel."""
-        amplitude = self._amplitude(latent.spectrum)
-        return np.exp([np.asarray(self._field.log_sky(amplitude, jnp.asarray(each))) for each in latent.excitations])
-
 
 class _Chain(NamedTuple):
     """Where a chain ended, the skies on the way (sample, ny, nx), and how often it went on."""
@@ -389,7 +379,7 @@ def _follow(excitations: jax.Array, key: jax.Array, likelihood: Likelihood, mass
     """One chain over `TRAJECTORIES`; the mass has the amplitude of the field."""
     skies, ends = [], []
     for number, each in enumerate(jax.random.split(key, TRAJECTORIES), start=1):
-        ends.append(trajectory(excitations, each, mass.amplitude, likelihood, mass, step))
+        ends.append(trajectory(excitations, each, likelihood, mass, step))
         excitations = ends[-1].excitations
         if number % BETWEEN == 0:
             skies.append(np.asarray(likelihood.sky(mass.amplitude, excitations)))

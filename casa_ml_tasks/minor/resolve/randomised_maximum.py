@@ -25,12 +25,15 @@ SHORTEST_STEP = 1e-3
 class Likelihood(NamedTuple):
     r"""$\frac{1}{\sigma^2}\left[\frac12 \Delta^T H \Delta - \Delta^T r\right]$ of a sky I, $\Delta = I - I_0$.
 
+    With it goes what the sky's prior says of the fluxes of pixels, $\lambda \sum I / \sigma$.
+
     Attributes:
         operator: H, Jy/pixel to Jy/beam.
         residual: r, (ny, nx), Jy/beam.
         model: $I_0$, whose residual that is, (ny, nx), Jy/pixel.
         sigma: noise of the residual, Jy/beam.
         offset: mean logarithm of the sky, ln(Jy/pixel).
+        flux_prior: $\lambda$, the inverse mean of an exponential prior of the fluxes, times sigma.
     """
 
     operator: NormalOperator
@@ -38,6 +41,7 @@ class Likelihood(NamedTuple):
     model: jax.Array
     sigma: jax.Array | float
     offset: jax.Array | float
+    flux_prior: jax.Array | float = 0.0
 
     def sky(self, amplitude: jax.Array, excitations: jax.Array) -> jax.Array:
         """amplitude, excitations: (ny, nx). Returns the sky, (ny, nx), Jy/pixel."""
@@ -73,15 +77,19 @@ class Found(NamedTuple):
 
 
 def energy(excitations: jax.Array, amplitude: jax.Array, likelihood: Likelihood, drawn: Randomised) -> jax.Array:
-    r"""$\frac12 |\xi - \xi_0|^2 + \frac{1}{\sigma^2}\left[\frac12 \Delta^T H \Delta - \Delta^T (r + n)\right]$.
+    r"""$\frac12 |\xi - \xi_0|^2 + \lambda \sum I / \sigma
+    + \frac{1}{\sigma^2}\left[\frac12 \Delta^T H \Delta - \Delta^T (r + n)\right]$.
 
     If noise n and excitations $\xi_0$ are drawn from their distributions, and the sky were linear in $\xi$, the minimum
     would be an exact sample of the posterior (randomise then optimise: Bardsley et al. 2014, SIAM J. Sci. Comput. 36,
     A1895). Where the data say nothing the sample is $\xi_0$.
     """
-    change = likelihood.sky(amplitude, excitations) - likelihood.model
+    sky = likelihood.sky(amplitude, excitations)
+    change = sky - likelihood.model
     misfit = 0.5 * likelihood.operator(change) - likelihood.residual - drawn.noise
-    return 0.5 * jnp.sum((excitations - drawn.excitations) ** 2) + jnp.vdot(change, misfit) / likelihood.sigma**2
+    prior = 0.5 * jnp.sum((excitations - drawn.excitations) ** 2)
+    prior += likelihood.flux_prior * jnp.sum(sky) / likelihood.sigma
+    return prior + jnp.vdot(change, misfit) / likelihood.sigma**2
 
 
 def most_probable(

@@ -62,13 +62,13 @@ def skies(options: argparse.Namespace, work: Path) -> None:
 
 
 def converged(options: argparse.Namespace, work: Path) -> None:
-    """The default run against a longer one, with other random numbers and three times the samples."""
+    """The default run against a longer one, with other random numbers and four times the samples."""
 
     def rows() -> Iterator[list[str]]:
         for sky in chosen_skies(options):
             default, longer = work / f"{sky.name}{sky.seed}", work / f"{sky.name}{sky.seed}_longer"
             resolveimage(imagename=str(default), **sky.imaging)
-            resolveimage(imagename=str(longer), nsamples=48, maxglobal=30, seed=1, **sky.imaging)
+            resolveimage(imagename=str(longer), nsamples=192, maxglobal=30, seed=1, **sky.imaging)
             uncertainty = read_image(f"{default}.uncertainty")
             change = (read_image(f"{longer}.model") - read_image(f"{default}.model")) / uncertainty
             yield [f"{sky.name} ({sky.seed})", f"{np.median(np.abs(change)):.2f}", f"{np.sqrt(np.mean(change**2)):.2f}"]

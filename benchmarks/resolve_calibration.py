@@ -72,8 +72,7 @@ class Truth:
         peak = float(np.exp(generator.uniform(np.log(FAINTEST_PEAK), np.log(BRIGHTEST_PEAK))))
         with jax.enable_x64(True):
             model = CorrelatedField(shape, Prior(0.0))
-            shapes = {name: each.shape for name, each in model.expected_spectrum().items()}
-            spectrum = {name: jnp.asarray(generator.normal(size=each)) for name, each in shapes.items()}
+            spectrum = jnp.asarray(generator.normal(size=model.parameters))
             excitations = jnp.asarray(generator.normal(size=shape))
             logarithm = np.asarray(model.log_sky(model.amplitude(spectrum), excitations))
         highest = float(logarithm.max())
@@ -121,7 +120,6 @@ class Array:
                 self.sigma,
                 self.beam_area,
                 self.cell,
-                self.major.draw_noise,
                 {"offset": truth.offset},
                 seed=1000 * seed,
             )

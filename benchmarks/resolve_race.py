@@ -74,18 +74,12 @@ class Observation:
         dirty = operator.grid(operator.sort(self.visibilities.astype(np.complex64))) / count
         psf = psf_of_weights(self.uvw, FREQUENCY / speed_of_light, weight, (PIXELS, PIXELS), CELL) / count
 
-        def draw_noise(seed: int) -> NDArray[np.floating]:
-            generator = np.random.default_rng(seed)
-            unit = generator.normal(size=count) + 1j * generator.normal(size=count)
-            return operator.grid((self.noise * unit).astype(np.complex64))[None, None] / count
-
         beam_area = np.pi / (4 * np.log(2)) * (0.88 / LONGEST) ** 2
         resolve = Resolve(
             psf[None, None].astype(np.float32),
             self.noise / np.sqrt(count),
             beam_area,
             1.0,
-            draw_noise,
             prior._asdict(),
             samples=2 * PAIRS,
             seed=SEED,

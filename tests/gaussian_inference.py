@@ -51,11 +51,12 @@ class GaussianInference:
         iterations = tuple(
             GlobalIteration(
                 n,
-                "explore" if n < STEPS else "draw",
+                "warm" if n < STEPS else "sample",
                 SAMPLES,
                 1e4 / n,
                 np.nan if n == 1 else 9.0**-n,
                 50,
+                0.8,
                 1 + 1 / n,
                 0.5,
             )

@@ -255,3 +255,13 @@ def test_the_folds_of_cross_validation_add_up_to_all_visibilities(open_native, s
     np.testing.assert_allclose(psf, major.psf()[0, 0], atol=1e-6)
     np.testing.assert_allclose(dirty, major.residual(np.zeros(major.shape))[0, 0], atol=1e-5 * np.abs(dirty).max())
     np.testing.assert_allclose(power, np.average(np.abs(visibility) ** 2, weights=weight), rtol=1e-5)
+
+
+def test_noise_that_is_drawn_has_the_covariance_of_the_psf(open_native, uneven_ms):
+    major = open_native(uneven_ms)
+    drawn = np.array([major.draw_noise(seed)[0, 0] for seed in range(40)]) / major.noise()[0, 0]
+    psf = major.psf()[0, 0]
+    middle = tuple(n // 2 for n in psf.shape)
+    for y, x in ((0, 0), (0, 2), (3, 0), (2, 5)):
+        correlation = np.mean(drawn[:, y:, x:] * drawn[:, : SHAPE[0] - y, : SHAPE[1] - x])
+        assert correlation == pytest.approx(psf[middle[0] + y, middle[1] + x], abs=0.04)

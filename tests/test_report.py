@@ -376,7 +376,7 @@ def inferred(content) -> ReportContent:
     power = frequency**-3 * np.linspace(0.5, 2, 6)[:, None]
     iterations = tuple(
         GlobalIteration(
-            n, "explore" if n < 4 else "draw", 6, 1e5 / n, math.nan if n == 1 else 1 / n**2, 80, 1 + 1 / n, 2.5
+            n, "warm" if n < 4 else "sample", 6, 1e5 / n, math.inf if n == 1 else 1 / n**2, 80, 0.8, 1 + 1 / n, 2.5
         )
         for n in range(1, 6)
     )
@@ -422,7 +422,7 @@ def test_the_inference_is_drawn_by_global_iteration_and_method(inferred):
     change, chi_squared = (axes.lines[0].get_ydata() for axes in figure.axes)
     np.testing.assert_allclose(change[1:], [1 / 4, 1 / 9, 1 / 16, 1 / 25])
     np.testing.assert_allclose(chi_squared, [2, 3 / 2, 4 / 3, 5 / 4, 6 / 5])
-    assert [line.get_label() for line in figure.axes[1].lines[1:]] == ["explore", "draw", "only noise left"]
+    assert [line.get_label() for line in figure.axes[1].lines[1:]] == ["warm", "sample", "only noise left"]
 
 
 def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, tmp_path):
@@ -430,7 +430,7 @@ def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, tmp
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES | OF_POSTERIOR
     assert page.count("data:image/png;base64,") == len(FIGURES | OF_POSTERIOR)
     assert "Posterior mean: the expected brightness of the sky" in page
-    assert "<td>draw</td>" in page
+    assert "<td>sample</td>" in page
     assert "0.25 σ" in page
 
 

@@ -28,7 +28,7 @@ def known_posterior(**attributes):
     """Stands in for `resolve_choice.minor_cycle`; the inferences that it made are in its list."""
     made = []
 
-    def minor_cycle(major, noise, noise_scale, parameters):
+    def minor_cycle(major, noise, parameters):
         made.append(GaussianInference(float(noise[0, 0]), float(beam_areas(major)[0]), **attributes))
         return made[-1]
 
@@ -104,7 +104,7 @@ def test_the_dictionary_has_the_flux_with_its_uncertainty(finished):
     assert posterior["samples"] == SAMPLES
     assert posterior["flux"][0][0] == pytest.approx(fluxes.mean(), rel=1e-6)
     assert posterior["flux_uncertainty"][0][0] == pytest.approx(fluxes.std(ddof=1), rel=1e-4)
-    assert [step["stage"] for step in posterior["iterations"]] == ["explore"] * (STEPS - 1) + ["draw"]
+    assert [step["stage"] for step in posterior["iterations"]] == ["warm"] * (STEPS - 1) + ["sample"]
     assert result["stopcode"] == 10
     assert result["nmajordone"] == len(result["cycles"]) == 2
 
@@ -168,14 +168,17 @@ def test_a_script_written_for_tclean_runs_with_natural_weights(simulated_ms, cas
 
 
 def test_every_global_iteration_is_a_line_in_the_log(casa_log):
-    resolve_choice.log_iteration(GlobalIteration(3, "draw", 8, 1.5e4, 0.0321, 40, 1.02, 2.0))
-    assert "global iteration 3: stage 'draw', 8 samples, energy 15000, change of the mean 0.0321 sigma" in casa_log()
+    resolve_choice.log_iteration(GlobalIteration(3, "sample", 8, 1.5e4, 0.0321, 40, 0.8, 1.02, 2.0))
+    assert (
+        "global iteration 3: stage 'sample', 8 samples, energy 15000, 80 % of the trajectories accepted, error of "
+        in casa_log()
+    )
 
 
 def test_a_full_disk_is_found_before_it_is_full(simulated_ms, monkeypatch, tmp_path):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4 * IMSIZE**2 * 150))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4 * IMSIZE**2 * 300))
     with pytest.raises(ValueError, match="make room or choose another disk"):
-        infer(simulated_ms.path, tmp_path / "sky", nsamples=100)
+        infer(simulated_ms.path, tmp_path / "sky", nsamples=300)
     assert infer(simulated_ms.path, tmp_path / "sky", nsamples=4, niter=0)["iterdone"] == 0
 
 

@@ -54,7 +54,6 @@ resolveimage = PromptTask(
         "pointingoffsetsigdev": "Pointing offset above which antennas are grouped (arcsec)",
         "pblimit": "Primary beam gain below which the image is cut off",
         "normtype": "Normalisation (flatnoise, flatsky, pbsquare)",
-        "sampler": "How samples are found (randomised, hamiltonian)",
         "nsamples": "Number of posterior samples; -1: chosen by the task",
         "maxglobal": "Largest number of global iterations of each stage; -1: chosen by the task",
         "offset": "Prior mean of the logarithm of the brightness, ln(Jy/pixel)",

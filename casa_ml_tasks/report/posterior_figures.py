@@ -108,10 +108,10 @@ def _inverse(value: ArrayLike) -> NDArray[np.float64]:
 
 
 def draw_inference(iterations: Sequence[GlobalIteration]) -> Figure:
-    """Change of the mean, and its residual over the noise, after each global iteration."""
+    """Error of the mean, and its residual over the noise, after each global iteration."""
     number = np.array([step.iteration for step in iterations])
     panels = {
-        "change of the mean (σ)": np.array([step.change for step in iterations]),
+        "error of the mean (σ)": np.array([step.mean_error for step in iterations]),
         "residual / noise": np.array([step.residual for step in iterations]),
     }
     stages = np.array([step.stage for step in iterations])

@@ -35,7 +35,7 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
-    gridder = "native" if parameters["gridder"] in SINGLE_POINTING else parameters["gridder"]  # which draws noise
+    gridder = "native" if parameters["gridder"] in SINGLE_POINTING else parameters["gridder"]
     return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
 
 
@@ -44,13 +44,12 @@ def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:
     return ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
 
 
-def minor_cycle(major: NativeMajorCycle, noise: NDArray, noise_scale: float, parameters: Mapping[str, Any]) -> Resolve:
+def minor_cycle(major: NativeMajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
     """The inference.
 
     Args:
-        major: draws the noise.
+        major: has the PSF.
         noise: of the dirty image, (1, 1), Jy/beam.
-        noise_scale: over the noise that the weights claim.
         parameters: of the task; what is empty or negative is chosen.
     """
     return Resolve(
@@ -58,9 +57,7 @@ def minor_cycle(major: NativeMajorCycle, noise: NDArray, noise_scale: float, par
         noise,
         beam_areas(major),
         read_cell(major.product("psf")),
-        lambda seed: noise_scale * major.draw_noise(seed),
         given_priors(parameters),
-        sampler=parameters["sampler"],
         samples=max(parameters["nsamples"], 0),
         most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
         seed=parameters["seed"],
@@ -91,8 +88,9 @@ def log_iteration(step: GlobalIteration) -> None:
     """One line a global iteration."""
     casalog.post(
         f"global iteration {step.iteration}: stage '{step.stage}', {step.samples} samples, energy {step.energy:.6g}, "
-        f"change of the mean {step.change:.3g} sigma, residual {step.residual:.3f} of the noise, "
-        f"{step.operator_products} products of the normal operator, {step.seconds:.1f} s",
+        f"{100 * step.accepted:.0f} % of the trajectories accepted, error of the mean {step.mean_error:.3g} sigma, "
+        f"residual {step.residual:.3f} of the noise, {step.operator_products} products of the normal operator, "
+        f"{step.seconds:.1f} s",
         "INFO",
         "resolveimage",
     )

@@ -45,7 +45,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         while rounds.unsettled:
-            minor = resolve_choice.minor_cycle(major, rounds.noise, rounds.noise_scale, parameters)
+            minor = resolve_choice.minor_cycle(major, rounds.noise, parameters)
             rounds.run(minor, resolve_choice.exit_criteria(parameters), checkpoint)
         progress, data_model = rounds.progress, data_rounds.data_model(major)
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)

@@ -91,14 +91,11 @@ class _Resolveimage(ScriptTask):
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
         normtype: Normalisation (flatnoise, flatsky, pbsquare).
-        sampler: How samples are found (randomised, hamiltonian). hamiltonian: by Hamiltonian Monte Carlo, which
-            takes several times longer and makes no approximation.
-        nsamples: Number of posterior samples; -1: chosen by the task. At least 2, in pairs; by default 16, or 32
-            with sampler='hamiltonian'. The uncertainty of a pixel is known to one part in the square root of twice
-            as many.
-        maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each finds the
-            samples for a power spectrum, and the spectrum that suits them. A stage ends before when nothing
-            changes.
+        nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
+            until their mean is known to a quarter of the uncertainty.
+        maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
+            chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. The last
+            ends before when the mean is known well enough.
         offset: Prior mean of the logarithm of the brightness, ln(Jy/pixel). 'auto' is a tenth of the noise, so
             that empty sky is expected; [] in the next five is a default that serves all data.
         offsetstd: Prior of how far the whole field may lie from offset: [mean, std].
@@ -262,7 +259,6 @@ class _Resolveimage(ScriptTask):
         "pointingoffsetsigdev": schema("intVec", "doubleVec"),
         "pblimit": schema("double"),
         "normtype": schema("string"),
-        "sampler": schema("string", allowed=["randomised", "hamiltonian"]),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
         "offset": schema("variant"),
@@ -387,7 +383,6 @@ class _Resolveimage(ScriptTask):
         pointingoffsetsigdev: list[int] | list[float] = [],
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
-        sampler: str = "randomised",
         nsamples: int = -1,
         maxglobal: int = -1,
         offset: Any = "auto",

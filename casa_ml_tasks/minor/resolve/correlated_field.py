@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from nifty.re import lognormal_prior, normal_prior
 from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
 from numpy.typing import NDArray
 
 #: Bins of the power spectrum to a factor of two in frequency; between bins the logarithm of the amplitude is linear.
 BINS_PER_OCTAVE = 6
-RINGS_PER_BIN = 4  # in which modes count as of one frequency where a spectrum is fitted to them
+RINGS_PER_BIN = 4  # in which all modes have one amplitude
 
 MeanAndDeviation = tuple[float, float]
-Spectrum = Mapping[str, jax.Array]
 
 
 class Prior(NamedTuple):
@@ -85,7 +84,8 @@ class CorrelatedField:
 
     The amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6, 259,
     methods), which is where $\theta$ and its standard normal prior come from; but on bins of frequency that are even in
-    the logarithm instead of one for every distance in the grid, which are 50 numbers in place of 10,000.
+    the logarithm instead of one for every distance in the grid, which are 50 numbers in place of 10,000. A spectrum
+    $\theta$ is the vector of these, (parameters,); zeros are what the prior expects.
     """
 
     def __init__(self, shape: tuple[int, int], prior: Prior):
@@ -117,28 +117,26 @@ class CorrelatedField:
             kind="power",
         )
 
-    def expected_spectrum(self) -> dict[str, jax.Array]:
-        r"""$\theta = 0$: the spectrum that the prior expects."""
-        domain = {**self._amplitude_of_bins.domain, "mean": jax.ShapeDtypeStruct((), float)}
-        return {name: jnp.zeros(each.shape) for name, each in sorted(domain.items())}
+        named = {**self._amplitude_of_bins.domain, "mean": jax.ShapeDtypeStruct((), float)}
+        zeros = {name: jnp.zeros(each.shape) for name, each in sorted(named.items())}
+        expected, self._named = ravel_pytree(zeros)
+        self.parameters = expected.size
 
-    def amplitude_of_bins(self, spectrum: Spectrum) -> jax.Array:
+    def amplitude_of_bins(self, spectrum: jax.Array) -> jax.Array:
         """(bins,): of one mode of the frequency of each bin; of the mean first."""
-        return self._amplitude_of_bins(spectrum).at[0].set(self._mean_amplitude(spectrum["mean"]))
+        named = self._named(spectrum)
+        return self._amplitude_of_bins(named).at[0].set(self._mean_amplitude(named["mean"]))
 
-    def amplitude(self, spectrum: Spectrum) -> jax.Array:
-        """(ny, nx): of every mode."""
-        logarithm = jnp.log(self.amplitude_of_bins(spectrum))
-        between = logarithm[self.modes.bin] * (1 - self.modes.fraction)
-        between += logarithm[self.modes.bin + 1] * self.modes.fraction
-        return jnp.exp(jnp.where(self.modes.ring > 0, between, logarithm[0]))
-
-    def amplitude_of_rings(self, spectrum: Spectrum) -> jax.Array:
+    def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(rings,): of one mode in each ring; of the mean first."""
         logarithm = jnp.log(self.amplitude_of_bins(spectrum))
         position = jnp.arange(self.modes.count.size - 1) / RINGS_PER_BIN
         rings = jnp.interp(position, jnp.arange(logarithm.size - 1), logarithm[1:])
         return jnp.exp(jnp.concatenate([logarithm[:1], rings]))
+
+    def amplitude(self, spectrum: jax.Array) -> jax.Array:
+        """(ny, nx): of every mode."""
+        return self.amplitude_of_rings(spectrum)[self.modes.ring]
 
     def log_sky(self, amplitude: jax.Array, excitations: jax.Array) -> jax.Array:
         """amplitude, excitations: (ny, nx). Returns the logarithm of the sky, (ny, nx), ln(Jy/pixel)."""
@@ -155,5 +153,7 @@ class CorrelatedField:
 
 def hartley(image: jax.Array) -> jax.Array:
     r"""$\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$, symmetric, and its own inverse but for the number of pixels."""
-    spectrum = jnp.fft.fft2(image)
-    return spectrum.real + spectrum.imag
+    nx = image.shape[1]
+    half = jnp.fft.rfft2(image)  # of the other half the spectrum has the complex conjugate
+    other = jnp.roll((half.real - half.imag)[::-1, (nx - 1) // 2 : 0 : -1], 1, axis=0)
+    return jnp.concatenate([half.real + half.imag, other], axis=1)

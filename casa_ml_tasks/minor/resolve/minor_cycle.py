@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from enum import IntEnum
-from functools import cache, cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,66 +18,74 @@ from numpy.typing import ArrayLike, NDArray
 from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
-from casa_ml_tasks.minor.resolve.coarse_likelihood import CoarseInverse, coarse_points
+from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
+from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
-from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, LEAPS, Mass, better_step, trajectory
+from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, sky, spectral_curvature
+from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, LEAPS, better_step, trajectory
+from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
-from casa_ml_tasks.minor.resolve.randomised_maximum import Found, Likelihood, Randomised, most_probable
-from casa_ml_tasks.minor.resolve.spectrum_fit import SpectrumFit
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
 
-#: Fluxes of pixels have an exponential prior: its inverse mean times the noise of a point source. Randomised maxima
-#: overrate empty sky, which the data do not see as a whole.
-FLUX_PRIOR = {"randomised": 0.3, "hamiltonian": 0.1}
-SAMPLES = {"randomised": 16, "hamiltonian": 32}
-SAMPLERS = tuple(SAMPLES)
+SAMPLES = 48
 #: Of the noise of a beam, spread over the beam: what the prior expects of an empty pixel.
 OFFSET = 0.1
-FLOOR = 0.01  # of the same, in the logarithm of the first image
+#: Of the same, the lowest brightness of the image that each chain begins with: further apart than the data leave empty
+#: sky, so that chains which agree have forgotten where they began.
+FLOORS = (1e-1, 1e-2, 1e-3, 1e-4)
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
-CHAINS = 4  # and as many skies that find the power spectrum
-SETTLED = 0.3  # change of the mean over the uncertainty, r.m.s.
-MOST_ITERATIONS = 12
-WARMING = 4  # iterations
-TRAJECTORIES = 10  # of each chain in an iteration
-BETWEEN = 5  # trajectories from one sample of a chain to the next
-AGREE = 0.5  # difference of the means of early and late samples over the uncertainty, median
-SHORT_FIT = 30  # iterations for the spectrum of one sample, which is near that of all
+CHAINS = len(FLOORS)
+#: Trajectories of each chain in a global iteration.
+TRAJECTORIES = 5
+TRAJECTORIES_OF_SAMPLES = 12
+WARMING = 6  # iterations
+#: Peak over noise to which the spectrum is sampled with the sky. A field that is known better than that ties itself to
+#: the spectrum too tightly for one trajectory to move both; the noise is as high as it takes while they warm up.
+LEARNABLE = 300.0
+COOLER = 2.4  # by which factor the noise falls from one iteration to the next, until it is the true one
+SETTLING = 2  # iterations at the true noise before samples are kept
+MOST_ITERATIONS = 12  # that keep samples
+SETTLED = 0.25  # error of the mean over the uncertainty
 
 
 class Stage(IntEnum):
     """What a global iteration is for."""
 
-    EXPLORE = 0  # a few randomised maxima, and the power spectrum that suits them
-    REFINE = 1  # the same with all samples
-    WARM = 2  # chains that begin at the few, and forget them
-    SAMPLE = 3  # chains of which samples are kept
-    FINISHED = 4
+    WARM = 0  # chains of skies and spectra forget where they began
+    COOL = 1  # the noise falls to the true one, for spectra that are known
+    SAMPLE = 2  # samples are kept
+    FINISHED = 3
 
 
 class Latent(NamedTuple):
     """Between two global iterations.
 
     Attributes:
-        excitations: (sample or chain, ny, nx).
-        spectrum: parameters of the power spectrum, (parameters,).
+        excitations: (chain, ny, nx).
+        spectra: parameters of the power spectrum, (chain, parameters).
+        steps: of the leapfrog, (chain,).
+        sigma: noise of the dirty image as the chains take it now, Jy/beam.
+        spectra_are_known: whether the chains move the sky alone.
         mean: of the skies of the last iteration, (ny, nx), Jy/pixel.
-        samples: of the posterior so far, (sample, ny, nx), Jy/pixel.
+        samples: of the posterior so far, (sample, ny, nx), Jy/pixel; of every chain in turn.
+        sampled_spectra: (sample, parameters).
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
-        since: iterations since it began, or since the data or the stage changed last.
-        step: of the chains' leapfrog.
-        settled: whether the last change of the mean was small.
+        since: iterations since the stage began.
+        settled: whether the chains agree.
     """
 
     excitations: NDArray[np.float64]
-    spectrum: NDArray[np.float64]
+    spectra: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    spectra_are_known: NDArray[np.bool_]
     mean: NDArray[np.float64]
     samples: NDArray[np.float32]
+    sampled_spectra: NDArray[np.float64]
     records: NDArray[np.float64]
     stage: NDArray[np.int64]
     since: NDArray[np.int64]
-    step: NDArray[np.float64]
     settled: NDArray[np.bool_]
 
     @classmethod
@@ -88,11 +96,21 @@ class Latent(NamedTuple):
     def iterations(self) -> tuple[GlobalIteration, ...]:
         """The records in words."""
         return tuple(
-            GlobalIteration(
-                int(number), Stage(int(stage)).name.lower(), int(samples), energy, change, int(count), *rest
-            )
-            for number, stage, samples, energy, change, count, *rest in self.records.tolist()
+            GlobalIteration(int(number), Stage(int(stage)).name.lower(), int(samples), energy, error, int(count), *rest)
+            for number, stage, samples, energy, error, count, *rest in self.records.tolist()
         )
+
+    def positions(self) -> list[Position]:
+        """Where the chains are."""
+        return [Position(*map(jnp.asarray, each)) for each in zip(self.excitations, self.spectra, strict=True)]
+
+    def begun(self, stage: Stage) -> Latent:
+        """Another stage."""
+        return self._replace(stage=np.array(stage), since=np.array(0))
+
+    def without_samples(self) -> Latent:
+        """As before the first of them."""
+        return self._replace(samples=self.samples[:0], sampled_spectra=self.sampled_spectra[:0])
 
 
 def _as_numbers(record: GlobalIteration) -> list[float]:
@@ -104,12 +122,12 @@ def _as_numbers(record: GlobalIteration) -> list[float]:
 class Resolve:
     """Samples the posterior of one image of total intensity.
 
-    The sky is the exponential of a correlated field. A sample is the most probable sky for visibilities and excitations
-    that are randomised (`randomised_maximum`), and the power spectrum is the one that suits the samples
-    (`spectrum_fit`), in turn until their mean settles, first with few of them. Or, from these few, chains of
-    Hamiltonian Monte Carlo go on (`hamiltonian`), which take longer and approximate nothing.
+    The sky is the exponential of a correlated field, whose power spectrum is as unknown as it. Chains of Hamiltonian
+    Monte Carlo (`hamiltonian`) begin at the regularised maximum likelihood image, move sky and spectrum together until
+    they have forgotten it, and are then samples of the posterior, without any approximation of its shape. Only where
+    the signal is more than `LEARNABLE` times the noise the spectra are those of a higher noise.
 
-    One call of `update` is one global iteration, so that a killed run loses no more.
+    One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
     """
 
     def __init__(
@@ -118,9 +136,7 @@ class Resolve:
         sigma: ArrayLike,
         beam_area: ArrayLike,
         cell: float,
-        draw_noise: Callable[[int], Image],
         prior: Mapping[str, Any] | None = None,
-        sampler: str = "randomised",
         samples: int = 0,
         most_iterations: int = MOST_ITERATIONS,
         seed: int = 42,
@@ -133,10 +149,8 @@ class Resolve:
             sigma: noise of the dirty image, Jy/beam.
             beam_area: solid angle of the CLEAN beam, pixels.
             cell: size of a pixel, arcsec.
-            draw_noise: given a seed, a dirty image of nothing but noise, (1, 1, ny, nx), Jy/beam.
             prior: fields of `Prior` that are not to be set from the data.
-            sampler: of `SAMPLERS`.
-            samples: of the posterior; rounded up to pairs or to what an iteration of chains gives; 0 for the usual.
+            samples: of the posterior, at least; 0 for the usual.
             most_iterations: global ones of each stage.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
@@ -145,11 +159,8 @@ class Resolve:
         self._sigma = float(np.ravel(sigma)[0])
         self._beam_area = float(np.ravel(beam_area)[0])
         self._cell = cell
-        self._draw_noise = cache(draw_noise)
         self._prior = Prior(float(np.log(OFFSET * self._sigma / self._beam_area)))._replace(**(prior or {}))
-        self._sampler = sampler
-        self._samples = samples or SAMPLES[sampler]
-        self._samples += self._samples % 2
+        self._samples = samples or SAMPLES
         self._most_iterations = most_iterations
         self._seed = seed
         self._on_iteration = on_iteration
@@ -157,31 +168,28 @@ class Resolve:
     @cached_property
     def _field(self) -> CorrelatedField:
         ny, nx = (n // 2 for n in self._psf.shape)
-        return CorrelatedField((ny, nx), self._prior)
-
-    @cached_property
-    def _fit(self) -> SpectrumFit:
-        return SpectrumFit(self._field)
+        with jax.enable_x64(True):
+            return CorrelatedField((ny, nx), self._prior)
 
     @cached_property
     def _operator(self) -> NormalOperator:
         return NormalOperator.from_psf(self._psf)
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """One global iteration. residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both."""
+        """One global iteration. residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both.
+
+        Raises:
+            ValueError: what the data show is negative.
+            FloatingPointError: the energy is not a number.
+        """
         if self._agrees(residual, state):
             return model, replace(state, converged=True)
         with jax.enable_x64(True):
             latent = self._latent(state) or self._begin(residual, model, state)
             likelihood = Likelihood(
-                self._operator,
-                jnp.asarray(residual[0, 0], float),
-                jnp.asarray(model[0, 0], float),
-                self._sigma,
-                self._prior.offset,
-                FLUX_PRIOR[self._sampler],
+                self._operator, jnp.asarray(residual[0, 0], float), jnp.asarray(model[0, 0], float), float(latent.sigma)
             )
-            latent = self._iterate(latent, likelihood)
+            latent = self._next(self._iterate(latent, likelihood))
             self._on_iteration(latent.iterations()[-1])
             iterations = state.iterations + int(latent.records[-1][5])
             if latent.stage != Stage.FINISHED:
@@ -194,25 +202,20 @@ class Resolve:
         """What is known in this state."""
         latent = Latent.of(state.latent)
         with jax.enable_x64(True):
-            fields = [
-                np.asarray(self._field.coefficients(jnp.log(jnp.asarray(each, float)))) for each in latent.samples
-            ]
-            powers = [self._fit.power(each[None]) for each in fields]
-            spectra = [self._fit.most_probable(each, latent.spectrum, SHORT_FIT) for each in powers]
-            power = np.array([self._field.amplitude_of_bins(self._fit.named(each))[1:] ** 2 for each in spectra])
+            amplitudes = [self._field.amplitude_of_bins(jnp.asarray(each))[1:] for each in latent.sampled_spectra]
         ny, nx = self._field.shape
-        spectrum = PowerSpectrum(self._field.modes.frequency[1:] / self._cell, power * ny * nx * self._cell**2)
+        spectrum = PowerSpectrum(
+            self._field.modes.frequency[1:] / self._cell, np.square(amplitudes) * ny * nx * self._cell**2
+        )
         return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), bool(latent.settled))
 
     def _latent(self, state: MinorState) -> Latent | None:
-        """What the last iteration left; None where there is nothing, or the data have changed since."""
+        """What the last iteration left; None where there is nothing, or another noise asks for a new beginning."""
         if state.unfinished:
             return Latent.of(state.latent)
         if state.predicted_residual is None:
             return None
-        latent = Latent.of(state.latent)
-        stage = np.array(Stage.REFINE if self._sampler == "randomised" else Stage.WARM)
-        return latent._replace(samples=latent.samples[:0], stage=stage, since=np.array(0))
+        return Latent.of(state.latent).without_samples().begun(Stage.COOL)
 
     def _agrees(self, residual: Image, state: MinorState) -> bool:
         """Whether the samples are done and the major cycle found the residual of their mean that they predicted."""
@@ -221,11 +224,7 @@ class Resolve:
         return float(np.std(residual - state.predicted_residual)) < AGREEMENT * self._sigma
 
     def _begin(self, residual: Image, model: Image, state: MinorState) -> Latent:
-        """From the regularised maximum likelihood image, and the spectrum of its logarithm.
-
-        Raises:
-            ValueError: what the data show is negative.
-        """
+        """From the regularised maximum likelihood image, and the spectrum of its logarithm."""
         lowest, highest = float(residual.min()), float(residual.max())
         if not model.any() and -lowest > max(highest, SIGNAL * self._sigma):
             raise ValueError(
@@ -237,154 +236,203 @@ class Resolve:
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
         )
         image = sketch.update(residual, model, MinorState())[0][0, 0]
-        floor = FLOOR * self._sigma / self._beam_area
-        coefficients = np.asarray(self._field.coefficients(jnp.log(jnp.maximum(jnp.asarray(image, float), floor))))
-        spectrum = self._fit.most_probable(self._fit.power(coefficients[None]), np.zeros(self._fit.size))
-        excitations = coefficients / np.asarray(self._field.amplitude(self._fit.named(spectrum)))
+        positions = [self._position(np.maximum(image, each * self._sigma / self._beam_area)) for each in FLOORS]
         return Latent(
-            excitations=np.stack([excitations] * CHAINS),
-            spectrum=spectrum,
+            excitations=np.stack([each.excitations for each in positions]),
+            spectra=np.stack([each.spectrum for each in positions]),
+            steps=np.full(CHAINS, FIRST_STEP),
+            sigma=np.array(max(self._sigma, highest / LEARNABLE)),
+            spectra_are_known=np.array(False),
             mean=image.astype(float),
             samples=np.zeros((0, *image.shape), np.float32),
+            sampled_spectra=np.zeros((0, self._field.parameters)),
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
-            stage=np.array(Stage.EXPLORE),
+            stage=np.array(Stage.WARM),
             since=np.array(0),
-            step=np.array(FIRST_STEP),
             settled=np.array(False),
         )
 
+    def _position(self, image: NDArray[np.floating]) -> Position:
+        """Of an image, (ny, nx), with the spectrum that suits it best."""
+        coefficients = self._field.coefficients(jnp.log(jnp.asarray(image, float)))
+        spectrum = jnp.asarray(power_spectrum.most_probable(self._field, np.asarray(coefficients)))
+        return Position(coefficients / self._field.amplitude(spectrum), spectrum)
+
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:
-        """Find skies for the power spectrum, then the power spectrum for the skies."""
-        started = time.monotonic()
-        stage = Stage(int(latent.stage))
-        move = self._maxima if stage in (Stage.EXPLORE, Stage.REFINE) else self._chains
-        moved, skies, energies, products = move(latent, likelihood, self._mass(latent))
-        mean, uncertainty = skies.mean(axis=0), skies.std(axis=0, ddof=1)
-        change = float(np.sqrt(np.mean(((mean - latent.mean) / uncertainty) ** 2)))
-        predicted = likelihood.residual - likelihood.operator(jnp.asarray(mean) - likelihood.model)
-        record = GlobalIteration(
-            iteration=len(latent.records) + 1,
-            stage=stage.name.lower(),
-            samples=len(moved.samples) or len(skies),
-            energy=float(np.mean(energies)),
-            change=change,
-            operator_products=products,
-            residual=float(jnp.sqrt(jnp.mean(predicted**2))) / self._sigma,
-            seconds=time.monotonic() - started,
-        )
-        return self._next(
-            moved._replace(
-                mean=mean,
-                records=np.vstack([latent.records, _as_numbers(record)]),
-                settled=np.array(change < SETTLED),
-            )
-        )
+        """Some trajectories of every chain.
 
-    def _mass(self, latent: Latent) -> Mass:
-        """The curvature of the coarse likelihood of the mean."""
-        amplitude = self._amplitude(latent.spectrum)
-        points = coarse_points(latent.mean, self._sigma, self._beam_area)
-        covariance = np.asarray(self._field.covariance(amplitude))
-        return Mass(CoarseInverse.of(points, self._psf, self._sigma, covariance), amplitude)
-
-    def _maxima(self, latent: Latent, likelihood: Likelihood, mass: Mass) -> _Moves:
-        """The most probable skies for randomised data."""
-
-        def sample(start: NDArray[np.float64], drawn: Randomised) -> Found:
-            with jax.enable_x64(True):
-                return most_probable(jnp.asarray(start), mass.amplitude, likelihood, drawn, mass.inverse)
-
-        # Drawn here, because CASA wants one thread.
-        randomised = [self._randomised(number) for number in range(len(latent.excitations))]
-        with ThreadPoolExecutor(available_cores()) as pool:
-            found = list(pool.map(sample, latent.excitations, randomised))
-        excitations = np.stack([np.asarray(each.excitations) for each in found])
-        skies = np.stack([np.asarray(likelihood.sky(mass.amplitude, each.excitations)) for each in found])
-        moved = self._with_spectrum(latent, excitations)
-        if latent.stage == Stage.REFINE:
-            moved = moved._replace(samples=skies.astype(np.float32))
-        return moved, skies, [each.energy for each in found], sum(each.iterations for each in found)
-
-    def _chains(self, latent: Latent, likelihood: Likelihood, mass: Mass) -> _Moves:
-        """The chains over some trajectories."""
-        step, number = float(latent.step), len(latent.records)
+        Raises:
+            FloatingPointError: the energy is not a number.
+        """
+        started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
+        masses = self._masses(latent, likelihood)
+        middle = self._middle(latent.positions()).spectrum
+        scale = None if latent.spectra_are_known else power_spectrum.scale_of(self._field, middle)
 
         def chain(which: int) -> _Chain:
             with jax.enable_x64(True):
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
-                return _follow(jnp.asarray(latent.excitations[which]), key, likelihood, mass, step)
+                start, step = latent.positions()[which], float(latent.steps[which])
+                return self._follow(start, key, likelihood, masses[which], scale, step, stage)
 
         with ThreadPoolExecutor(available_cores()) as pool:
             chains = list(pool.map(chain, range(CHAINS)))
-        skies = np.concatenate([each.skies for each in chains])
-        excitations = np.stack([each.excitations for each in chains])
-        step = better_step(step, float(np.mean([each.accepted for each in chains])))
-        moved = latent._replace(step=np.array(step))
-        if latent.stage == Stage.SAMPLE:
-            samples = np.concatenate([latent.samples, skies.astype(np.float32)])
-            moved = moved._replace(excitations=excitations, samples=samples)
-        else:
-            moved = self._with_spectrum(moved, excitations)
-        return moved, skies, [each.energy for each in chains], CHAINS * TRAJECTORIES * LEAPS
+        energies = [each.energy for each in chains]
+        if not np.isfinite(energies).all():
+            raise FloatingPointError(
+                f"the energy is {energies[0]}, because the visibilities, their weights or the model hold what is no "
+                "number; flag them and call again: the last good state is kept"
+            )
+        skies = np.stack([each.skies for each in chains], axis=1)  # (trajectory, chain, ny, nx)
+        mean = skies.mean(axis=(0, 1))
+        moved = latent._replace(
+            excitations=np.stack([each.positions[-1].excitations for each in chains]),
+            spectra=np.stack([each.positions[-1].spectrum for each in chains]),
+            steps=np.array([each.step for each in chains]),
+            mean=mean.astype(float),
+        )
+        if stage is Stage.SAMPLE:
+            spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
+            moved = moved._replace(
+                samples=np.concatenate([latent.samples, skies.reshape(-1, *mean.shape)]),
+                sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
+            )
+            skies = moved.samples.reshape(-1, CHAINS, *mean.shape)
+        record = GlobalIteration(
+            iteration=number,
+            stage=stage.name.lower(),
+            samples=len(moved.samples),
+            energy=float(np.mean(energies)),
+            mean_error=mean_error(skies),
+            operator_products=CHAINS * len(chains[0].probabilities) * LEAPS,
+            accepted=float(np.mean([each.probabilities for each in chains])),
+            residual=self._residual(likelihood, mean),
+            seconds=time.monotonic() - started,
+        )
+        return moved._replace(
+            records=np.vstack([latent.records, _as_numbers(record)]), settled=np.array(record.mean_error < SETTLED)
+        )
 
-    def _with_spectrum(self, latent: Latent, excitations: NDArray[np.float64]) -> Latent:
-        """The same skies with the power spectrum that suits them all best."""
-        coefficients = np.asarray(self._amplitude(latent.spectrum)) * excitations
-        spectrum = self._fit.most_probable(self._fit.power(coefficients), latent.spectrum)
-        return latent._replace(excitations=coefficients / np.asarray(self._amplitude(spectrum)), spectrum=spectrum)
+    def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
+        """Of every chain; one for all while they move their spectra."""
+        points = coarse_points(latent.mean, float(latent.sigma), self._beam_area)
+        positions = latent.positions()
+        mass = partial(Mass.of, self._field, points=points, psf=self._psf, sigma=float(latent.sigma))
+        if latent.spectra_are_known:
+            return [mass(at=each) for each in positions]
+        curvatures = [spectral_curvature(self._field, each, likelihood) for each in positions]
+        return [mass(at=self._middle(positions), curvature=np.mean(curvatures, axis=0))] * CHAINS
+
+    def _middle(self, positions: Sequence[Position]) -> Position:
+        """The mean spectrum, and the mean field."""
+        spectrum = jnp.mean(jnp.stack([each.spectrum for each in positions]), axis=0)
+        fields = jnp.stack([self._field.amplitude(each.spectrum) * each.excitations for each in positions])
+        return Position(jnp.mean(fields, axis=0) / self._field.amplitude(spectrum), spectrum)
+
+    def _follow(
+        self,
+        position: Position,
+        key: jax.Array,
+        likelihood: Likelihood,
+        mass: Mass,
+        scale: jax.Array | None,
+        step: float,
+        stage: Stage,
+    ) -> _Chain:
+        """One chain over the trajectories of an iteration."""
+        positions, skies, probabilities, steps = [], [], [], [step]
+        keys = jax.random.split(key, self._trajectories(stage))
+        for each in keys:
+            of_spectrum, of_trajectory = jax.random.split(each)
+            if scale is not None:
+                position = self._with_another_spectrum(position, of_spectrum, scale)
+            moved = trajectory(self._field, position, of_trajectory, likelihood, mass, step)
+            position = moved.position
+            positions.append(position)
+            skies.append(np.asarray(sky(self._field, position), np.float32))
+            probabilities.append(float(moved.probability))
+            if stage is not Stage.SAMPLE:
+                step = better_step(step, probabilities[-1])
+                steps.append(step)
+        late = slice(None) if stage is Stage.SAMPLE else slice(len(keys) // 2, None)
+        return _Chain(
+            positions,
+            np.stack(skies[late]),
+            float(moved.energy),
+            probabilities,
+            float(np.exp(np.mean(np.log(steps[late])))),
+        )
+
+    def _with_another_spectrum(self, position: Position, key: jax.Array, scale: jax.Array) -> Position:
+        """The same sky with a spectrum that suits it as well.
+
+        Where the data determine the field, a trajectory hardly moves its spectrum, for sky and spectrum would have to
+        move as one; where they do not, this one hardly does (Yu & Meng 2011, J. Comput. Graph. Stat. 20, 531).
+        """
+        coefficients = self._field.amplitude(position.spectrum) * position.excitations
+        spectrum = power_spectrum.draw(self._field, coefficients, position.spectrum, key, scale)
+        return Position(coefficients / self._field.amplitude(spectrum), spectrum)
+
+    def _trajectories(self, stage: Stage) -> int:
+        """Of every chain in an iteration."""
+        return min(TRAJECTORIES_OF_SAMPLES, -(-self._samples // CHAINS)) if stage is Stage.SAMPLE else TRAJECTORIES
+
+    def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
+        """Of the mean, r.m.s. over the noise."""
+        predicted = likelihood.residual - likelihood.operator(jnp.asarray(mean, float) - likelihood.model)
+        return float(jnp.sqrt(jnp.mean(predicted**2))) / self._sigma
 
     def _next(self, latent: Latent) -> Latent:
-        """The stage of the next iteration."""
+        """The stage of the next iteration, and its noise."""
         stage, since = Stage(int(latent.stage)), int(latent.since) + 1
-        ready = bool(latent.settled) or since >= self._most_iterations
-        if stage is Stage.EXPLORE and ready and self._sampler == "randomised":
-            middle = np.mean(latent.excitations, axis=0)
-            more = np.repeat(middle[None], max(self._samples - CHAINS, 0), axis=0)
-            excitations = np.concatenate([latent.excitations, more])[: self._samples]
-            return latent._replace(excitations=excitations, stage=np.array(Stage.REFINE), since=np.array(0))
-        if stage is Stage.EXPLORE and ready:
-            return latent._replace(stage=np.array(Stage.WARM), since=np.array(0))
-        if stage is Stage.REFINE and ready:
-            return latent._replace(stage=np.array(Stage.FINISHED))
-        if stage is Stage.WARM and since >= min(WARMING, self._most_iterations):
-            return latent._replace(stage=np.array(Stage.SAMPLE), since=np.array(0))
-        if stage is Stage.SAMPLE and len(latent.samples) >= self._samples:
-            early, last = (each.mean(axis=0) for each in np.array_split(latent.samples, 2))
-            apart = float(np.median(np.abs(early - last) / latent.samples.std(axis=0, ddof=1)))
-            return latent._replace(settled=np.array(apart < AGREE), stage=np.array(Stage.FINISHED))
-        return latent._replace(since=np.array(since))
+        latent, last = latent._replace(since=np.array(since)), since >= self._most_iterations
+        if stage is Stage.WARM and (since >= WARMING or last):
+            hotter = bool(latent.sigma > self._sigma)
+            return (
+                self._cooled(latent._replace(spectra_are_known=np.array(True)).begun(Stage.COOL))
+                if hotter
+                else latent.begun(Stage.SAMPLE)
+            )
+        if stage is Stage.COOL:
+            return (
+                latent.begun(Stage.SAMPLE)
+                if latent.sigma <= self._sigma and since >= SETTLING
+                else self._cooled(latent)
+            )
+        if stage is Stage.SAMPLE and (last or (len(latent.samples) >= self._samples and latent.settled)):
+            return latent.begun(Stage.FINISHED)
+        return latent
 
-    def _amplitude(self, spectrum: NDArray[np.floating]) -> jax.Array:
-        """(ny, nx)."""
-        return self._field.amplitude(self._fit.named(spectrum))
-
-    def _randomised(self, number: int) -> Randomised:
-        """What a sample answers to; every second has the opposite signs of the one before it."""
-        pair, sign = number // 2, 1 - 2 * (number % 2)
-        noise = self._draw_noise(self._seed + pair)[0, 0]
-        excitations = np.random.default_rng([self._seed, pair]).normal(size=noise.shape)
-        return Randomised(jnp.asarray(sign * noise, float), jnp.asarray(sign * excitations))
+    def _cooled(self, latent: Latent) -> Latent:
+        """The noise nearer to the true one; iterations count from where it is that."""
+        if latent.sigma <= self._sigma:
+            return latent
+        return latent._replace(sigma=np.array(max(self._sigma, float(latent.sigma) / COOLER)), since=np.array(0))
 
 
 class _Chain(NamedTuple):
-    """Where a chain ended, the skies on the way (sample, ny, nx), and how often it went on."""
+    """Where a chain was after each trajectory, its skies (trajectory, ny, nx), and how it goes on."""
 
-    excitations: NDArray[np.float64]
-    skies: NDArray[np.float64]
+    positions: list[Position]
+    skies: NDArray[np.float32]
     energy: float
-    accepted: float
+    probabilities: list[float]
+    step: float
 
 
-def _follow(excitations: jax.Array, key: jax.Array, likelihood: Likelihood, mass: Mass, step: float) -> _Chain:
-    """One chain over `TRAJECTORIES`; the mass has the amplitude of the field."""
-    skies, ends = [], []
-    for number, each in enumerate(jax.random.split(key, TRAJECTORIES), start=1):
-        ends.append(trajectory(excitations, each, likelihood, mass, step))
-        excitations = ends[-1].excitations
-        if number % BETWEEN == 0:
-            skies.append(np.asarray(likelihood.sky(mass.amplitude, excitations)))
-    accepted = float(np.mean([each.probability for each in ends]))
-    return _Chain(np.asarray(excitations), np.stack(skies), float(ends[-1].energy), accepted)
+def mean_error(chains: NDArray[np.floating]) -> float:
+    r"""How far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
 
+    The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
+    within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
+    457). Infinite where chains do not move.
 
-_Moves = tuple[Latent, NDArray[np.float64], list[float], int]
+    Args:
+        chains: (n, m, ny, nx).
+    """
+    length, count = chains.shape[:2]
+    within = chains.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
+    between = chains.mean(axis=0, dtype=float).var(axis=0, ddof=1)
+    if not within.all():
+        return float("inf")
+    return float(np.sqrt(np.mean(between / count / ((length - 1) / length * within + between))))

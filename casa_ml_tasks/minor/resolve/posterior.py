@@ -46,16 +46,17 @@ class PowerSpectrum:
 
 @dataclass(frozen=True)
 class GlobalIteration:
-    """One global iteration of the inference: samples are found, and then the power spectrum that suits them.
+    """One global iteration of the inference: some trajectories of every chain.
 
     Attributes:
         iteration: 1 for the first.
-        stage: what it was for: to 'explore', to 'warm' chains up, to 'sample'.
-        samples: how many.
-        energy: minus the logarithm of the probability of sample and randomised data, mean over the samples, up to a
-            constant.
-        change: r.m.s. over the pixels of the change of the mean since the last iteration, over the uncertainty.
-        operator_products: of the normal operator and an image, all samples together.
+        stage: what it was for: to 'warm' the chains up, to 'cool' the noise down to the true one, to 'sample'.
+        samples: of the posterior so far.
+        energy: minus the logarithm of the probability of sky, spectrum and data, up to a constant; mean over the
+            chains.
+        mean_error: how far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
+        operator_products: of the normal operator and an image, all chains together.
+        accepted: part of the trajectories.
         residual: r.m.s. of the residual image of the mean over the noise.
         seconds: that it took.
     """
@@ -64,8 +65,9 @@ class GlobalIteration:
     stage: str
     samples: int
     energy: float
-    change: float
+    mean_error: float
     operator_products: int
+    accepted: float
     residual: float
     seconds: float
 
@@ -78,7 +80,7 @@ class Posterior:
         samples: of the apparent sky, (sample, channel or term, stokes, ny, nx), float32, Jy/pixel; at least two.
         power_spectrum: of the logarithm of the sky; None where it is given and not inferred.
         iterations: of the inference, in turn.
-        converged: whether the last of them changed the mean by less than the uncertainty of the samples.
+        converged: whether the mean is known much better than the sky, to a quarter of the uncertainty.
         points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
     """
 

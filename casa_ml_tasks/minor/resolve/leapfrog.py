@@ -1,0 +1,78 @@
+"""One trajectory of Hamiltonian Monte Carlo, whatever moves (Neal 2011, Handbook of Markov Chain Monte Carlo, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+#: Of the step: from here to there at random, so that no trajectory closes in itself, and that none sticks for ever.
+SHORTEST, LONGEST = 0.5, 1.2
+
+
+class Moved(NamedTuple):
+    """The end of a trajectory.
+
+    Attributes:
+        position: where.
+        energy: there.
+        probability: with which the end was to be accepted.
+    """
+
+    position: Any
+    energy: jax.Array
+    probability: jax.Array
+
+
+class Dynamics(NamedTuple):
+    r"""How positions and momenta move, both of them arrays or trees of arrays.
+
+    Attributes:
+        energy_and_slope: of a position; the slope in the coordinates of the momenta.
+        velocity: of a momentum, $M^{-1} p$.
+        displacement: of the position along a velocity.
+    """
+
+    energy_and_slope: Callable[[Any], tuple[jax.Array, Any]]
+    velocity: Callable[[Any], Any]
+    displacement: Callable[[Any], Any]
+
+    def kinetic(self, momentum: Any) -> jax.Array:
+        """$p^T M^{-1} p / 2$."""
+        return 0.5 * jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, momentum, self.velocity(momentum)))
+
+
+def follow(dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: int, key: jax.Array) -> Moved:
+    """Leap, and accept where that led to or not.
+
+    Args:
+        dynamics: of what moves.
+        start: position to begin with.
+        momentum: drawn with the covariance M.
+        step: of the leapfrog, on the whole.
+        leaps: how many.
+        key: of the random numbers.
+    """
+
+    def leap(_: int, now: tuple[Any, Any, Any, jax.Array]) -> tuple[Any, Any, Any, jax.Array]:
+        position, momentum, slope, _energy = now
+        momentum = _moved(momentum, -0.5 * length, slope)
+        position = _moved(position, length, dynamics.displacement(dynamics.velocity(momentum)))
+        energy, slope = dynamics.energy_and_slope(position)
+        return position, _moved(momentum, -0.5 * length, slope), slope, energy
+
+    of_step, of_acceptance = jax.random.split(key)
+    length = step * jax.random.uniform(of_step, minval=SHORTEST, maxval=LONGEST)
+    first, slope = dynamics.energy_and_slope(start)
+    end, last_momentum, _, last = jax.lax.fori_loop(0, leaps, leap, (start, momentum, slope, first))
+    gain = first + dynamics.kinetic(momentum) - last - dynamics.kinetic(last_momentum)
+    probability = jnp.where(jnp.isfinite(gain), jnp.minimum(1.0, jnp.exp(gain)), 0.0)
+    accepted = jax.random.uniform(of_acceptance) < probability
+    position = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, start)
+    return Moved(position, jnp.where(accepted, last, first), probability)
+
+
+def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
+    return jax.tree.map(lambda at, along: at + length * along, position, direction)

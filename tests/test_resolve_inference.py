@@ -9,12 +9,13 @@ from numpyro.infer import MCMC, NUTS
 
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.minor.resolve.chains import mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, energy, sky, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import WANTED, better_step, trajectory
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, LEARNABLE, Latent, Resolve, Stage, mean_error
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, LEARNABLE, Latent, Resolve, Stage
 from casa_ml_tasks.minor.resolve.posterior import Inference
 
 

@@ -19,10 +19,11 @@ from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
+from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, sky, spectral_curvature
-from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, LEAPS, better_step, trajectory
+from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
+from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, LEAPS
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
@@ -265,15 +266,17 @@ class Resolve:
             FloatingPointError: the energy is not a number.
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
-        masses = self._masses(latent, likelihood)
-        middle = self._middle(latent.positions()).spectrum
+        masses, positions, samples = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
+        middle = self._middle(positions).spectrum
         scale = None if latent.spectra_are_known else power_spectrum.scale_of(self._field, middle)
 
-        def chain(which: int) -> _Chain:
+        def chain(which: int) -> Chain:
             with jax.enable_x64(True):
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
-                start, step = latent.positions()[which], float(latent.steps[which])
-                return self._follow(start, key, likelihood, masses[which], scale, step, stage)
+                keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
+                at, mass = positions[which], masses[which]
+                whole = follow(self._field, at, keys, likelihood, mass, scale, step, adapts=not samples)
+                return whole if samples else whole.late()
 
         with ThreadPoolExecutor(available_cores()) as pool:
             chains = list(pool.map(chain, range(CHAINS)))
@@ -288,10 +291,10 @@ class Resolve:
         moved = latent._replace(
             excitations=np.stack([each.positions[-1].excitations for each in chains]),
             spectra=np.stack([each.positions[-1].spectrum for each in chains]),
-            steps=np.array([each.step for each in chains]),
+            steps=np.array([each.typical_step() for each in chains]),
             mean=mean.astype(float),
         )
-        if stage is Stage.SAMPLE:
+        if samples:
             spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
             moved = moved._replace(
                 samples=np.concatenate([latent.samples, skies.reshape(-1, *mean.shape)]),
@@ -304,7 +307,7 @@ class Resolve:
             samples=len(moved.samples),
             energy=float(np.mean(energies)),
             mean_error=mean_error(skies),
-            operator_products=CHAINS * len(chains[0].probabilities) * LEAPS,
+            operator_products=CHAINS * self._trajectories(stage) * LEAPS,
             accepted=float(np.mean([each.probabilities for each in chains])),
             residual=self._residual(likelihood, mean),
             seconds=time.monotonic() - started,
@@ -329,50 +332,6 @@ class Resolve:
         fields = jnp.stack([self._field.amplitude(each.spectrum) * each.excitations for each in positions])
         return Position(jnp.mean(fields, axis=0) / self._field.amplitude(spectrum), spectrum)
 
-    def _follow(
-        self,
-        position: Position,
-        key: jax.Array,
-        likelihood: Likelihood,
-        mass: Mass,
-        scale: jax.Array | None,
-        step: float,
-        stage: Stage,
-    ) -> _Chain:
-        """One chain over the trajectories of an iteration."""
-        positions, skies, probabilities, steps = [], [], [], [step]
-        keys = jax.random.split(key, self._trajectories(stage))
-        for each in keys:
-            of_spectrum, of_trajectory = jax.random.split(each)
-            if scale is not None:
-                position = self._with_another_spectrum(position, of_spectrum, scale)
-            moved = trajectory(self._field, position, of_trajectory, likelihood, mass, step)
-            position = moved.position
-            positions.append(position)
-            skies.append(np.asarray(sky(self._field, position), np.float32))
-            probabilities.append(float(moved.probability))
-            if stage is not Stage.SAMPLE:
-                step = better_step(step, probabilities[-1])
-                steps.append(step)
-        late = slice(None) if stage is Stage.SAMPLE else slice(len(keys) // 2, None)
-        return _Chain(
-            positions,
-            np.stack(skies[late]),
-            float(moved.energy),
-            probabilities,
-            float(np.exp(np.mean(np.log(steps[late])))),
-        )
-
-    def _with_another_spectrum(self, position: Position, key: jax.Array, scale: jax.Array) -> Position:
-        """The same sky with a spectrum that suits it as well.
-
-        Where the data determine the field, a trajectory hardly moves its spectrum, for sky and spectrum would have to
-        move as one; where they do not, this one hardly does (Yu & Meng 2011, J. Comput. Graph. Stat. 20, 531).
-        """
-        coefficients = self._field.amplitude(position.spectrum) * position.excitations
-        spectrum = power_spectrum.draw(self._field, coefficients, position.spectrum, key, scale)
-        return Position(coefficients / self._field.amplitude(spectrum), spectrum)
-
     def _trajectories(self, stage: Stage) -> int:
         """Of every chain in an iteration."""
         return min(TRAJECTORIES_OF_SAMPLES, -(-self._samples // CHAINS)) if stage is Stage.SAMPLE else TRAJECTORIES
@@ -387,18 +346,12 @@ class Resolve:
         stage, since = Stage(int(latent.stage)), int(latent.since) + 1
         latent, last = latent._replace(since=np.array(since)), since >= self._most_iterations
         if stage is Stage.WARM and (since >= WARMING or last):
-            hotter = bool(latent.sigma > self._sigma)
-            return (
-                self._cooled(latent._replace(spectra_are_known=np.array(True)).begun(Stage.COOL))
-                if hotter
-                else latent.begun(Stage.SAMPLE)
-            )
+            if latent.sigma <= self._sigma:
+                return latent.begun(Stage.SAMPLE)
+            return self._cooled(latent._replace(spectra_are_known=np.array(True)).begun(Stage.COOL))
         if stage is Stage.COOL:
-            return (
-                latent.begun(Stage.SAMPLE)
-                if latent.sigma <= self._sigma and since >= SETTLING
-                else self._cooled(latent)
-            )
+            settled = latent.sigma <= self._sigma and since >= SETTLING
+            return latent.begun(Stage.SAMPLE) if settled else self._cooled(latent)
         if stage is Stage.SAMPLE and (last or (len(latent.samples) >= self._samples and latent.settled)):
             return latent.begun(Stage.FINISHED)
         return latent
@@ -408,31 +361,3 @@ class Resolve:
         if latent.sigma <= self._sigma:
             return latent
         return latent._replace(sigma=np.array(max(self._sigma, float(latent.sigma) / COOLER)), since=np.array(0))
-
-
-class _Chain(NamedTuple):
-    """Where a chain was after each trajectory, its skies (trajectory, ny, nx), and how it goes on."""
-
-    positions: list[Position]
-    skies: NDArray[np.float32]
-    energy: float
-    probabilities: list[float]
-    step: float
-
-
-def mean_error(chains: NDArray[np.floating]) -> float:
-    r"""How far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
-
-    The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
-    within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
-    457). Infinite where chains do not move.
-
-    Args:
-        chains: (n, m, ny, nx).
-    """
-    length, count = chains.shape[:2]
-    within = chains.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
-    between = chains.mean(axis=0, dtype=float).var(axis=0, ddof=1)
-    if not within.all():
-        return float("inf")
-    return float(np.sqrt(np.mean(between / count / ((length - 1) / length * within + between))))

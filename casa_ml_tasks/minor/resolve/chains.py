@@ -1,0 +1,109 @@
+"""Chains of Hamiltonian Monte Carlo: one over some trajectories, and what several tell of their mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField
+from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, sky
+from casa_ml_tasks.minor.resolve.hamiltonian import better_step, trajectory
+from casa_ml_tasks.minor.resolve.mass import Mass
+
+
+class Chain(NamedTuple):
+    """Where a chain was.
+
+    Attributes:
+        positions: after each trajectory.
+        skies: there, (trajectory, ny, nx), Jy/pixel.
+        energy: at the last.
+        probabilities: with which each was to be accepted.
+        steps: of the leapfrog in each.
+    """
+
+    positions: list[Position]
+    skies: NDArray[np.float32]
+    energy: float
+    probabilities: list[float]
+    steps: list[float]
+
+    def late(self) -> Chain:
+        """Its second half."""
+        half = len(self.positions) // 2
+        return Chain(
+            self.positions[half:], self.skies[half:], self.energy, self.probabilities[half:], self.steps[half:]
+        )
+
+    def typical_step(self) -> float:
+        """Geometric mean."""
+        return float(np.exp(np.mean(np.log(self.steps))))
+
+
+def follow(
+    field: CorrelatedField,
+    position: Position,
+    keys: jax.Array,
+    likelihood: Likelihood,
+    mass: Mass,
+    scale: jax.Array | None,
+    step: float,
+    adapts: bool,
+) -> Chain:
+    """A chain over as many trajectories as there are keys.
+
+    Args:
+        field: the model of the sky.
+        position: where to begin.
+        keys: of the random numbers of each trajectory.
+        likelihood, mass: for `trajectory`.
+        scale: for `spectrum.draw`; None for a spectrum that is known.
+        step: of the first trajectory.
+        adapts: whether the next have better ones.
+    """
+    positions, skies, probabilities, steps = [], [], [], []
+    for key in keys:
+        of_spectrum, of_trajectory = jax.random.split(key)
+        if scale is not None:
+            position = _with_another_spectrum(field, position, of_spectrum, scale)
+        moved = trajectory(field, position, of_trajectory, likelihood, mass, step)
+        position = moved.position
+        positions.append(position)
+        skies.append(np.asarray(sky(field, position), np.float32))
+        probabilities.append(float(moved.probability))
+        step = better_step(step, probabilities[-1]) if adapts else step
+        steps.append(step)
+    return Chain(positions, np.stack(skies), float(moved.energy), probabilities, steps)
+
+
+def _with_another_spectrum(field: CorrelatedField, position: Position, key: jax.Array, scale: jax.Array) -> Position:
+    """The same sky with a spectrum that suits it as well.
+
+    Where the data determine the field, a trajectory hardly moves its spectrum, for sky and spectrum would have to move
+    as one; where they do not, this one hardly does (Yu & Meng 2011, J. Comput. Graph. Stat. 20, 531).
+    """
+    coefficients = field.amplitude(position.spectrum) * position.excitations
+    spectrum = power_spectrum.draw(field, coefficients, position.spectrum, key, scale)
+    return Position(coefficients / field.amplitude(spectrum), spectrum)
+
+
+def mean_error(chains: NDArray[np.floating]) -> float:
+    r"""How far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
+
+    The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
+    within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
+    457). Infinite where chains do not move.
+
+    Args:
+        chains: (n, m, ny, nx).
+    """
+    length, count = chains.shape[:2]
+    within = chains.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
+    between = chains.mean(axis=0, dtype=float).var(axis=0, ddof=1)
+    if not within.all():
+        return float("inf")
+    return float(np.sqrt(np.mean(between / count / ((length - 1) / length * within + between))))

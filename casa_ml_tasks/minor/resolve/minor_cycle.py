@@ -31,11 +31,11 @@ from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLik
 SAMPLES = 48
 #: Of the noise of a beam, spread over the beam: what the prior expects of an empty pixel.
 OFFSET = 0.1
-#: Of the same, the lowest brightness of the image that each chain begins with: further apart than the data leave empty
-#: sky, so that chains which agree have forgotten where they began.
-FLOORS = (1e-1, 1e-2, 1e-3, 1e-4)
+#: Of the same, to what brightness emission below the noise is brought in the first image of each chain: further apart
+#: than the data leave empty sky, so that chains which agree have forgotten where they began.
+FAINTEST = (0.3, 0.05, 0.008, 0.001)
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
-CHAINS = len(FLOORS)
+CHAINS = len(FAINTEST)
 #: Trajectories of each chain in a global iteration.
 TRAJECTORIES = 5
 TRAJECTORIES_OF_SAMPLES = 12
@@ -237,7 +237,7 @@ class Resolve:
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
         )
         image = sketch.update(residual, model, MinorState())[0][0, 0]
-        positions = [self._position(np.maximum(image, each * self._sigma / self._beam_area)) for each in FLOORS]
+        positions = [self._position(self._with_faintest(image, each)) for each in FAINTEST]
         return Latent(
             excitations=np.stack([each.excitations for each in positions]),
             spectra=np.stack([each.spectrum for each in positions]),
@@ -252,6 +252,12 @@ class Resolve:
             since=np.array(0),
             settled=np.array(False),
         )
+
+    def _with_faintest(self, image: NDArray[np.floating], faintest: float) -> NDArray[np.floating]:
+        """An image, (ny, nx), in which what is below the noise fades into one brightness, faintest times the noise."""
+        over_noise = np.maximum(image * self._beam_area / self._sigma, 1e-9)
+        seen = over_noise**2 / (1 + over_noise**2)
+        return over_noise**seen * faintest ** (1 - seen) * self._sigma / self._beam_area
 
     def _position(self, image: NDArray[np.floating]) -> Position:
         """Of an image, (ny, nx), with the spectrum that suits it best."""

@@ -45,8 +45,8 @@ WARMING = 6  # iterations
 LEARNABLE = 300.0
 COOLER = 2.4  # by which factor the noise falls from one iteration to the next, until it is the true one
 SETTLING = 2  # iterations at the true noise before samples are kept
-MOST_ITERATIONS = 12  # that keep samples
-SETTLED = 0.25  # error of the mean over the uncertainty
+MOST_ITERATIONS = 6  # of a stage
+SETTLED = 1 / 3  # error of the mean over the uncertainty
 
 
 class Stage(IntEnum):

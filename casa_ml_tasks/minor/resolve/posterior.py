@@ -80,7 +80,7 @@ class Posterior:
         samples: of the apparent sky, (sample, channel or term, stokes, ny, nx), float32, Jy/pixel; at least two.
         power_spectrum: of the logarithm of the sky; None where it is given and not inferred.
         iterations: of the inference, in turn.
-        converged: whether the mean is known much better than the sky, to a quarter of the uncertainty.
+        converged: whether the mean is known much better than the sky, to a third of the uncertainty.
         points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
     """
 

@@ -35,6 +35,7 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
+    # The major cycles are our own; what they cannot grid is refused by its name.
     gridder = "native" if parameters["gridder"] in SINGLE_POINTING else parameters["gridder"]
     return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
 

@@ -76,3 +76,9 @@ def follow(dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | floa
 
 def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
     return jax.tree.map(lambda at, along: at + length * along, position, direction)
+
+
+def unit_curvature(curvature: jax.Array) -> jax.Array:
+    """T, (n, n), for which 1 + curvature is 1 along x = T t; what is negative in the curvature counts as nothing."""
+    values, vectors = jnp.linalg.eigh(curvature)
+    return vectors / jnp.sqrt(1 + jnp.maximum(values, 0))

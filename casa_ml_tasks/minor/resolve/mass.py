@@ -15,6 +15,7 @@ from scipy.linalg.lapack import dpstrf
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
 from casa_ml_tasks.minor.resolve.energy import Position, amplitude_slope
+from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
 
 NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
 FILLED_UP = 500  # to a multiple of so many points, with points without weight: another shape is another compilation
@@ -75,7 +76,7 @@ class Mass(NamedTuple):
         slopes: NDArray[Any] = np.zeros((len(points.y), field.parameters))
         if curvature is not None:
             along = np.asarray(_spectral_slopes(field, at, points.y, points.x))
-            scale = _unit_curvature(np.asarray(curvature) - _gram(factor.T @ along))
+            scale = np.asarray(unit_curvature(jnp.asarray(curvature - _gram(factor.T @ along))))
             slopes = along @ scale
         amplitude = field.amplitude(at.spectrum)
         covariance = np.asarray(field.covariance(amplitude))[_distances(points, 0, 0)] + slopes @ slopes.T
@@ -142,9 +143,3 @@ def _spectral_slopes(field: CorrelatedField, at: Position, y: jax.Array, x: jax.
         return hartley(amplitude_slope(field, at.spectrum, direction) * at.excitations)[y, x]
 
     return jax.lax.map(along, jnp.eye(field.parameters)).T
-
-
-def _unit_curvature(curvature: NDArray[np.floating]) -> NDArray[np.floating]:
-    """T for which 1 + curvature is 1 in t; what is negative in the curvature counts as nothing."""
-    values, vectors = np.linalg.eigh(curvature)
-    return vectors / np.sqrt(1 + np.maximum(values, 0))

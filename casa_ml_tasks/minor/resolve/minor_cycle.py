@@ -73,7 +73,6 @@ class Latent(NamedTuple):
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
         since: iterations since the stage began.
-        settled: whether the chains agree.
     """
 
     excitations: NDArray[np.float64]
@@ -87,7 +86,6 @@ class Latent(NamedTuple):
     records: NDArray[np.float64]
     stage: NDArray[np.int64]
     since: NDArray[np.int64]
-    settled: NDArray[np.bool_]
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
@@ -100,6 +98,10 @@ class Latent(NamedTuple):
             GlobalIteration(int(number), Stage(int(stage)).name.lower(), int(samples), energy, error, int(count), *rest)
             for number, stage, samples, energy, error, count, *rest in self.records.tolist()
         )
+
+    def settled(self) -> bool:
+        """Whether the chains agreed in the last iteration."""
+        return self.iterations()[-1].mean_error < SETTLED
 
     def positions(self) -> list[Position]:
         """Where the chains are."""
@@ -191,8 +193,8 @@ class Resolve:
                 self._operator, jnp.asarray(residual[0, 0], float), jnp.asarray(model[0, 0], float), float(latent.sigma)
             )
             latent = self._next(self._iterate(latent, likelihood))
-            self._on_iteration(latent.iterations()[-1])
-            iterations = state.iterations + int(latent.records[-1][5])
+            self._on_iteration(record := latent.iterations()[-1])
+            iterations = state.iterations + record.operator_products
             if latent.stage != Stage.FINISHED:
                 return model, MinorState(iterations, latent=latent._asdict(), unfinished=True)
             mean = latent.samples.mean(axis=0)[None, None]
@@ -208,7 +210,7 @@ class Resolve:
         spectrum = PowerSpectrum(
             self._field.modes.frequency[1:] / self._cell, np.square(amplitudes) * ny * nx * self._cell**2
         )
-        return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), bool(latent.settled))
+        return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), latent.settled())
 
     def _latent(self, state: MinorState) -> Latent | None:
         """What the last iteration left; None where there is nothing, or another noise asks for a new beginning."""
@@ -250,7 +252,6 @@ class Resolve:
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
             stage=np.array(Stage.WARM),
             since=np.array(0),
-            settled=np.array(False),
         )
 
     def _with_faintest(self, image: NDArray[np.floating], faintest: float) -> NDArray[np.floating]:
@@ -272,8 +273,8 @@ class Resolve:
             FloatingPointError: the energy is not a number.
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
-        masses, positions, samples = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
-        middle = self._middle(positions).spectrum
+        masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
+        middle = jnp.mean(latent.spectra, axis=0)
         scale = None if latent.spectra_are_known else power_spectrum.scale_of(self._field, middle)
 
         def chain(which: int) -> Chain:
@@ -281,8 +282,8 @@ class Resolve:
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
                 keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
                 at, mass = positions[which], masses[which]
-                whole = follow(self._field, at, keys, likelihood, mass, scale, step, adapts=not samples)
-                return whole if samples else whole.late()
+                whole = follow(self._field, at, keys, likelihood, mass, scale, step, adapts=not keeps)
+                return whole if keeps else whole.late()
 
         with ThreadPoolExecutor(available_cores()) as pool:
             chains = list(pool.map(chain, range(CHAINS)))
@@ -300,7 +301,7 @@ class Resolve:
             steps=np.array([each.typical_step() for each in chains]),
             mean=mean.astype(float),
         )
-        if samples:
+        if keeps:
             spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
             moved = moved._replace(
                 samples=np.concatenate([latent.samples, skies.reshape(-1, *mean.shape)]),
@@ -318,9 +319,7 @@ class Resolve:
             residual=self._residual(likelihood, mean),
             seconds=time.monotonic() - started,
         )
-        return moved._replace(
-            records=np.vstack([latent.records, _as_numbers(record)]), settled=np.array(record.mean_error < SETTLED)
-        )
+        return moved._replace(records=np.vstack([latent.records, _as_numbers(record)]))
 
     def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
         """Of every chain; one for all while they move their spectra."""
@@ -358,7 +357,7 @@ class Resolve:
         if stage is Stage.COOL:
             settled = latent.sigma <= self._sigma and since >= SETTLING
             return latent.begun(Stage.SAMPLE) if settled else self._cooled(latent)
-        if stage is Stage.SAMPLE and (last or (len(latent.samples) >= self._samples and latent.settled)):
+        if stage is Stage.SAMPLE and (last or (len(latent.samples) >= self._samples and latent.settled())):
             return latent.begun(Stage.FINISHED)
         return latent
 

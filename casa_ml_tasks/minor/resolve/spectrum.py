@@ -11,7 +11,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField
-from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, follow
+from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, follow, unit_curvature
 
 MOST_ITERATIONS = 200  # of the search for the most probable spectrum
 TRAJECTORIES, LEAPS, STEP = 5, 12, 0.25  # of a draw
@@ -55,9 +55,7 @@ def most_probable(field: CorrelatedField, coefficients: NDArray[np.floating]) ->
 def scale_of(field: CorrelatedField, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
     slopes = jax.jacobian(lambda each: jnp.log(field.amplitude_of_rings(each)))(spectrum)
-    curvature = jnp.eye(field.parameters) + 2 * slopes.T @ (field.modes.count[:, None] * slopes)
-    values, vectors = jnp.linalg.eigh(curvature)
-    return vectors / jnp.sqrt(values)
+    return unit_curvature(2 * slopes.T @ (field.modes.count[:, None] * slopes))
 
 
 @partial(jax.jit, static_argnames="field")

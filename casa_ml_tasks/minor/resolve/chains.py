@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, sky
-from casa_ml_tasks.minor.resolve.hamiltonian import better_step, trajectory
+from casa_ml_tasks.minor.resolve.hamiltonian import better_step, enough_leaps, trajectory
 from casa_ml_tasks.minor.resolve.mass import Mass
 
 
@@ -23,7 +23,8 @@ class Chain(NamedTuple):
         skies: there, (trajectory, ny, nx), Jy/pixel.
         energy: at the last.
         probabilities: with which each was to be accepted.
-        steps: of the leapfrog in each.
+        steps: of the leapfrog after each.
+        leaps: in all.
     """
 
     positions: list[Position]
@@ -31,12 +32,16 @@ class Chain(NamedTuple):
     energy: float
     probabilities: list[float]
     steps: list[float]
+    leaps: int
 
     def late(self) -> Chain:
         """Its second half."""
         half = len(self.positions) // 2
-        return Chain(
-            self.positions[half:], self.skies[half:], self.energy, self.probabilities[half:], self.steps[half:]
+        return self._replace(
+            positions=self.positions[half:],
+            skies=self.skies[half:],
+            probabilities=self.probabilities[half:],
+            steps=self.steps[half:],
         )
 
     def typical_step(self) -> float:
@@ -65,19 +70,20 @@ def follow(
         step: of the first trajectory.
         adapts: whether the next have better ones.
     """
-    positions, skies, probabilities, steps = [], [], [], []
+    positions, skies, probabilities, steps, leaps = [], [], [], [], 0
     for key in keys:
         of_spectrum, of_trajectory = jax.random.split(key)
         if scale is not None:
             position = _with_another_spectrum(field, position, of_spectrum, scale)
-        moved = trajectory(field, position, of_trajectory, likelihood, mass, step)
+        leaps += (now := enough_leaps(step))
+        moved = trajectory(field, position, of_trajectory, likelihood, mass, step, now)
         position = moved.position
         positions.append(position)
         skies.append(np.asarray(sky(field, position), np.float32))
         probabilities.append(float(moved.probability))
         step = better_step(step, probabilities[-1]) if adapts else step
         steps.append(step)
-    return Chain(positions, np.stack(skies), float(moved.energy), probabilities, steps)
+    return Chain(positions, np.stack(skies), float(moved.energy), probabilities, steps, leaps)
 
 
 def _with_another_spectrum(field: CorrelatedField, position: Position, key: jax.Array, scale: jax.Array) -> Position:
@@ -96,14 +102,16 @@ def mean_error(chains: NDArray[np.floating]) -> float:
 
     The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
     within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
-    457). Infinite where chains do not move.
+    457). Chains are cut in two, so that those which move all the same way are told from those that stay (Vehtari et al.
+    2021, Bayesian Analysis 16, 667). Infinite where chains do not move.
 
     Args:
-        chains: (n, m, ny, nx).
+        chains: (sample, chain, ny, nx).
     """
-    length, count = chains.shape[:2]
-    within = chains.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
-    between = chains.mean(axis=0, dtype=float).var(axis=0, ddof=1)
+    length = max(1, len(chains) // 2)
+    halves = np.concatenate([chains[:length], chains[-length:]], axis=1)
+    within = halves.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
+    between = halves.mean(axis=0, dtype=float).var(axis=0, ddof=1)
     if not within.all():
         return float("inf")
-    return float(np.sqrt(np.mean(between / count / ((length - 1) / length * within + between))))
+    return float(np.sqrt(np.mean(between / halves.shape[1] / ((length - 1) / length * within + between))))

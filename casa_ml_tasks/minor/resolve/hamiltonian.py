@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import ceil
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, energy
 from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, Moved, follow
 from casa_ml_tasks.minor.resolve.mass import Mass
 
-LEAPS = 80  # of one trajectory
-FIRST_STEP = 0.01
+LENGTH = 2.5  # of one trajectory; a quarter of an oscillation is 1.6
+MOST_LEAPS = 250
+FIRST_STEP = 0.02
 WANTED = 0.8  # probability that a trajectory is accepted
 GAIN = 0.8  # of the logarithm of the step
 
@@ -26,6 +28,7 @@ def trajectory(
     likelihood: Likelihood,
     mass: Mass,
     step: jax.Array | float,
+    leaps: jax.Array | int,
 ) -> Moved:
     """Leapfrog from a random momentum, accepted or not.
 
@@ -36,6 +39,7 @@ def trajectory(
         likelihood: of the sky.
         mass: nearly the curvature of the energy.
         step: of the leapfrog; 1 is a radian of an oscillation whose curvature the mass has.
+        leaps: how many.
     """
 
     def energy_and_slope(position: Position) -> tuple[jax.Array, Position]:
@@ -47,7 +51,12 @@ def trajectory(
 
     of_momentum, rest = jax.random.split(key)
     dynamics = Dynamics(energy_and_slope, mass.velocity, displacement)
-    return follow(dynamics, start, mass.draw(of_momentum), step, LEAPS, rest)
+    return follow(dynamics, start, mass.draw(of_momentum), step, leaps, rest)
+
+
+def enough_leaps(step: float) -> int:
+    """For a trajectory of LENGTH."""
+    return min(MOST_LEAPS, ceil(LENGTH / step))
 
 
 def better_step(step: float, probability: float) -> float:

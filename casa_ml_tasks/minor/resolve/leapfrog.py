@@ -44,7 +44,9 @@ class Dynamics(NamedTuple):
         return 0.5 * jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, momentum, self.velocity(momentum)))
 
 
-def follow(dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: int, key: jax.Array) -> Moved:
+def follow(
+    dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: jax.Array | int, key: jax.Array
+) -> Moved:
     """Leap, and accept where that led to or not.
 
     Args:

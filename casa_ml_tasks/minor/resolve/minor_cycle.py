@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
-from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, LEAPS
+from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
@@ -31,29 +31,30 @@ from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLik
 SAMPLES = 48
 #: Of the noise of a beam, spread over the beam: what the prior expects of an empty pixel.
 OFFSET = 0.1
-#: Of the same, to what brightness emission below the noise is brought in the first image of each chain: further apart
-#: than the data leave empty sky, so that chains which agree have forgotten where they began.
-FAINTEST = (0.3, 0.05, 0.008, 0.001)
+TINY = 1e-9
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
-CHAINS = len(FAINTEST)
+CHAINS = 4
 #: Trajectories of each chain in a global iteration.
 TRAJECTORIES = 5
 TRAJECTORIES_OF_SAMPLES = 12
-WARMING = 6  # iterations
+#: Peak over the noise with which the chains begin. Most of the sky is empty then, and as free as the prior leaves it;
+#: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
+HOTTEST = 20.0
+COOLER = 1.9  # by which factor the noise falls from one iteration to the next
 #: Peak over noise to which the spectrum is sampled with the sky. A field that is known better than that ties itself to
-#: the spectrum too tightly for one trajectory to move both; the noise is as high as it takes while they warm up.
+#: the spectrum too tightly for one trajectory to move both.
 LEARNABLE = 300.0
-COOLER = 2.4  # by which factor the noise falls from one iteration to the next, until it is the true one
-SETTLING = 2  # iterations at the true noise before samples are kept
+SETTLING = 2  # iterations at the least noise of a stage
 MOST_ITERATIONS = 6  # of a stage
+FEWEST_KEPT = 12  # of a chain
 SETTLED = 1 / 3  # error of the mean over the uncertainty
 
 
 class Stage(IntEnum):
     """What a global iteration is for."""
 
-    WARM = 0  # chains of skies and spectra forget where they began
-    COOL = 1  # the noise falls to the true one, for spectra that are known
+    WARM = 0  # chains of skies and spectra forget where they began, while the noise falls
+    COOL = 1  # the noise falls on to the true one, for spectra that are known
     SAMPLE = 2  # samples are kept
     FINISHED = 3
 
@@ -66,7 +67,7 @@ class Latent(NamedTuple):
         spectra: parameters of the power spectrum, (chain, parameters).
         steps: of the leapfrog, (chain,).
         sigma: noise of the dirty image as the chains take it now, Jy/beam.
-        spectra_are_known: whether the chains move the sky alone.
+        least_sigma: down to which they move the spectra with the sky, Jy/beam.
         mean: of the skies of the last iteration, (ny, nx), Jy/pixel.
         samples: of the posterior so far, (sample, ny, nx), Jy/pixel; of every chain in turn.
         sampled_spectra: (sample, parameters).
@@ -79,7 +80,7 @@ class Latent(NamedTuple):
     spectra: NDArray[np.float64]
     steps: NDArray[np.float64]
     sigma: NDArray[np.float64]
-    spectra_are_known: NDArray[np.bool_]
+    least_sigma: NDArray[np.float64]
     mean: NDArray[np.float64]
     samples: NDArray[np.float32]
     sampled_spectra: NDArray[np.float64]
@@ -99,6 +100,10 @@ class Latent(NamedTuple):
             for number, stage, samples, energy, error, count, *rest in self.records.tolist()
         )
 
+    def spectra_are_known(self) -> bool:
+        """Whether the chains move the sky alone."""
+        return bool(self.sigma < self.least_sigma)
+
     def settled(self) -> bool:
         """Whether the chains agreed in the last iteration."""
         return self.iterations()[-1].mean_error < SETTLED
@@ -110,6 +115,10 @@ class Latent(NamedTuple):
     def begun(self, stage: Stage) -> Latent:
         """Another stage."""
         return self._replace(stage=np.array(stage), since=np.array(0))
+
+    def cooled(self, least: float) -> Latent:
+        """With less noise, Jy/beam, but not less than that; iterations count from where it stays."""
+        return self._replace(sigma=np.array(max(least, float(self.sigma) / COOLER)), since=np.array(0))
 
     def without_samples(self) -> Latent:
         """As before the first of them."""
@@ -239,13 +248,13 @@ class Resolve:
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
         )
         image = sketch.update(residual, model, MinorState())[0][0, 0]
-        positions = [self._position(self._with_faintest(image, each)) for each in FAINTEST]
+        position = self._position(image)
         return Latent(
-            excitations=np.stack([each.excitations for each in positions]),
-            spectra=np.stack([each.spectrum for each in positions]),
+            excitations=np.stack([position.excitations] * CHAINS),
+            spectra=np.stack([position.spectrum] * CHAINS),
             steps=np.full(CHAINS, FIRST_STEP),
-            sigma=np.array(max(self._sigma, highest / LEARNABLE)),
-            spectra_are_known=np.array(False),
+            sigma=np.array(max(self._sigma, highest / HOTTEST)),
+            least_sigma=np.array(max(self._sigma, highest / LEARNABLE)),
             mean=image.astype(float),
             samples=np.zeros((0, *image.shape), np.float32),
             sampled_spectra=np.zeros((0, self._field.parameters)),
@@ -254,15 +263,12 @@ class Resolve:
             since=np.array(0),
         )
 
-    def _with_faintest(self, image: NDArray[np.floating], faintest: float) -> NDArray[np.floating]:
-        """An image, (ny, nx), in which what is below the noise fades into one brightness, faintest times the noise."""
-        over_noise = np.maximum(image * self._beam_area / self._sigma, 1e-9)
-        seen = over_noise**2 / (1 + over_noise**2)
-        return over_noise**seen * faintest ** (1 - seen) * self._sigma / self._beam_area
-
     def _position(self, image: NDArray[np.floating]) -> Position:
-        """Of an image, (ny, nx), with the spectrum that suits it best."""
-        coefficients = self._field.coefficients(jnp.log(jnp.asarray(image, float)))
+        """Of an image, (ny, nx), that fades into the prior's brightness below the noise, and its likeliest spectrum."""
+        noise = self._sigma / self._beam_area
+        seen = image**2 / (image**2 + noise**2)
+        log_sky = seen * np.log(np.maximum(image, TINY * noise)) + (1 - seen) * self._prior.offset
+        coefficients = self._field.coefficients(jnp.asarray(log_sky))
         spectrum = jnp.asarray(power_spectrum.most_probable(self._field, np.asarray(coefficients)))
         return Position(coefficients / self._field.amplitude(spectrum), spectrum)
 
@@ -275,7 +281,7 @@ class Resolve:
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
         masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
         middle = jnp.mean(latent.spectra, axis=0)
-        scale = None if latent.spectra_are_known else power_spectrum.scale_of(self._field, middle)
+        scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._field, middle)
 
         def chain(which: int) -> Chain:
             with jax.enable_x64(True):
@@ -303,18 +309,21 @@ class Resolve:
         )
         if keeps:
             spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
+            skies = np.concatenate([latent.samples.reshape(-1, *skies.shape[1:]), skies])
+            spectra = np.concatenate([latent.sampled_spectra.reshape(-1, *spectra.shape[1:]), spectra])
+            half = len(skies) // 2
+            if half >= FEWEST_KEPT and mean_error(skies[half:]) < mean_error(skies):
+                skies, spectra = skies[half:], spectra[half:]  # the chains were still on their way
             moved = moved._replace(
-                samples=np.concatenate([latent.samples, skies.reshape(-1, *mean.shape)]),
-                sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
+                samples=skies.reshape(-1, *mean.shape), sampled_spectra=spectra.reshape(-1, spectra.shape[-1])
             )
-            skies = moved.samples.reshape(-1, CHAINS, *mean.shape)
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),
             samples=len(moved.samples),
             energy=float(np.mean(energies)),
             mean_error=mean_error(skies),
-            operator_products=CHAINS * self._trajectories(stage) * LEAPS,
+            operator_products=sum(each.leaps for each in chains),
             accepted=float(np.mean([each.probabilities for each in chains])),
             residual=self._residual(likelihood, mean),
             seconds=time.monotonic() - started,
@@ -326,7 +335,7 @@ class Resolve:
         points = coarse_points(latent.mean, float(latent.sigma), self._beam_area)
         positions = latent.positions()
         mass = partial(Mass.of, self._field, points=points, psf=self._psf, sigma=float(latent.sigma))
-        if latent.spectra_are_known:
+        if latent.spectra_are_known():
             return [mass(at=each) for each in positions]
         curvatures = [spectral_curvature(self._field, each, likelihood) for each in positions]
         return [mass(at=self._middle(positions), curvature=np.mean(curvatures, axis=0))] * CHAINS
@@ -350,19 +359,14 @@ class Resolve:
         """The stage of the next iteration, and its noise."""
         stage, since = Stage(int(latent.stage)), int(latent.since) + 1
         latent, last = latent._replace(since=np.array(since)), since >= self._most_iterations
-        if stage is Stage.WARM and (since >= WARMING or last):
-            if latent.sigma <= self._sigma:
-                return latent.begun(Stage.SAMPLE)
-            return self._cooled(latent._replace(spectra_are_known=np.array(True)).begun(Stage.COOL))
-        if stage is Stage.COOL:
-            settled = latent.sigma <= self._sigma and since >= SETTLING
-            return latent.begun(Stage.SAMPLE) if settled else self._cooled(latent)
-        if stage is Stage.SAMPLE and (last or (len(latent.samples) >= self._samples and latent.settled())):
-            return latent.begun(Stage.FINISHED)
-        return latent
-
-    def _cooled(self, latent: Latent) -> Latent:
-        """The noise nearer to the true one; iterations count from where it is that."""
-        if latent.sigma <= self._sigma:
+        if stage is Stage.SAMPLE:
+            enough = len(latent.samples) >= self._samples and latent.settled()
+            return latent.begun(Stage.FINISHED) if enough or last else latent
+        least = float(latent.least_sigma) if stage is Stage.WARM else self._sigma
+        if latent.sigma > least:
+            return latent.cooled(least)
+        if since < SETTLING and not last:
             return latent
-        return latent._replace(sigma=np.array(max(self._sigma, float(latent.sigma) / COOLER)), since=np.array(0))
+        if latent.sigma > self._sigma:
+            return latent.begun(Stage.COOL).cooled(self._sigma)
+        return latent.begun(Stage.SAMPLE)

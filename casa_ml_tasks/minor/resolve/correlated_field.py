@@ -134,6 +134,12 @@ class CorrelatedField:
         rings = jnp.interp(position, jnp.arange(logarithm.size - 1), logarithm[1:])
         return jnp.exp(jnp.concatenate([logarithm[:1], rings]))
 
+    def frequency_of_rings(self) -> NDArray[np.float64]:
+        """(rings,), cycles per pixel; of the mean, zero, first."""
+        bins = self.modes.frequency
+        rings = np.geomspace(bins[1], bins[-1], self.modes.count.size - 1)
+        return np.concatenate([[0.0], rings])
+
     def amplitude(self, spectrum: jax.Array) -> jax.Array:
         """(ny, nx): of every mode."""
         return self.amplitude_of_rings(spectrum)[self.modes.ring]

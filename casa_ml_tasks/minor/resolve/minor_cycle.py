@@ -21,7 +21,7 @@ from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP
 from casa_ml_tasks.minor.resolve.mass import Mass
@@ -248,12 +248,14 @@ class Resolve:
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
         )
         image = sketch.update(residual, model, MinorState())[0][0, 0]
-        position = self._position(image)
+        position, sigma = self._position(image), max(self._sigma, highest / HOTTEST)
+        mass = Mass.of(self._field, position, coarse_points(image, sigma, self._beam_area), psf=self._psf, sigma=sigma)
+        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
         return Latent(
-            excitations=np.stack([position.excitations] * CHAINS),
+            excitations=np.stack([self._fainter(position, mass, key) for key in keys]),
             spectra=np.stack([position.spectrum] * CHAINS),
             steps=np.full(CHAINS, FIRST_STEP),
-            sigma=np.array(max(self._sigma, highest / HOTTEST)),
+            sigma=np.array(sigma),
             least_sigma=np.array(max(self._sigma, highest / LEARNABLE)),
             mean=image.astype(float),
             samples=np.zeros((0, *image.shape), np.float32),
@@ -269,8 +271,15 @@ class Resolve:
         seen = image**2 / (image**2 + noise**2)
         log_sky = seen * np.log(np.maximum(image, TINY * noise)) + (1 - seen) * self._prior.offset
         coefficients = self._field.coefficients(jnp.asarray(log_sky))
-        spectrum = jnp.asarray(power_spectrum.most_probable(self._field, np.asarray(coefficients)))
+        spectrum = jnp.asarray(
+            power_spectrum.most_probable(self._field, coefficients, float(seen.mean()), self._beam_area)
+        )
         return Position(coefficients / self._field.amplitude(spectrum), spectrum)
+
+    def _fainter(self, position: Position, mass: Mass, key: jax.Array) -> jax.Array:
+        """Excitations of a sky that is as rough as the spectrum where nothing is seen, but nowhere brighter."""
+        unknown = hartley(mass.amplitude * mass.velocity(mass.draw(key)).excitations)
+        return position.excitations - hartley(jnp.abs(unknown)) / unknown.size / mass.amplitude
 
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:
         """Some trajectories of every chain.

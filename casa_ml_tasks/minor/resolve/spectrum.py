@@ -22,7 +22,9 @@ def power_of_rings(field: CorrelatedField, coefficients: jax.Array) -> jax.Array
     return jnp.zeros(field.modes.count.size).at[field.modes.ring].add(coefficients**2)
 
 
-def spectral_energy(field: CorrelatedField, spectrum: jax.Array, power: jax.Array) -> jax.Array:
+def spectral_energy(
+    field: CorrelatedField, spectrum: jax.Array, power: jax.Array, seen: jax.Array | float = 1.0
+) -> jax.Array:
     r"""$E(\theta) = \sum_k \left[\frac{c_k^2}{2 A_k(\theta)^2} + \ln A_k(\theta)\right] + |\theta|^2/2$.
 
     Minus the logarithm of the probability of a spectrum, given the coefficients $c = A\xi$ of the field (as the
@@ -32,16 +34,28 @@ def spectral_energy(field: CorrelatedField, spectrum: jax.Array, power: jax.Arra
         field: with the prior of the spectrum.
         spectrum: (parameters,).
         power: of c, (rings,).
+        seen: part of the field that has this power, (rings,), where the rest is not known.
     """
-    logarithm, count = jnp.log(field.amplitude_of_rings(spectrum)), field.modes.count
+    logarithm, count = jnp.log(field.amplitude_of_rings(spectrum)), seen * field.modes.count
     misfit = jnp.sum(jnp.where(count > 0, 0.5 * power * jnp.exp(-2 * logarithm) + count * logarithm, 0))
     return misfit + 0.5 * jnp.vdot(spectrum, spectrum)
 
 
-def most_probable(field: CorrelatedField, coefficients: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The spectrum of least energy, (parameters,). coefficients: (ny, nx)."""
-    power = power_of_rings(field, jnp.asarray(coefficients))
-    value_and_gradient = jax.jit(jax.value_and_grad(partial(spectral_energy, field)))
+def most_probable(
+    field: CorrelatedField, coefficients: jax.Array, part: float, beam_area: float
+) -> NDArray[np.float64]:
+    """The spectrum that suits what an image shows best, (parameters,).
+
+    Args:
+        field: with the prior of the spectrum.
+        coefficients: of the logarithm of the image, (ny, nx), as if it were even where nothing is seen.
+        part: of the image in which something is.
+        beam_area: solid angle of the CLEAN beam, pixels; what is smaller is not seen either.
+    """
+    frequency = field.frequency_of_rings()
+    resolved = jnp.exp(-np.pi * beam_area * frequency**2)
+    power = resolved * power_of_rings(field, coefficients)
+    value_and_gradient = jax.jit(jax.value_and_grad(partial(spectral_energy, field, seen=part * resolved)))
 
     def of_arrays(spectrum: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         value, gradient = value_and_gradient(jnp.asarray(spectrum), power)

@@ -9,13 +9,14 @@ from numpyro.infer import MCMC, NUTS
 
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.chains import mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, energy, sky, spectral_curvature
-from casa_ml_tasks.minor.resolve.hamiltonian import WANTED, better_step, trajectory
+from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, better_step, enough_leaps, trajectory
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, LEARNABLE, Latent, Resolve, Stage
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, COOLER, HOTTEST, LEARNABLE, Latent, Resolve, Stage
 from casa_ml_tasks.minor.resolve.posterior import Inference
 
 
@@ -94,7 +95,7 @@ def followed(field, observation, likelihood, at, points, trajectories, step):
     mass = Mass.of(field, at, points, observation.psf, observation.sigma)
     excitations, probabilities = [], []
     for key in jax.random.split(jax.random.key(1), trajectories):
-        moved = trajectory(field, at, key, likelihood, mass, step)
+        moved = trajectory(field, at, key, likelihood, mass, step, 80)
         at = moved.position
         excitations.append(at.excitations)
         probabilities.append(float(moved.probability))
@@ -165,7 +166,7 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     mass = Mass.of(field, truth, points, observation.psf, observation.sigma, curvature)
     at, skies, spectra, probabilities = truth, [], [], []
     for key in jax.random.split(jax.random.key(1), 1500):
-        moved = trajectory(field, at, key, likelihood, mass, 0.05)
+        moved = trajectory(field, at, key, likelihood, mass, 0.05, 80)
         at = moved.position
         skies.append(np.asarray(sky(field, at)))
         spectra.append(np.asarray(at.spectrum))
@@ -200,12 +201,34 @@ def test_the_mass_lets_long_steps_be_taken_at_high_dynamic_range():
     assert accepted(0) < 0.01
 
 
+def test_trajectories_are_of_one_length_but_not_endless():
+    assert enough_leaps(0.1) * 0.1 == pytest.approx(LENGTH)
+    assert enough_leaps(1e-6) == MOST_LEAPS
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
+    shape, sigma = (32, 32), 1e-3
+    observation, image = Observation(shape, sigma), blob((32, 32))
+    noise = sigma / observation.beam_area
+    field = CorrelatedField(shape, Prior(offset=float(np.log(0.1 * noise))))
+    start = position_of(field, image, noise, observation.beam_area)
+    mass = Mass.of(field, start, coarse_points(image, sigma, observation.beam_area), psf=observation.psf, sigma=sigma)
+    whole, lower = (np.asarray(sky(field, each)) for each in (start, fainter(start, mass, jax.random.key(1))))
+    assert np.abs(whole - image)[image > 10 * noise].max() < 0.01 * image.max()
+    assert (lower < whole * (1 + 1e-9)).all()
+    fell = np.log(whole / lower)
+    assert fell[image > 100 * noise].mean() < 0.2 < 1 < fell[image < 0.01 * noise].mean()
+
+
 def test_the_error_of_the_mean_is_that_of_independent_chains():
     rng = np.random.default_rng(3)
     independent = mean_error(rng.normal(size=(12, 4, 50, 50)))
-    assert independent == pytest.approx(1 / np.sqrt(48), rel=0.1)
+    assert independent == pytest.approx(1 / np.sqrt(24), rel=0.1)  # whose halves might depend on each other
     apart = rng.normal(size=(12, 4, 50, 50)) + 3 * rng.normal(size=(4, 50, 50))
     assert mean_error(apart) == pytest.approx(0.5, rel=0.1)  # four values of what is wanted
+    moving = rng.normal(size=(12, 4, 50, 50)) + np.linspace(-3, 3, 12)[:, None, None, None]
+    assert mean_error(moving) > 0.4
     assert mean_error(np.ones((12, 4, 5, 5))) == np.inf
 
 
@@ -312,7 +335,8 @@ def test_the_noise_cools_down_to_the_true_one_where_the_signal_is_strong():
     resolve = observation.resolve(samples=4, most_iterations=2)
     last, between = finished(resolve, dirty)
     latents = [Latent.of(each.latent) for each in (*between, last)]
-    assert latents[0].sigma == pytest.approx(dirty.max() / LEARNABLE, rel=1e-6)
+    assert latents[0].sigma == pytest.approx(dirty.max() / HOTTEST / COOLER, rel=1e-6)
+    assert latents[0].least_sigma == pytest.approx(dirty.max() / LEARNABLE, rel=1e-6)
     assert latents[-1].sigma == observation.sigma
     stages = [iteration.stage for iteration in latents[-1].iterations()]
     assert list(dict.fromkeys(stages)) == ["warm", "cool", "sample"]

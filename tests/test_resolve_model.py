@@ -108,9 +108,20 @@ def test_the_spectrum_of_a_drawn_field_is_found(rng):
     field = CorrelatedField((64, 64), PRIOR._replace(slope=(-3.0, 1.0)))
     truth = drawn_spectrum(field, rng)
     amplitude = np.array(field.amplitude(truth))
-    found = most_probable(field, amplitude * rng.normal(size=amplitude.shape))
-    error = np.log(field.amplitude_of_bins(jnp.asarray(found)) / field.amplitude_of_bins(truth))[-20:]
-    assert np.sqrt(np.mean(error**2)) < 0.12  # in bins of hundreds of modes
+    coefficients = amplitude * rng.normal(size=amplitude.shape)
+
+    def error(found):
+        return np.log(field.amplitude_of_bins(jnp.asarray(found)) / field.amplitude_of_bins(truth))[-20:]
+
+    whole = error(most_probable(field, coefficients, part=1.0, beam_area=0.0))
+    assert np.sqrt(np.mean(whole**2)) < 0.12  # in bins of hundreds of modes
+    half = error(most_probable(field, coefficients / np.sqrt(2), part=0.5, beam_area=0.0))
+    assert np.sqrt(np.mean(half**2)) < 0.12
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in (64, 64))))
+    smoothed = coefficients * (frequency < 0.15)
+    smooth = error(most_probable(field, smoothed, part=1.0, beam_area=100.0))
+    blind = error(most_probable(field, smoothed, part=1.0, beam_area=0.0))
+    assert np.abs(smooth).max() < 1.5 < 5 < np.abs(blind).max(), (smooth, blind)
 
 
 def test_spectra_are_drawn_as_they_are_probable():

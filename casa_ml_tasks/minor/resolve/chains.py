@@ -102,16 +102,18 @@ def mean_error(chains: NDArray[np.floating]) -> float:
 
     The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
     within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
-    457). Chains are cut in two, so that those which move all the same way are told from those that stay (Vehtari et al.
-    2021, Bayesian Analysis 16, 667). Infinite where chains do not move.
+    457). B and W are those of halves of chains, so that chains which move all the same way are told from those that
+    stay (Vehtari et al. 2021, Bayesian Analysis 16, 667); but halves do not count as so many chains, for one depends on
+    the other. Infinite where chains do not move.
 
     Args:
         chains: (sample, chain, ny, nx).
     """
-    length = max(1, len(chains) // 2)
-    halves = np.concatenate([chains[:length], chains[-length:]], axis=1)
-    within = halves.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
-    between = halves.mean(axis=0, dtype=float).var(axis=0, ddof=1)
+    half = len(chains) // 2
+    parts = np.concatenate([chains[:half], chains[-half:]], axis=1) if half > 1 else chains
+    length = len(parts)
+    within = parts.var(axis=0, ddof=min(1, length - 1), dtype=float).mean(axis=0)
+    between = parts.mean(axis=0, dtype=float).var(axis=0, ddof=1)
     if not within.all():
         return float("inf")
-    return float(np.sqrt(np.mean(between / halves.shape[1] / ((length - 1) / length * within + between))))
+    return float(np.sqrt(np.mean(between / chains.shape[1] / ((length - 1) / length * within + between))))

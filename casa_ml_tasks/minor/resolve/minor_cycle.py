@@ -19,9 +19,10 @@ from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
+from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP
 from casa_ml_tasks.minor.resolve.mass import Mass
@@ -31,7 +32,6 @@ from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLik
 SAMPLES = 48
 #: Of the noise of a beam, spread over the beam: what the prior expects of an empty pixel.
 OFFSET = 0.1
-TINY = 1e-9
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
 CHAINS = 4
 #: Trajectories of each chain in a global iteration.
@@ -248,12 +248,13 @@ class Resolve:
             self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
         )
         image = sketch.update(residual, model, MinorState())[0][0, 0]
-        position, sigma = self._position(image), max(self._sigma, highest / HOTTEST)
+        noise, sigma = self._sigma / self._beam_area, max(self._sigma, highest / HOTTEST)
+        position = position_of(self._field, image.astype(float), noise, self._beam_area)
         mass = Mass.of(self._field, position, coarse_points(image, sigma, self._beam_area), psf=self._psf, sigma=sigma)
-        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
+        chains = [fainter(position, mass, key) for key in jax.random.split(jax.random.key(self._seed), CHAINS)]
         return Latent(
-            excitations=np.stack([self._fainter(position, mass, key) for key in keys]),
-            spectra=np.stack([position.spectrum] * CHAINS),
+            excitations=np.stack([each.excitations for each in chains]),
+            spectra=np.stack([each.spectrum for each in chains]),
             steps=np.full(CHAINS, FIRST_STEP),
             sigma=np.array(sigma),
             least_sigma=np.array(max(self._sigma, highest / LEARNABLE)),
@@ -264,22 +265,6 @@ class Resolve:
             stage=np.array(Stage.WARM),
             since=np.array(0),
         )
-
-    def _position(self, image: NDArray[np.floating]) -> Position:
-        """Of an image, (ny, nx), that fades into the prior's brightness below the noise, and its likeliest spectrum."""
-        noise = self._sigma / self._beam_area
-        seen = image**2 / (image**2 + noise**2)
-        log_sky = seen * np.log(np.maximum(image, TINY * noise)) + (1 - seen) * self._prior.offset
-        coefficients = self._field.coefficients(jnp.asarray(log_sky))
-        spectrum = jnp.asarray(
-            power_spectrum.most_probable(self._field, coefficients, float(seen.mean()), self._beam_area)
-        )
-        return Position(coefficients / self._field.amplitude(spectrum), spectrum)
-
-    def _fainter(self, position: Position, mass: Mass, key: jax.Array) -> jax.Array:
-        """Excitations of a sky that is as rough as the spectrum where nothing is seen, but nowhere brighter."""
-        unknown = hartley(mass.amplitude * mass.velocity(mass.draw(key)).excitations)
-        return position.excitations - hartley(jnp.abs(unknown)) / unknown.size / mass.amplitude
 
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:
         """Some trajectories of every chain.

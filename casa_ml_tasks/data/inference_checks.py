@@ -21,7 +21,7 @@ from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 PRIORS = ("offsetstd", "fluctuations", "slope", "flexibility", "asperity")
 POSITIVE = ("offsetstd", "fluctuations", "flexibility", "asperity")  # of these, whose mean is a size
 FEWEST_SAMPLES = 2  # that have a standard deviation
-USUAL_SAMPLES = 96  # that room is asked for where the task chooses how many
+USUAL_SAMPLES = 288  # that room is asked for: the most where the task chooses how many
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:

@@ -94,8 +94,8 @@ class _Resolveimage(ScriptTask):
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
             until their mean is known to a third of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
-            chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. The last
-            ends before when the mean is known well enough.
+            chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. While the
+            noise falls there are as many as that takes; sampling ends before when the mean is known well enough.
         offset: Prior mean of the logarithm of the brightness, ln(Jy/pixel). 'auto' is a tenth of the noise, so
             that empty sky is expected; [] in the next five is a default that serves all data.
         offsetstd: Prior of how far the whole field may lie from offset: [mean, std].

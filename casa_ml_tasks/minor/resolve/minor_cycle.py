@@ -342,7 +342,10 @@ class Resolve:
 
     def _trajectories(self, stage: Stage) -> int:
         """Of every chain in an iteration."""
-        return min(TRAJECTORIES_OF_SAMPLES, -(-self._samples // CHAINS)) if stage is Stage.SAMPLE else TRAJECTORIES
+        if stage is not Stage.SAMPLE:
+            return TRAJECTORIES
+        wanted = -(-self._samples // CHAINS)
+        return max(min(TRAJECTORIES_OF_SAMPLES, wanted), -(-wanted // self._most_iterations))
 
     def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
         """Of the mean, r.m.s. over the noise."""

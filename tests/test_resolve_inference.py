@@ -13,47 +13,19 @@ from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.chains import mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, energy, sky, spectral_curvature
+from casa_ml_tasks.minor.resolve.energy import Position, energy, sky, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, better_step, enough_leaps, trajectory
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, COOLER, HOTTEST, LEARNABLE, Latent, Resolve, Stage
+from casa_ml_tasks.minor.resolve.minor_cycle import (
+    CHAINS,
+    COOLER,
+    HOTTEST,
+    LEARNABLE,
+    Latent,
+    Stage,
+)
 from casa_ml_tasks.minor.resolve.posterior import Inference
-
-
-class Observation:
-    """Visibilities at random places, so few that dense matrices hold them.
-
-    Attributes:
-        psf: (2 ny, 2 nx), Jy/beam.
-        sigma: of the dirty image, Jy/beam.
-    """
-
-    def __init__(self, shape, sigma, seed=3, points=80, longest=0.25):
-        rng = np.random.default_rng(seed)
-        self.shape, self.sigma = shape, sigma
-        self.baselines = rng.normal(scale=longest / 2, size=(points, 2))
-        y, x = (np.arange(-n, n) for n in shape)
-        self.psf = np.mean([np.cos(2 * np.pi * (v * y[:, None] + u * x)) for v, u in self.baselines], axis=0)
-        phase = [2 * np.pi * (v * np.indices(shape)[0] + u * np.indices(shape)[1]).ravel() for v, u in self.baselines]
-        self.response = np.concatenate([np.cos(phase), np.sin(phase)])  # real visibilities of an image
-        self.beam_area = np.pi / (4 * np.log(2)) * (0.88 / longest) ** 2
-
-    def dirty(self, visibilities):
-        return (self.response.T @ visibilities).reshape(self.shape) / len(self.baselines)
-
-    def noise(self, seed):
-        """Of a dirty image: its covariance is sigma^2 times the normal operator."""
-        scale = self.sigma * np.sqrt(len(self.baselines))
-        return self.dirty(scale * np.random.default_rng([99, seed]).normal(size=len(self.response)))
-
-    def observe(self, sky, seed=0):
-        return self.dirty(self.response @ sky.ravel()) + self.noise(seed)
-
-    def resolve(self, **options):
-        return Resolve(self.psf[None, None], self.sigma, self.beam_area, 0.1, **options)
-
-    def likelihood(self, dirty):
-        return Likelihood(NormalOperator.from_psf(self.psf), jnp.asarray(dirty), jnp.zeros(self.shape), self.sigma)
+from tests.few_visibilities import Observation, blob, finished
 
 
 @pytest.fixture
@@ -92,7 +64,7 @@ def test_the_curvature_along_the_spectrum_is_that_of_finite_differences_of_the_s
 
 def followed(field, observation, likelihood, at, points, trajectories, step):
     """A chain with the spectrum that it begins with. Returns its excitations, and how likely they were accepted."""
-    mass = Mass.of(field, at, points, observation.psf, observation.sigma)
+    mass = Mass.of(field, at, points, observation.psf, likelihood.sources, observation.sigma)
     excitations, probabilities = [], []
     for key in jax.random.split(jax.random.key(1), trajectories):
         moved = trajectory(field, at, key, likelihood, mass, step, 80)
@@ -163,7 +135,7 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     observation, field, truth, brightness, likelihood, exact, exact_spectra = detected_sky
     points = coarse_points(brightness, observation.sigma, observation.beam_area)
     curvature = spectral_curvature(field, truth, likelihood)
-    mass = Mass.of(field, truth, points, observation.psf, observation.sigma, curvature)
+    mass = Mass.of(field, truth, points, observation.psf, likelihood.sources, observation.sigma, curvature)
     at, skies, spectra, probabilities = truth, [], [], []
     for key in jax.random.split(jax.random.key(1), 1500):
         moved = trajectory(field, at, key, likelihood, mass, 0.05, 80)
@@ -213,7 +185,8 @@ def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
     noise = sigma / observation.beam_area
     field = CorrelatedField(shape, Prior(offset=float(np.log(0.1 * noise))))
     start = position_of(field, image, noise, observation.beam_area)
-    mass = Mass.of(field, start, coarse_points(image, sigma, observation.beam_area), psf=observation.psf, sigma=sigma)
+    points, sources = coarse_points(image, sigma, observation.beam_area), observation.sources(image)
+    mass = Mass.of(field, start, points, observation.psf, sources, sigma)
     whole, lower = (np.asarray(sky(field, each)) for each in (start, fainter(start, mass, jax.random.key(1))))
     assert np.abs(whole - image)[image > 10 * noise].max() < 0.01 * image.max()
     assert (lower < whole * (1 + 1e-9)).all()
@@ -230,22 +203,6 @@ def test_the_error_of_the_mean_is_that_of_independent_chains():
     moving = rng.normal(size=(12, 4, 50, 50)) + np.linspace(-3, 3, 12)[:, None, None, None]
     assert mean_error(moving) > 0.4
     assert mean_error(np.ones((12, 4, 5, 5))) == np.inf
-
-
-def finished(resolve, dirty, state=None, model=None):
-    """All global iterations. Returns the last state and those on the way."""
-    zero = np.zeros((1, 1, *dirty.shape), np.float32)
-    states = [state or MinorState()]
-    while not states[1:] or states[-1].unfinished:
-        _, after = resolve.update(dirty[None, None].astype(np.float32), zero, states[-1])
-        states.append(after)
-    return states[-1], states[1:-1]
-
-
-def blob(shape, flux=1.0, width=3.0):
-    y, x = np.indices(shape)
-    image = np.exp(-((y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2) / (2 * width**2))
-    return flux * image / image.sum()
 
 
 def test_it_is_a_minor_cycle_with_a_posterior():

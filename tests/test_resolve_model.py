@@ -11,6 +11,7 @@ from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, c
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import Position
 from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
 
 SHAPES = [(24, 24), (15, 22), (21, 17)]
@@ -153,18 +154,19 @@ def dense(function, at):
 
 @pytest.fixture(params=[(12, 12), (9, 14)])
 def mass_and_points(request, rng):
-    """Of a spectrum that moves with the sky: field, position, points, PSF, noise, mass."""
+    """Of a spectrum that moves with the sky: field, position, points, PSF, noise, sources, mass."""
     field = CorrelatedField(request.param, PRIOR)
     at = Position(jnp.asarray(rng.normal(size=field.shape)), drawn_spectrum(field, rng))
     psf, sigma = psf_of_uv_points(field.shape, rng), 0.02
     places = rng.choice(np.prod(field.shape), 15, replace=False)
     points = Points(*np.unravel_index(places, field.shape), rng.uniform(0.1, 3, 15))
     curvature = np.diag(rng.uniform(0, 1e5, field.parameters))
-    return field, at, points, psf, sigma, Mass.of(field, at, points, psf, sigma, curvature)
+    sources = PointSources.at(np.array([[3, 4], [7, 8]]), psf, np.zeros(field.shape))
+    return field, at, points, psf, sigma, sources, Mass.of(field, at, points, psf, sources, sigma, curvature)
 
 
 def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(mass_and_points):
-    field, at, points, psf, sigma, mass = mass_and_points
+    field, at, points, psf, sigma, sources, mass = mass_and_points
 
     def seen(along):  # logarithm of the sky in the points
         def logarithm(excitations, spectrum):
@@ -175,9 +177,9 @@ def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(mass
 
     jacobian, inverse = dense(seen, at), dense(mass.velocity, at)
     distances = np.subtract.outer(points.y, points.y), np.subtract.outer(points.x, points.x)
-    curvature = (
-        np.outer(points.flux, points.flux) * psf[tuple(np.array(distances) + np.array(field.shape)[:, None, None])]
-    )
+    normal = psf[tuple(np.array(distances) + np.array(field.shape)[:, None, None])]
+    explained = sources.beams[:, points.y, points.x].T @ sources.inverse @ sources.beams[:, points.y, points.x]
+    curvature = np.outer(points.flux, points.flux) * (normal - explained)
     expected = np.eye(len(inverse)) + jacobian.T @ curvature @ jacobian / sigma**2
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-9)
     assert np.linalg.eigvalsh(inverse).min() > 0
@@ -199,8 +201,8 @@ def test_momenta_have_the_covariance_whose_inverse_gives_velocities(mass_and_poi
 
 
 def test_a_spectrum_that_is_known_does_not_move(mass_and_points):
-    field, at, points, psf, sigma, _ = mass_and_points
-    mass = Mass.of(field, at, points, psf, sigma)
+    field, at, points, psf, sigma, sources, _ = mass_and_points
+    mass = Mass.of(field, at, points, psf, sources, sigma)
     velocity = mass.velocity(mass.draw(jax.random.key(3)))
     assert not np.any(mass.scale @ velocity.spectrum)
 

@@ -9,7 +9,7 @@ from casatasks import exportfits, imhead, imstat
 from casatools import table
 
 from casa_ml_tasks import resolveimage
-from casa_ml_tasks.data.casa_image import opened, read_beam, read_cell, read_direction, read_image
+from casa_ml_tasks.data.casa_image import image_shape, opened, read_beam, read_cell, read_direction, read_image
 from casa_ml_tasks.data.text_table import read_table
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 from casa_ml_tasks.tasks import outcome, resolve_choice
@@ -232,6 +232,7 @@ def test_savemodel_writes_the_visibilities_of_the_mean(simulated_ms, writable_ms
         ({"slope": [-4.0]}, r"slope=\[-4.0\] is no prior; give \[mean, standard deviation\]"),
         ({"offset": "bright"}, "offset='bright' is no logarithm of a brightness"),
         ({"asperity": [1.0, float("nan")]}, r"asperity=\[1.0, nan\] is no prior"),
+        ({"pointsources": ["12h -40d"]}, r"pointsources='12h -40d' is no direction; give .* or 'auto'"),
         ({"fluctuations": [0.0, 1.0]}, r"fluctuations=\[0.0, 1.0\] has a mean that is no size"),
         ({"noisescale": -1.0}, "noisescale=-1.0 is no noise scale"),
         ({"noisemodel": ["time"], "gridder": "native"}, r"noisemodel=\['time'\] is unknown"),
@@ -245,3 +246,24 @@ def test_bad_input_is_one_sentence_before_anything_is_written(changed, sentence,
         infer(simulated_ms.path, changed.pop("imagename", "sky"), **changed)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch):
+    name, _ = finished
+    messages = []
+    monkeypatch.setattr(resolve_choice.casalog, "post", lambda message, *_: messages.append(message))
+    (right_ascension, declination), frame = read_direction(f"{name}.psf")
+    ny, nx = image_shape(f"{name}.psf")[-2:]
+    step = np.radians(CELL / 3600)
+
+    def direction(east, north):  # pixels from the reference
+        return f"{frame} {right_ascension + east * step / np.cos(declination)}rad {declination + north * step}rad"
+
+    major = SimpleNamespace(product=lambda extension: f"{name}.{extension}")
+    given = [direction(5, -3), direction(0.2, 0.3), direction(1000, 0)]
+    assert resolve_choice.point_sources(major, given).tolist() == [[ny // 2 - 3, nx // 2 - 5], [ny // 2, nx // 2]]
+    assert len(messages) == 1
+    assert "outside of the image" in messages[0]
+    assert resolve_choice.point_sources(major, given[1]).tolist() == [[ny // 2, nx // 2]]
+    assert resolve_choice.point_sources(major, "").shape == (0, 2)
+    assert resolve_choice.point_sources(major, "auto") is None

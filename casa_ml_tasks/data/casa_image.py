@@ -5,7 +5,7 @@ An image that one process holds open blocks another for over a minute: every fun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from casatools import image as image_tool
+from casatools import measures
 from casatools import table as table_tool
 from numpy.typing import NDArray
 
@@ -104,6 +105,19 @@ def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:
         coordinates = tool.coordsys()
         right_ascension, declination = coordinates.referencevalue("n", "direction")["numeric"]
         return (float(right_ascension), float(declination)), str(coordinates.referencecode("direction")[0])
+
+
+def pixels_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.int64]:
+    """The nearest pixels (direction, 2), y and x, of directions such as 'J2000 19:58:40.9 +40.55.58'."""
+    measure = measures()
+    with opened(path) as tool:
+        coordinates = tool.coordsys()
+        places = [
+            coordinates.topixel({"measure": {"direction": measure.direction(*each.split())}})["numeric"][1::-1]
+            for each in directions
+        ]
+    measure.done()
+    return np.rint(places).astype(int).reshape(-1, 2)
 
 
 def set_unit(path: str | Path, unit: str) -> None:

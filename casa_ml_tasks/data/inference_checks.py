@@ -15,6 +15,7 @@ from casa_ml_tasks.data.input_checks import (
     cells_in_arcsec,
     check_images,
     check_imaging,
+    is_direction,
 )
 from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 
@@ -33,7 +34,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     Raises:
         ValueError: for the first parameter that is wrong, or asks for what the inference cannot do.
     """
-    for check in (_check_scope, check_imaging, check_images, _check_counts, _check_priors):
+    for check in (_check_scope, check_imaging, check_images, _check_counts, _check_point_sources, _check_priors):
         check(parameters)
 
 
@@ -65,6 +66,16 @@ def _check_counts(parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={parameters[name]} is too few; use at least {fewest}, or -1 to leave the choice")
     if parameters["seed"] < 0:
         raise ValueError(f"seed={parameters['seed']} is no seed; use a whole number that is not negative")
+
+
+def _check_point_sources(parameters: Mapping[str, Any]) -> None:
+    given = parameters["pointsources"]
+    for each in [given] if isinstance(given, str) else given:
+        if each not in ("", "auto") and not is_direction(str(each)):
+            raise ValueError(
+                f"pointsources='{each}' is no direction; give directions such as 'J2000 19:58:40.9 +40.55.58', or "
+                "'auto' to have them found"
+            )
 
 
 def _check_priors(parameters: Mapping[str, Any]) -> None:

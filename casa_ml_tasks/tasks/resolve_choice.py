@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import read_cell
+from casa_ml_tasks.data.casa_image import image_shape, pixels_of, read_cell
 from casa_ml_tasks.data.inference_checks import PRIORS
 from casa_ml_tasks.data.input_checks import SINGLE_POINTING
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -60,10 +61,24 @@ def minor_cycle(major: NativeMajorCycle, noise: NDArray, parameters: Mapping[str
         read_cell(major.product("psf")),
         given_priors(parameters),
         samples=max(parameters["nsamples"], 0),
+        sources=point_sources(major, parameters["pointsources"]),
         most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
         seed=parameters["seed"],
         on_iteration=log_iteration,
     )
+
+
+def point_sources(major: NativeMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
+    """Pixels y, x, (source, 2), but of those outside of the image; None where they are to be found."""
+    if given == "auto":
+        return None
+    psf = major.product("psf")
+    directions = [given] if isinstance(given, str) and given else list(given)
+    pixels = pixels_of(psf, directions)
+    inside = ((pixels >= 0) & (pixels < image_shape(psf)[-2:])).all(axis=1)
+    for direction in np.array(directions)[~inside]:
+        casalog.post(f"pointsources: '{direction}' is left out, for it is outside of the image", "WARN", "resolveimage")
+    return np.unique(pixels[inside], axis=0)
 
 
 def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:

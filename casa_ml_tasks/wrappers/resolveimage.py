@@ -96,6 +96,8 @@ class _Resolveimage(ScriptTask):
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
             chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. While the
             noise falls there are as many as that takes; sampling ends before when the mean is known well enough.
+        pointsources: Directions of point sources beside the emission, or 'auto' to find them. Such as ['J2000
+            19:58:40.9 +40.55.58']. Their fluxes have a flat prior; a product .points holds the mean.
         offset: Prior mean of the logarithm of the brightness, ln(Jy/pixel). 'auto' is a tenth of the noise, so
             that empty sky is expected; [] in the next five is a default that serves all data.
         offsetstd: Prior of how far the whole field may lie from offset: [mean, std].
@@ -261,6 +263,7 @@ class _Resolveimage(ScriptTask):
         "normtype": schema("string"),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
+        "pointsources": schema("any"),
         "offset": schema("variant"),
         "offsetstd": schema("doubleVec"),
         "fluctuations": schema("doubleVec"),
@@ -385,6 +388,7 @@ class _Resolveimage(ScriptTask):
         normtype: str = "flatnoise",
         nsamples: int = -1,
         maxglobal: int = -1,
+        pointsources: Any = "",
         offset: Any = "auto",
         offsetstd: list[float] = [],
         fluctuations: list[float] = [],

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
+from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
 
 class Position(NamedTuple):
@@ -28,16 +29,22 @@ class Likelihood(NamedTuple):
     r"""$\frac{1}{\sigma^2}\left[\frac12 \Delta^T H \Delta - \Delta^T r\right]$ of a sky I, $\Delta = I - I_0$.
 
     Attributes:
-        operator: H, Jy/pixel to Jy/beam.
-        residual: r, (ny, nx), Jy/beam.
+        normal: Jy/pixel to Jy/beam; H is what the point sources leave of it.
+        residual: r, what they leave of the residual, (ny, nx), Jy/beam.
         model: $I_0$, whose residual that is, (ny, nx), Jy/pixel.
         sigma: noise of the residual, Jy/beam.
+        sources: which are not part of the sky I.
     """
 
-    operator: NormalOperator
+    normal: NormalOperator
     residual: jax.Array
     model: jax.Array
     sigma: jax.Array | float
+    sources: PointSources
+
+    def operator(self, sky: jax.Array) -> jax.Array:
+        """H I, (ny, nx), Jy/beam."""
+        return self.sources.without(self.normal(sky))
 
     def __call__(self, sky: jax.Array) -> jax.Array:
         """Minus the logarithm of the likelihood, up to a constant. sky: (ny, nx), Jy/pixel."""

@@ -16,6 +16,7 @@ from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
 from casa_ml_tasks.minor.resolve.energy import Position, amplitude_slope
 from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
+from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
 NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
 FILLED_UP = 500  # to a multiple of so many points, with points without weight: another shape is another compilation
@@ -24,12 +25,12 @@ FILLED_UP = 500  # to a multiple of so many points, with points without weight: 
 class Mass(NamedTuple):
     r"""$M = 1 + J^T C J$, the curvature of a likelihood that sees the field in some points only.
 
-    $C_{ij} = S_i\, P(x_i - x_j)\, S_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes S of
-    `Points` with the PSF P. J takes excitations and the spectrum to the logarithm of the sky in these points, the
-    spectrum in coordinates t in which the rest of its curvature is 1 too, $\theta = \theta_0 + T t$. Woodbury's
-    identity gives $M^{-1} = 1 - J^T X J$, $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take tens of steps
-    for what takes thousands without, for the curvature is $10^8$ where the signal is $10^4$ times the noise, and 1 in
-    empty sky.
+    $C_{ij} = S_i\, H_{ij}\, S_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes S of `Points`,
+    H the PSF less what `PointSources` explain. J takes excitations and the spectrum to the logarithm of the sky in
+    these points, the spectrum in coordinates t in which the rest of its curvature is 1 too, $\theta = \theta_0 + T t$.
+    Woodbury's identity gives $M^{-1} = 1 - J^T X J$, $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take
+    tens of steps for what takes thousands without, for the curvature is $10^8$ where the signal is $10^4$ times the
+    noise, and 1 in empty sky.
 
     Attributes:
         amplitude: of the field, (ny, nx).
@@ -55,6 +56,7 @@ class Mass(NamedTuple):
         at: Position,
         points: Points,
         psf: NDArray[np.floating],
+        sources: PointSources,
         sigma: float,
         curvature: NDArray[np.floating] | None = None,
     ) -> Mass:
@@ -65,12 +67,15 @@ class Mass(NamedTuple):
             at: where slopes are taken.
             points: where the flux is.
             psf: (2 ny, 2 nx), Jy/beam.
+            sources: beside the sky.
             sigma: noise of the dirty image, Jy/beam.
             curvature: of the likelihood in the spectrum's parameters, (parameters, parameters); without it the spectrum
                 is known.
         """
         ny, nx = field.shape
-        flux_curvature = np.multiply.outer(points.flux, points.flux) * psf[_distances(points, ny, nx)] / sigma**2
+        beams = np.asarray(sources.beams)[:, points.y, points.x]
+        operator = psf[_distances(points, ny, nx)] - beams.T @ np.asarray(sources.inverse) @ beams
+        flux_curvature = np.multiply.outer(points.flux, points.flux) * operator / sigma**2
         factor, points = _factorised(flux_curvature, points)
         scale: NDArray[Any] = np.zeros((field.parameters, field.parameters))
         slopes: NDArray[Any] = np.zeros((len(points.y), field.parameters))

@@ -26,6 +26,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP
 from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
 
@@ -45,6 +46,7 @@ COOLER = 1.9  # by which factor the noise falls from one iteration to the next
 #: the spectrum too tightly for one trajectory to move both.
 LEARNABLE = 300.0
 SETTLING = 2  # iterations at the least noise of a stage
+NO_SOURCES = np.zeros((0, 2), np.int64)
 MOST_ITERATIONS = 6  # of a stage
 FEWEST_KEPT = 12  # of a chain
 SETTLED = 1 / 3  # error of the mean over the uncertainty
@@ -69,7 +71,9 @@ class Latent(NamedTuple):
         sigma: noise of the dirty image as the chains take it now, Jy/beam.
         least_sigma: down to which they move the spectra with the sky, Jy/beam.
         mean: of the skies of the last iteration, (ny, nx), Jy/pixel.
-        samples: of the posterior so far, (sample, ny, nx), Jy/pixel; of every chain in turn.
+        sources: pixels y, x of the point sources, (source, 2).
+        samples: of the posterior so far, (sample, ny, nx), Jy/pixel, with the point sources; of every chain in turn.
+        sampled_fluxes: of the point sources, (sample, source), Jy.
         sampled_spectra: (sample, parameters).
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
@@ -82,7 +86,9 @@ class Latent(NamedTuple):
     sigma: NDArray[np.float64]
     least_sigma: NDArray[np.float64]
     mean: NDArray[np.float64]
+    sources: NDArray[np.int64]
     samples: NDArray[np.float32]
+    sampled_fluxes: NDArray[np.float64]
     sampled_spectra: NDArray[np.float64]
     records: NDArray[np.float64]
     stage: NDArray[np.int64]
@@ -122,7 +128,16 @@ class Latent(NamedTuple):
 
     def without_samples(self) -> Latent:
         """As before the first of them."""
-        return self._replace(samples=self.samples[:0], sampled_spectra=self.sampled_spectra[:0])
+        return self.with_last_samples(0)
+
+    def with_last_samples(self, count: int) -> Latent:
+        """Without those before."""
+        first = len(self.samples) - count
+        return self._replace(
+            samples=self.samples[first:],
+            sampled_fluxes=self.sampled_fluxes[first:],
+            sampled_spectra=self.sampled_spectra[first:],
+        )
 
 
 def _as_numbers(record: GlobalIteration) -> list[float]:
@@ -150,6 +165,7 @@ class Resolve:
         cell: float,
         prior: Mapping[str, Any] | None = None,
         samples: int = 0,
+        sources: NDArray[np.int64] | None = NO_SOURCES,
         most_iterations: int = MOST_ITERATIONS,
         seed: int = 42,
         on_iteration: Callable[[GlobalIteration], None] = lambda step: None,
@@ -163,6 +179,7 @@ class Resolve:
             cell: size of a pixel, arcsec.
             prior: fields of `Prior` that are not to be set from the data.
             samples: of the posterior, at least; 0 for the usual.
+            sources: pixels y, x with a point source, (source, 2); None to find them.
             most_iterations: global ones of each stage.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
@@ -173,6 +190,7 @@ class Resolve:
         self._cell = cell
         self._prior = Prior(float(np.log(OFFSET * self._sigma / self._beam_area)))._replace(**(prior or {}))
         self._samples = samples or SAMPLES
+        self._sources = sources
         self._most_iterations = most_iterations
         self._seed = seed
         self._on_iteration = on_iteration
@@ -198,8 +216,13 @@ class Resolve:
             return model, replace(state, converged=True)
         with jax.enable_x64(True):
             latent = self._latent(state) or self._begin(residual, model, state)
+            sources = PointSources.at(latent.sources, self._psf, residual[0, 0])
             likelihood = Likelihood(
-                self._operator, jnp.asarray(residual[0, 0], float), jnp.asarray(model[0, 0], float), float(latent.sigma)
+                self._operator,
+                sources.without(jnp.asarray(residual[0, 0], float)),
+                jnp.asarray(model[0, 0], float),
+                float(latent.sigma),
+                sources,
             )
             latent = self._next(self._iterate(latent, likelihood))
             self._on_iteration(record := latent.iterations()[-1])
@@ -219,7 +242,11 @@ class Resolve:
         spectrum = PowerSpectrum(
             self._field.modes.frequency[1:] / self._cell, np.square(amplitudes) * ny * nx * self._cell**2
         )
-        return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), latent.settled())
+        points = None
+        if len(latent.sources):
+            points = np.zeros((1, 1, ny, nx), np.float32)
+            points[0, 0, *latent.sources.T] = latent.sampled_fluxes.mean(axis=0)
+        return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), latent.settled(), points)
 
     def _latent(self, state: MinorState) -> Latent | None:
         """What the last iteration left; None where there is nothing, or another noise asks for a new beginning."""
@@ -243,14 +270,13 @@ class Resolve:
                 f"the dirty image is more negative ({lowest:.3g} Jy/beam) than positive ({highest:.3g} Jy/beam), which "
                 "no positive sky explains; use rmlclean with positivity=False and regularizer=['l1']"
             )
-        names = ["l1", "log_smoothness"]
-        sketch = RegularisedMaximumLikelihood(
-            self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
-        )
-        image = sketch.update(residual, model, MinorState())[0][0, 0]
+        image, pixels = self._first_image(residual, model)
+        sources = PointSources.at(pixels, self._psf, residual[0, 0])
+        highest = float(sources.without(jnp.asarray(residual[0, 0], float)).max())
         noise, sigma = self._sigma / self._beam_area, max(self._sigma, highest / HOTTEST)
         position = position_of(self._field, image.astype(float), noise, self._beam_area)
-        mass = Mass.of(self._field, position, coarse_points(image, sigma, self._beam_area), psf=self._psf, sigma=sigma)
+        points = coarse_points(image, sigma, self._beam_area)
+        mass = Mass.of(self._field, position, points, psf=self._psf, sources=sources, sigma=sigma)
         chains = [fainter(position, mass, key) for key in jax.random.split(jax.random.key(self._seed), CHAINS)]
         return Latent(
             excitations=np.stack([each.excitations for each in chains]),
@@ -259,12 +285,29 @@ class Resolve:
             sigma=np.array(sigma),
             least_sigma=np.array(max(self._sigma, highest / LEARNABLE)),
             mean=image.astype(float),
+            sources=pixels,
             samples=np.zeros((0, *image.shape), np.float32),
+            sampled_fluxes=np.zeros((0, len(pixels))),
             sampled_spectra=np.zeros((0, self._field.parameters)),
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
             stage=np.array(Stage.WARM),
             since=np.array(0),
         )
+
+    def _first_image(self, residual: Image, model: Image) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """By regularised maximum likelihood: all but the point sources, (ny, nx), Jy/pixel, and pixels of these."""
+        names = ["l1", "log_smoothness", *(["points"] if self._sources is None else [])]
+        sketch = RegularisedMaximumLikelihood(
+            self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
+        )
+        found, state = sketch.update(residual, model, MinorState())
+        image, points = found[0, 0].copy(), state.points
+        if self._sources is not None:
+            return image, self._sources
+        assert points is not None, "the regulariser makes them"
+        pixels = standing_out(points[0, 0], self._sigma, self._beam_area)
+        image[*pixels.T] -= points[0, 0, *pixels.T]
+        return image, pixels
 
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:
         """Some trajectories of every chain.
@@ -303,14 +346,18 @@ class Resolve:
         )
         if keeps:
             spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
-            skies = np.concatenate([latent.samples.reshape(-1, *skies.shape[1:]), skies])
-            spectra = np.concatenate([latent.sampled_spectra.reshape(-1, *spectra.shape[1:]), spectra])
-            half = len(skies) // 2
-            if half >= FEWEST_KEPT and mean_error(skies[half:]) < mean_error(skies):
-                skies, spectra = skies[half:], spectra[half:]  # the chains were still on their way
+            fluxes = self._fluxes(skies.reshape(-1, *mean.shape), likelihood, number)
+            with_sources = skies.reshape(-1, *mean.shape)
+            np.add.at(with_sources, np.s_[:, *latent.sources.T], fluxes)
             moved = moved._replace(
-                samples=skies.reshape(-1, *mean.shape), sampled_spectra=spectra.reshape(-1, spectra.shape[-1])
+                samples=np.concatenate([latent.samples, with_sources]),
+                sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes]),
+                sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
             )
+            skies = moved.samples.reshape(-1, CHAINS, *mean.shape)
+            later = skies[len(skies) // 2 :]
+            if len(later) >= FEWEST_KEPT and mean_error(later) < mean_error(skies):
+                moved, skies = moved.with_last_samples(CHAINS * len(later)), later  # the chains were still on their way
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),
@@ -324,11 +371,27 @@ class Resolve:
         )
         return moved._replace(records=np.vstack([latent.records, _as_numbers(record)]))
 
+    def _fluxes(self, skies: NDArray[np.float32], likelihood: Likelihood, number: int) -> NDArray[np.float64]:
+        """Of the point sources beside each of some skies, (sky, source), Jy."""
+        sources, keys = likelihood.sources, jax.random.split(jax.random.key(self._seed + number), len(skies))
+        if not sources.y.size:
+            return np.zeros((len(skies), 0))
+        dirty = (likelihood.normal(jnp.asarray(each, float) - likelihood.model) for each in skies)
+        drawn = [sources.draw(*each) for each in zip(dirty, [float(likelihood.sigma)] * len(skies), keys, strict=True)]
+        return np.array(drawn)
+
     def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
         """Of every chain; one for all while they move their spectra."""
         points = coarse_points(latent.mean, float(latent.sigma), self._beam_area)
         positions = latent.positions()
-        mass = partial(Mass.of, self._field, points=points, psf=self._psf, sigma=float(latent.sigma))
+        mass = partial(
+            Mass.of,
+            self._field,
+            points=points,
+            psf=self._psf,
+            sources=likelihood.sources,
+            sigma=float(latent.sigma),
+        )
         if latent.spectra_are_known():
             return [mass(at=each) for each in positions]
         curvatures = [spectral_curvature(self._field, each, likelihood) for each in positions]

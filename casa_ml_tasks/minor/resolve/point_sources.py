@@ -1,0 +1,70 @@
+r"""Point sources beside the correlated field, whose fluxes need no chain: given the rest of the sky they are Gaussian.
+
+With the rest d of the sky, sources s of fluxes f and a flat prior of f, the probability of d is that of a likelihood
+with $H' = H - C P^{-1} C^T$ and $r' = r - C P^{-1} r_s$ for the normal operator H and the residual r. C is the PSF
+around each source, P that at the sources. Given d, the mean of f is $P^{-1} (r - H d)_s$, with the covariance
+$\sigma^2 P^{-1}$. For a source that stands out of the noise any wide prior is as flat.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, uniform_filter
+
+DETECTED = 10.0  # noise sigma
+MOST_SOURCES = 30
+
+
+class PointSources(NamedTuple):
+    """Some pixels that have flux of their own; maybe none.
+
+    Attributes:
+        y, x: pixels, (source,).
+        beams: of sources of 1 Jy there, (source, ny, nx), Jy/beam.
+        inverse: $P^{-1}$, (source, source).
+        seen: the dirty image there, (source,), Jy/beam.
+    """
+
+    y: jax.Array
+    x: jax.Array
+    beams: jax.Array
+    inverse: jax.Array
+    seen: jax.Array
+
+    @classmethod
+    def at(cls, pixels: NDArray[np.int64], psf: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
+        """pixels: (source, 2), y and x, all different; psf: (2 ny, 2 nx), Jy/beam; dirty: (ny, nx), Jy/beam."""
+        ny, nx = dirty.shape
+        y, x = pixels.T
+        beams = np.array([psf[ny - row : 2 * ny - row, nx - column : 2 * nx - column] for row, column in pixels])
+        beams = beams.reshape(-1, ny, nx).astype(float)
+        return cls(*map(jnp.asarray, (y, x, beams, np.linalg.inv(beams[:, y, x]), dirty[y, x].astype(float))))
+
+    def without(self, dirty: jax.Array) -> jax.Array:
+        """What of a dirty image the sources cannot explain, (ny, nx), Jy/beam."""
+        return dirty - jnp.tensordot(self.inverse @ dirty[self.y, self.x], self.beams, 1)
+
+    def draw(self, dirty: jax.Array, sigma: float, key: jax.Array) -> jax.Array:
+        """Fluxes of the sources beside a sky whose dirty image that is, (source,), Jy; sigma: Jy/beam."""
+        mean = self.inverse @ (self.seen - dirty[self.y, self.x])
+        return mean + sigma * jnp.linalg.cholesky(self.inverse) @ jax.random.normal(key, mean.shape)
+
+
+def standing_out(image: NDArray[np.floating], sigma: float, beam_area: float) -> NDArray[np.int64]:
+    """Pixels (source, 2), y and x, of the detected sources in an image of point sources, (ny, nx), Jy/pixel.
+
+    Args:
+        image: which may spread a source between pixels over them.
+        sigma: noise of the dirty image, Jy/beam.
+        beam_area: solid angle of the CLEAN beam, pixels; within its width there is one source.
+    """
+    flux = 9 * uniform_filter(image.astype(float), 3, mode="constant")
+    width = 1 + 2 * round(np.sqrt(beam_area * 4 * np.log(2) / np.pi) / 2)
+    is_source = (image == maximum_filter(image, width)) & (image > 0) & (flux > DETECTED * sigma)
+    pixels = np.argwhere(is_source)
+    return pixels[np.argsort(-flux[is_source], kind="stable")][:MOST_SOURCES]

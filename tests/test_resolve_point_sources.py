@@ -1,0 +1,114 @@
+"""Point sources against dense Gaussian algebra, and found beside diffuse emission."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
+from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
+from tests.few_visibilities import Observation, blob, finished
+
+PIXELS = np.array([[3, 5], [7, 2], [6, 9]])
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=[(10, 12), (11, 13)])
+def observed(request):
+    """Observation, its dirty image, a diffuse sky."""
+    observation, rng = Observation(request.param, 0.02), np.random.default_rng(4)
+    return observation, observation.observe(rng.uniform(0, 1, request.param)), rng.uniform(0, 1, request.param)
+
+
+def test_what_sources_leave_of_the_normal_operator_is_symmetric_and_blind_to_them(observed):
+    observation, dirty, sky = observed
+    likelihood = observation.likelihood(dirty, PIXELS)
+    other = np.random.default_rng(7).normal(size=sky.shape)
+    product = np.vdot(other, likelihood.operator(sky))
+    assert product == pytest.approx(np.vdot(likelihood.operator(other), sky), rel=1e-10)
+    sources = np.zeros(sky.shape)
+    sources[*PIXELS.T] = 1.0, 2.0, 3.0
+    assert np.abs(likelihood.operator(sources)).max() < 1e-9
+
+
+def test_the_likelihood_is_that_of_the_best_fluxes(observed):
+    """A flat prior of the fluxes makes their marginal likelihood the highest one, up to a constant."""
+    observation, dirty, sky = observed
+    marginal, whole = observation.likelihood(dirty, PIXELS), observation.likelihood(dirty)
+
+    def highest(diffuse):
+        fluxes = best_fluxes(observation, dirty, diffuse)[0]
+        with_sources = diffuse.copy()
+        with_sources[*PIXELS.T] += fluxes
+        return float(whole(with_sources))
+
+    other = 0.5 * sky + 0.1
+    difference = float(marginal(sky)) - float(marginal(other))
+    assert difference == pytest.approx(highest(sky) - highest(other), rel=1e-6)
+
+
+def best_fluxes(observation, dirty, diffuse):
+    """Mean and covariance of the fluxes beside a sky, by dense matrices of the visibilities."""
+    count = len(observation.baselines)
+    columns = observation.response[:, np.ravel_multi_index(PIXELS.T, diffuse.shape)]
+    curvature = columns.T @ columns / count / observation.sigma**2
+    left = (dirty - observation.dirty(observation.response @ diffuse.ravel()))[*PIXELS.T]
+    return np.linalg.solve(curvature, left / observation.sigma**2), np.linalg.inv(curvature)
+
+
+def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
+    observation, dirty, sky = observed
+    sources = observation.sources(dirty, PIXELS)
+    of_sky = NormalOperator.from_psf(observation.psf)(jnp.asarray(sky))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    drawn = np.array(jax.vmap(lambda key: sources.draw(of_sky, observation.sigma, key))(keys))
+    mean, covariance = best_fluxes(observation, dirty, sky)
+    scatter = np.sqrt(np.diag(covariance))
+    assert np.abs((drawn.mean(axis=0) - mean) / scatter).max() < 4 / np.sqrt(4000)
+    np.testing.assert_allclose(
+        np.cov(drawn.T) / np.outer(scatter, scatter), covariance / np.outer(scatter, scatter), atol=0.1
+    )
+
+
+def test_no_sources_change_nothing(observed):
+    _, dirty, sky = observed
+    sources = PointSources.at(NO_SOURCES, np.zeros((2 * dirty.shape[0], 2 * dirty.shape[1])), dirty)
+    np.testing.assert_array_equal(sources.without(jnp.asarray(sky)), sky)
+
+
+def test_what_stands_out_are_single_pixels_of_detected_sources():
+    image, sigma = np.zeros((40, 50)), 0.01
+    image[10, 20:22] = 0.6, 0.4  # between two pixels
+    image[30, 40], image[33, 5] = 2.0, 0.05
+    assert standing_out(image, sigma, 20.0).tolist() == [[30, 40], [10, 20]]
+    assert standing_out(0 * image, sigma, 20.0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_source_beside_diffuse_emission_is_found_within_its_uncertainty(given):
+    shape, place = (32, 32), np.array([[10, 20]])
+    observation, truth = Observation(shape, 0.002), blob(shape)
+    truth[*place.T] += 0.5
+    resolve = observation.resolve(sources=place if given else None)
+    state, _ = finished(resolve, observation.observe(truth))
+    posterior = resolve.posterior(state)
+    assert np.argwhere(posterior.points[0, 0]).tolist() == place.tolist()
+    flux = Fluxes(posterior, place)
+    assert abs(flux.points - 0.5) < 4 * flux.uncertainty
+    assert flux.uncertainty < 0.1
+    total = posterior.fluxes[:, 0, 0]
+    assert abs(total.mean() - 1.5) < 4 * total.std()
+
+
+class Fluxes:
+    """Of the point-source component, with the scatter of the pixel."""
+
+    def __init__(self, posterior, place):
+        self.points = float(posterior.points[0, 0, *place[0]])
+        self.uncertainty = float(posterior.uncertainty[0, 0, *place[0]])

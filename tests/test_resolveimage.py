@@ -176,9 +176,9 @@ def test_every_global_iteration_is_a_line_in_the_log(casa_log):
 
 
 def test_a_full_disk_is_found_before_it_is_full(simulated_ms, monkeypatch, tmp_path):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4 * IMSIZE**2 * 400))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4 * IMSIZE**2 * 700))
     with pytest.raises(ValueError, match="make room or choose another disk"):
-        infer(simulated_ms.path, tmp_path / "sky", nsamples=400)
+        infer(simulated_ms.path, tmp_path / "sky", nsamples=700)
     assert infer(simulated_ms.path, tmp_path / "sky", nsamples=4, niter=0)["iterdone"] == 0
 
 

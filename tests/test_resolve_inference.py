@@ -16,14 +16,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior,
 from casa_ml_tasks.minor.resolve.energy import Position, energy, sky, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, better_step, enough_leaps, trajectory
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import (
-    CHAINS,
-    COOLER,
-    HOTTEST,
-    LEARNABLE,
-    Latent,
-    Stage,
-)
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, COOLER, HOTTEST, LEARNABLE, Latent, Stage
 from casa_ml_tasks.minor.resolve.posterior import Inference
 from tests.few_visibilities import Observation, blob, finished
 

@@ -267,3 +267,4 @@ def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch)
     assert resolve_choice.point_sources(major, given[1]).tolist() == [[ny // 2, nx // 2]]
     assert resolve_choice.point_sources(major, "").shape == (0, 2)
     assert resolve_choice.point_sources(major, "auto") is None
+    assert resolve_choice.point_sources(major, ["auto"]) is None

@@ -110,13 +110,13 @@ def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:
 def pixels_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.int64]:
     """The nearest pixels (direction, 2), y and x, of directions such as 'J2000 19:58:40.9 +40.55.58'."""
     measure = measures()
+    try:
+        found = [{"measure": {"direction": measure.direction(*each.split())}} for each in directions]
+    finally:
+        measure.done()
     with opened(path) as tool:
         coordinates = tool.coordsys()
-        places = [
-            coordinates.topixel({"measure": {"direction": measure.direction(*each.split())}})["numeric"][1::-1]
-            for each in directions
-        ]
-    measure.done()
+        places = [coordinates.topixel(each)["numeric"][1::-1] for each in found]
     return np.rint(places).astype(int).reshape(-1, 2)
 
 

@@ -6,7 +6,7 @@ Each check raises ValueError with one sentence that names the parameter, its val
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casa_ml_tasks.data.input_checks import (
@@ -21,6 +21,7 @@ from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 
 PRIORS = ("offsetstd", "fluctuations", "slope", "flexibility", "asperity")
 POSITIVE = ("offsetstd", "fluctuations", "flexibility", "asperity")  # of these, whose mean is a size
+FIND_SOURCES = "auto"
 FEWEST_SAMPLES = 2  # that have a standard deviation
 USUAL_SAMPLES = 288  # that room is asked for: the most where the task chooses how many
 
@@ -68,10 +69,14 @@ def _check_counts(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"seed={parameters['seed']} is no seed; use a whole number that is not negative")
 
 
+def listed(pointsources: str | Sequence[str]) -> list[str]:
+    """What the parameter names, one or several; nothing for ''."""
+    return [each for each in ([pointsources] if isinstance(pointsources, str) else pointsources) if each]
+
+
 def _check_point_sources(parameters: Mapping[str, Any]) -> None:
-    given = parameters["pointsources"]
-    for each in [given] if isinstance(given, str) else given:
-        if each not in ("", "auto") and not is_direction(str(each)):
+    for each in listed(parameters["pointsources"]):
+        if each != FIND_SOURCES and not is_direction(str(each)):
             raise ValueError(
                 f"pointsources='{each}' is no direction; give directions such as 'J2000 19:58:40.9 +40.55.58', or "
                 "'auto' to have them found"

@@ -10,7 +10,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import image_shape, pixels_of, read_cell
-from casa_ml_tasks.data.inference_checks import PRIORS
+from casa_ml_tasks.data.inference_checks import FIND_SOURCES, PRIORS, listed
 from casa_ml_tasks.data.input_checks import SINGLE_POINTING
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
@@ -70,10 +70,9 @@ def minor_cycle(major: NativeMajorCycle, noise: NDArray, parameters: Mapping[str
 
 def point_sources(major: NativeMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
     """Pixels y, x, (source, 2), but of those outside of the image; None where they are to be found."""
-    if given == "auto":
+    directions, psf = listed(given), major.product("psf")
+    if FIND_SOURCES in directions:
         return None
-    psf = major.product("psf")
-    directions = [given] if isinstance(given, str) and given else list(given)
     pixels = pixels_of(psf, directions)
     inside = ((pixels >= 0) & (pixels < image_shape(psf)[-2:])).all(axis=1)
     for direction in np.array(directions)[~inside]:

@@ -47,9 +47,14 @@ def coarse_points(image: NDArray[np.floating], sigma: float, beam_area: float, m
     return Points(points.y[brightest], points.x[brightest], points.flux[brightest])
 
 
+def width_of(beam_area: float) -> float:
+    """FWHM of a round Gaussian beam, pixels, of that solid angle, pixels."""
+    return float(np.sqrt(beam_area * 4 * np.log(2) / np.pi))
+
+
 def _points(image: NDArray[np.floating], sigma: float, beam_area: float, misplaced: float) -> Points:
     """misplaced: the most flux that a cell may have in the wrong place, Jy."""
-    width = np.sqrt(beam_area * 4 * np.log(2) / np.pi)
+    width = width_of(beam_area)
     cell = 1 << max(0, int(np.log2(LARGEST_CELL * width)))
     padded = np.pad(image.astype(float), [(0, -n % cell) for n in image.shape])
     rows, columns = np.indices(padded.shape)

@@ -344,26 +344,13 @@ class Resolve:
             steps=np.array([each.typical_step() for each in chains]),
             mean=mean.astype(float),
         )
-        if keeps:
-            spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
-            fluxes = self._fluxes(skies.reshape(-1, *mean.shape), likelihood, number)
-            with_sources = skies.reshape(-1, *mean.shape)
-            np.add.at(with_sources, np.s_[:, *latent.sources.T], fluxes)
-            moved = moved._replace(
-                samples=np.concatenate([latent.samples, with_sources]),
-                sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes]),
-                sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
-            )
-            skies = moved.samples.reshape(-1, CHAINS, *mean.shape)
-            later = skies[len(skies) // 2 :]
-            if len(later) >= FEWEST_KEPT and mean_error(later) < mean_error(skies):
-                moved, skies = moved.with_last_samples(CHAINS * len(later)), later  # the chains were still on their way
+        moved, error = self._sampled(moved, chains, likelihood) if keeps else (moved, mean_error(skies))
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),
             samples=len(moved.samples),
             energy=float(np.mean(energies)),
-            mean_error=mean_error(skies),
+            mean_error=error,
             operator_products=sum(each.leaps for each in chains),
             accepted=float(np.mean([each.probabilities for each in chains])),
             residual=self._residual(likelihood, mean),
@@ -371,27 +358,41 @@ class Resolve:
         )
         return moved._replace(records=np.vstack([latent.records, _as_numbers(record)]))
 
+    def _sampled(self, latent: Latent, chains: Sequence[Chain], likelihood: Likelihood) -> tuple[Latent, float]:
+        """With the skies of the chains and their point sources among the samples, and the error of the samples' mean.
+
+        The first half is dropped where the mean is known better without, for the chains were still on their way.
+        """
+        skies = np.stack([each.skies for each in chains], axis=1).reshape(-1, *self._field.shape)
+        spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
+        fluxes = self._fluxes(skies, likelihood, len(latent.records) + 1)
+        np.add.at(skies, np.s_[:, *latent.sources.T], fluxes)
+        latent = latent._replace(
+            samples=np.concatenate([latent.samples, skies]),
+            sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes]),
+            sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
+        )
+        whole = latent.samples.reshape(-1, CHAINS, *self._field.shape)
+        later, error = whole[len(whole) // 2 :], mean_error(whole)
+        if len(later) >= FEWEST_KEPT and (error_of_later := mean_error(later)) < error:
+            return latent.with_last_samples(CHAINS * len(later)), error_of_later
+        return latent, error
+
     def _fluxes(self, skies: NDArray[np.float32], likelihood: Likelihood, number: int) -> NDArray[np.float64]:
         """Of the point sources beside each of some skies, (sky, source), Jy."""
         sources, keys = likelihood.sources, jax.random.split(jax.random.key(self._seed + number), len(skies))
         if not sources.y.size:
             return np.zeros((len(skies), 0))
         dirty = (likelihood.normal(jnp.asarray(each, float) - likelihood.model) for each in skies)
-        drawn = [sources.draw(*each) for each in zip(dirty, [float(likelihood.sigma)] * len(skies), keys, strict=True)]
-        return np.array(drawn)
+        sigma = float(likelihood.sigma)
+        return np.array([sources.draw(each, sigma, key) for each, key in zip(dirty, keys, strict=True)])
 
     def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
         """Of every chain; one for all while they move their spectra."""
         points = coarse_points(latent.mean, float(latent.sigma), self._beam_area)
         positions = latent.positions()
-        mass = partial(
-            Mass.of,
-            self._field,
-            points=points,
-            psf=self._psf,
-            sources=likelihood.sources,
-            sigma=float(latent.sigma),
-        )
+        sources, sigma = likelihood.sources, float(latent.sigma)
+        mass = partial(Mass.of, self._field, points=points, psf=self._psf, sources=sources, sigma=sigma)
         if latent.spectra_are_known():
             return [mass(at=each) for each in positions]
         curvatures = [spectral_curvature(self._field, each, likelihood) for each in positions]

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
+from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
+
 DETECTED = 10.0  # noise sigma
 MOST_SOURCES = 30
 
@@ -64,7 +66,7 @@ def standing_out(image: NDArray[np.floating], sigma: float, beam_area: float) ->
         beam_area: solid angle of the CLEAN beam, pixels; within its width there is one source.
     """
     flux = 9 * uniform_filter(image.astype(float), 3, mode="constant")
-    width = 1 + 2 * round(np.sqrt(beam_area * 4 * np.log(2) / np.pi) / 2)
+    width = 1 + 2 * round(width_of(beam_area) / 2)
     is_source = (image == maximum_filter(image, width)) & (image > 0) & (flux > DETECTED * sigma)
     pixels = np.argwhere(is_source)
     return pixels[np.argsort(-flux[is_source], kind="stable")][:MOST_SOURCES]

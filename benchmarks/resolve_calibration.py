@@ -29,7 +29,9 @@ from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
+from casa_ml_tasks.minor.resolve.composition import continuum
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 
@@ -69,10 +71,10 @@ class Truth:
         generator = np.random.default_rng(seed)
         peak = float(np.exp(generator.uniform(np.log(FAINTEST_PEAK), np.log(BRIGHTEST_PEAK))))
         with jax.enable_x64(True):
-            model = CorrelatedField(shape, Prior(0.0))
-            spectrum = jnp.asarray(generator.normal(size=model.parameters))
-            excitations = jnp.asarray(generator.normal(size=shape))
-            logarithm = np.asarray(model.log_sky(model.amplitude(spectrum), excitations))
+            sky = LogNormalSky(shape, continuum(Prior(0.0)))
+            spectrum = jnp.asarray(generator.normal(size=sky.parameters))
+            excitations = jnp.asarray(generator.normal(size=(1, *shape)))
+            logarithm = np.asarray(sky.log_planes(sky.amplitude(spectrum) * excitations))[0]
         highest = float(logarithm.max())
         offset = float(np.log(peak * sigma / smoothed(np.exp(logarithm - highest), beam_area).max())) - highest
         return cls(np.exp(offset + logarithm), offset, peak, float(logarithm.std()))
@@ -118,7 +120,7 @@ class Array:
                 self.sigma,
                 self.beam_area,
                 self.cell,
-                {"offset": truth.offset},
+                prior={"offset": truth.offset},
                 seed=1000 * seed,
             )
             model, state = np.zeros((1, 1, *truth.sky.shape), np.float32), MinorState()

@@ -80,7 +80,7 @@ class Observation:
             self.noise / np.sqrt(count),
             beam_area,
             1.0,
-            prior._asdict(),
+            prior=prior._asdict(),
             samples=2 * PAIRS,
             seed=SEED,
         )

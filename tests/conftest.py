@@ -2,10 +2,24 @@
 
 import shutil
 
+import jax
 import pytest
 
 import casa_ml_tasks  # noqa: F401
 from tests.simulated_ms import SimulatedMS, simulate
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_for_one_module():
+    """JAX keeps what it compiled, in memory maps, of which a process has 65,530."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def double_precision():
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture(scope="session")

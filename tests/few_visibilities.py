@@ -2,60 +2,111 @@
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import block_diag
 
 from casa_ml_tasks.engine.protocols import MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.minor.resolve import composition
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
+from casa_ml_tasks.minor.resolve.log_normal_sky import Position
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES, Resolve
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
+from casa_ml_tasks.minor.resolve.response import Response
+
+COMPOSITIONS = ("continuum", "emission_and_absorption", "taylor_terms", "cube", "cube_with_continuum")
+PRIOR = Prior(-4.0)
+FREQUENCIES = np.array([0.9, 1.0, 1.15])  # of the channels, GHz
 
 
 class Observation:
-    """Visibilities at random places, so few that dense matrices hold them.
+    """Visibilities at random places, of channels or of Taylor terms.
 
     Attributes:
-        psf: (2 ny, 2 nx), Jy/beam.
-        sigma: of the dirty image, Jy/beam.
+        psfs: (channel or 2 terms - 1, 2 ny, 2 nx), Jy/beam.
+        sigma: of the dirty images, (channel or 1,), Jy/beam.
+        design: visibilities over their noise, of images in Jy/pixel, (visibility, (channel or term) pixels).
     """
 
-    def __init__(self, shape, sigma, seed=3, points=80, longest=0.25):
+    def __init__(self, shape, sigma, seed=3, points=80, longest=0.25, terms=1):
         rng = np.random.default_rng(seed)
-        self.shape, self.sigma = shape, sigma
-        self.baselines = rng.normal(scale=longest / 2, size=(points, 2))
-        y, x = (np.arange(-n, n) for n in shape)
-        self.psf = np.mean([np.cos(2 * np.pi * (v * y[:, None] + u * x)) for v, u in self.baselines], axis=0)
-        phase = [2 * np.pi * (v * np.indices(shape)[0] + u * np.indices(shape)[1]).ravel() for v, u in self.baselines]
-        self.response = np.concatenate([np.cos(phase), np.sin(phase)])  # real visibilities of an image
+        self.shape, self.sigma = shape, np.ravel(sigma).astype(float)
         self.beam_area = np.pi / (4 * np.log(2)) * (0.88 / longest) ** 2
+        baselines = rng.normal(scale=longest / 2, size=(self.sigma.size, points, 2))
+        offsets = rng.uniform(-0.3, 0.4, points) ** np.arange(2 * terms - 1)[:, None]  # of the frequency, to powers
+        y, x = (np.arange(-n, n) for n in shape)
+        v, u = np.moveaxis(baselines, -1, 0)[..., None, None]
+        fringes = np.cos(2 * np.pi * (v * y[:, None] + u * x))
+        self.psfs = np.einsum("qv,cvyx->cqyx", offsets, fringes).reshape(-1, *fringes.shape[2:]) / points
+        phase = 2 * np.pi * baselines @ np.indices(shape).reshape(2, -1)
+        fringes = np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
+        of_terms = np.einsum("tv,cvp->cvtp", np.tile(offsets[:terms], 2), fringes).reshape(
+            self.sigma.size, 2 * points, -1
+        )
+        noise = self.sigma[:, None, None] * np.sqrt(points)
+        self.design = block_diag(*(of_terms / noise))
 
     def dirty(self, visibilities):
-        return (self.response.T @ visibilities).reshape(self.shape) / len(self.baselines)
+        """Of visibilities over their noise, (channel or term, ny, nx), Jy/beam."""
+        return self.sigma[:, None, None] ** 2 * (self.design.T @ visibilities).reshape(-1, *self.shape)
 
     def noise(self, seed):
-        """Of a dirty image: its covariance is sigma^2 times the normal operator."""
-        scale = self.sigma * np.sqrt(len(self.baselines))
-        return self.dirty(scale * np.random.default_rng([99, seed]).normal(size=len(self.response)))
+        """Of dirty images: its covariance is sigma^2 times the normal operator."""
+        return self.dirty(np.random.default_rng([99, seed]).normal(size=len(self.design)))
 
     def observe(self, sky, seed=0):
-        return self.dirty(self.response @ sky.ravel()) + self.noise(seed)
+        return self.dirty(self.design @ sky.ravel()) + self.noise(seed)
+
+    def seen(self, points, synthesis, pixels=NO_SOURCES):
+        """What sources in some pixels leave of the visibilities of 1 Jy in each point, (visibility, point)."""
+        of_pixels = self.design.reshape(len(self.design), -1, *self.shape)
+        whole = np.einsum("vip,ip->vp", of_pixels[:, :, points.y, points.x], synthesis[:, points.plane])
+        of_sources = of_pixels[:, 0, *pixels.T]
+        return whole - of_sources @ np.linalg.pinv(of_sources) @ whole
 
     def resolve(self, **options):
-        return Resolve(self.psf[None, None], self.sigma, self.beam_area, 0.1, **options)
+        return Resolve(self.psfs[:, None], self.sigma[:, None], self.beam_area, 0.1, **options)
+
+    def response(self, synthesis):
+        return Response(self.psfs, self.sigma, synthesis)
 
     def likelihood(self, dirty, pixels=NO_SOURCES):
-        sources, normal = self.sources(dirty, pixels), NormalOperator.from_psf(self.psf)
-        return Likelihood(normal, sources.without(jnp.asarray(dirty)), jnp.zeros(self.shape), self.sigma, sources)
+        sources, response = self.sources(dirty, pixels), self.response(np.eye(len(dirty)))
+        residual, sigma = sources.without(jnp.asarray(dirty)), jnp.asarray(self.sigma)[:, None, None]
+        nothing = jnp.zeros(dirty.shape)
+        return Likelihood(response.normal(), response.normal(np.float32), residual, nothing, sigma, sources)
 
     def sources(self, dirty, pixels=NO_SOURCES):
-        return PointSources.at(pixels, self.psf, dirty)
+        return PointSources.at(pixels, self.psfs[0], dirty[0])
 
 
-def finished(resolve, dirty, state=None, model=None):
+def observation_for(kind, shape, sigma=0.01, **options):
+    """Of what one of `COMPOSITIONS` needs; channels have PSFs and noises of their own."""
+    noises = [1.0, 2.0, 0.7] if kind.startswith("cube") else [1.0]
+    return Observation(shape, sigma * np.array(noises), terms=2 if kind == "taylor_terms" else 1, **options)
+
+
+def composed(kind, observation, prior=PRIOR):
+    """One of `COMPOSITIONS`."""
+    more = {
+        "taylor_terms": [observation.psfs[:, *observation.shape]],
+        "cube": [len(FREQUENCIES)],
+        "cube_with_continuum": [FREQUENCIES],
+    }
+    return getattr(composition, kind)(prior, *more.get(kind, []))
+
+
+def drawn(sky, rng):
+    """A position as probable as it is a priori."""
+    excitations = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
+    return Position(jnp.asarray(excitations), jnp.asarray(rng.normal(size=sky.parameters)))
+
+
+def finished(resolve, dirty, state=None):
     """All global iterations. Returns the last state and those on the way."""
-    zero = np.zeros((1, 1, *dirty.shape), np.float32)
+    zero = np.zeros((len(dirty), 1, *dirty.shape[1:]), np.float32)
     states = [state or MinorState()]
     while not states[1:] or states[-1].unfinished:
-        _, after = resolve.update(dirty[None, None].astype(np.float32), zero, states[-1])
+        _, after = resolve.update(dirty[:, None].astype(np.float32), zero, states[-1])
         states.append(after)
     return states[-1], states[1:-1]
 

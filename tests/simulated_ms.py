@@ -1,7 +1,9 @@
 """A small ALMA-like Measurement Set whose sky, noise and weights are known exactly."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from casatasks import imhead
@@ -161,6 +163,18 @@ def simulate(
     finally:
         tb.done()
     return SimulatedMS(path, sources, sigma, frequencies, data.shape[-1])
+
+
+def add_to_channels(observed: SimulatedMS, sources_of: Callable[[int], tuple[Source, ...]]) -> None:
+    """Add to DATA, in every channel, the sources that it has."""
+
+    def change(tool: Any) -> None:
+        data, uvw = tool.getcol("DATA"), tool.getcol("UVW")
+        for channel in range(observed.frequencies.size):
+            data[:, channel] += direct_sum(uvw, observed.frequencies[channel : channel + 1], sources_of(channel))[0]
+        tool.putcol("DATA", data)
+
+    with_table(observed.path, change)
 
 
 def _observe(

@@ -1,4 +1,6 @@
-"""The correlated field, its spectrum and its preconditioner, against dense matrices and NIFTy's own field."""
+"""The fields of a sky, their spectra and their preconditioner, against dense matrices and NIFTy's own field."""
+
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +8,20 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from nifty.re import CorrelatedFieldMaker
+from scipy.stats import norm
 
 from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, coarse_points
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, hartley
-from casa_ml_tasks.minor.resolve.energy import Position
+from casa_ml_tasks.minor.resolve.composition import continuum, cube
+from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, covariance
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.point_sources import PointSources
+from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
+from tests.few_visibilities import COMPOSITIONS, composed, drawn, observation_for
 
+pytestmark = pytest.mark.usefixtures("double_precision")
 SHAPES = [(24, 24), (15, 22), (21, 17)]
 PRIOR = Prior(offset=-3.0)
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.fixture
@@ -29,28 +29,34 @@ def rng():
     return np.random.default_rng(7)
 
 
-def drawn_spectrum(field, rng):
-    return jnp.asarray(rng.normal(size=field.parameters))
+@pytest.fixture(params=[continuum, lambda prior: cube(prior, 3)], ids=["continuum", "cube"])
+def compose(request):
+    return request.param
+
+
+def drawn_spectrum(sky, rng):
+    return jnp.asarray(rng.normal(size=sky.parameters))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_hartley_transform_is_symmetric_and_inverts_itself(shape, rng):
-    one, other = rng.normal(size=(2, *shape))
+    one, other = rng.normal(size=(2, 3, *shape))
     assert np.vdot(hartley(one), other) == pytest.approx(np.vdot(one, hartley(other)))
-    np.testing.assert_allclose(hartley(hartley(one)) / one.size, one, atol=1e-12)
+    np.testing.assert_allclose(hartley(hartley(one)) / np.prod(shape), one, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_coefficients_undo_the_field(shape, rng):
-    field = CorrelatedField(shape, PRIOR)
-    amplitude, excitations = field.amplitude(drawn_spectrum(field, rng)), rng.normal(size=shape)
-    log_sky = field.log_sky(amplitude, excitations)
-    np.testing.assert_allclose(field.coefficients(log_sky), amplitude * excitations, atol=1e-10)
+@pytest.mark.parametrize("kind", COMPOSITIONS)
+def test_coefficients_undo_the_fields(kind, shape, rng):
+    sky = LogNormalSky(shape, composed(kind, observation_for(kind, shape)))
+    excitations, spectrum = drawn(sky, rng)
+    coefficients = sky.amplitude(spectrum) * excitations
+    np.testing.assert_allclose(sky.coefficients(sky.log_planes(coefficients)), coefficients, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (31, 45)])
 def test_a_power_law_has_the_amplitudes_of_nifty(shape):
-    field = CorrelatedField(shape, PRIOR)
+    sky = LogNormalSky(shape, continuum(PRIOR))
     maker = CorrelatedFieldMaker("")
     maker.set_amplitude_total_offset(PRIOR.offset, PRIOR.offset_deviation)
     maker.add_fluctuations(
@@ -66,7 +72,7 @@ def test_a_power_law_has_the_amplitudes_of_nifty(shape):
     expected = (maker.azm(white) * theirs.normalized_amplitudes[0](white) / grid.total_volume)[
         grid.harmonic_grid.power_distributor
     ]
-    actual = np.array(field.amplitude(jnp.zeros(field.parameters)))
+    actual = np.array(sky.amplitude(jnp.zeros(sky.parameters))[0])
     assert actual[0, 0] == pytest.approx(expected[0, 0])
     others = np.ones(shape, bool)
     others[0, 0] = False
@@ -76,62 +82,73 @@ def test_a_power_law_has_the_amplitudes_of_nifty(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_field_has_the_covariance_that_is_said(shape, rng):
-    field = CorrelatedField(shape, PRIOR)
-    amplitude = field.amplitude(drawn_spectrum(field, rng))
-    synthesis = np.array([hartley(amplitude * each) for each in np.eye(amplitude.size).reshape(-1, *shape)])
-    dense = np.einsum("ia,ib->ab", *(2 * [synthesis.reshape(amplitude.size, -1)]))
-    by_distance = np.array(field.covariance(amplitude))
-    np.testing.assert_allclose(dense[0].reshape(shape), by_distance, atol=1e-9 * by_distance[0, 0])
+def test_a_field_has_the_covariance_that_is_said(shape, rng, compose):
+    sky = LogNormalSky(shape, compose(PRIOR))
+    amplitudes = sky.amplitude(drawn_spectrum(sky, rng))
+    for amplitude, said in zip(amplitudes, np.asarray(covariance(amplitudes)), strict=True):
+        synthesis = np.array(hartley(amplitude * np.eye(amplitude.size).reshape(-1, *shape)))
+        dense = np.einsum("ia,ib->ab", *(2 * [synthesis.reshape(amplitude.size, -1)]))
+        np.testing.assert_allclose(dense[0].reshape(shape), said, atol=1e-9 * said[0, 0])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rings_stand_for_the_amplitudes_of_their_modes(shape, rng):
-    field = CorrelatedField(shape, PRIOR)
-    bins = np.log(field.amplitude_of_bins(jnp.zeros(field.parameters)))
-    at, between = field.modes.bin, field.modes.fraction
-    of_modes = np.where(field.modes.ring > 0, (1 - between) * bins[at] + between * bins[at + 1], bins[0])
-    assert np.abs(of_modes - np.log(field.amplitude(jnp.zeros(field.parameters)))).max() < 0.05
-    assert field.modes.multiplicity().sum() == pytest.approx(np.prod(shape))
+def test_rings_stand_for_the_amplitudes_of_their_modes(shape):
+    sky = LogNormalSky(shape, continuum(PRIOR))
+    expected = jnp.zeros(sky.parameters)
+    bins = np.log(sky.sets[0].amplitude_of_bins(expected))
+    at, between = sky.modes.bin, sky.modes.fraction
+    of_modes = np.where(sky.modes.ring > 0, (1 - between) * bins[at] + between * bins[at + 1], bins[0])
+    assert np.abs(of_modes - np.log(sky.amplitude(expected)[0])).max() < 0.05
+    assert sky.modes.multiplicity().sum() == pytest.approx(np.prod(shape))
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
+    np.testing.assert_allclose(sky.modes.frequency_of_rings()[sky.modes.ring], frequency, rtol=0.02)
 
 
-def test_the_gradient_of_the_spectrums_energy_is_the_finite_difference(rng):
-    field = CorrelatedField((20, 27), PRIOR)
-    power = power_of_rings(field, jnp.asarray(rng.normal(size=(20, 27))))
-    at, along = rng.normal(size=(2, field.parameters))
+def test_the_energy_of_the_spectra_is_that_of_gaussian_modes_and_parameters(rng, compose):
+    sky = LogNormalSky((20, 27), compose(PRIOR))
+    coefficients = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
+    power, spectra = power_of_rings(sky, jnp.asarray(coefficients)), [drawn_spectrum(sky, rng) for _ in "12"]
+    expected = [-norm.logpdf(coefficients, 0, sky.amplitude(each)).sum() - norm.logpdf(each).sum() for each in spectra]
+    actual = [spectral_energy(sky, each, power) for each in spectra]
+    assert float(actual[1] - actual[0]) == pytest.approx(expected[1] - expected[0], rel=1e-9)
+
+
+def test_the_gradient_of_the_spectrums_energy_is_the_finite_difference(rng, compose):
+    sky = LogNormalSky((20, 27), compose(PRIOR))
+    power = power_of_rings(sky, jnp.asarray(rng.normal(size=(sky.mixing.shape[1], 20, 27))))
+    at, along = rng.normal(size=(2, sky.parameters))
     step = 1e-5
-    forward, backward = (spectral_energy(field, at + sign * step * along, power) for sign in (1, -1))
-    slope = jax.grad(spectral_energy, argnums=1)(field, jnp.asarray(at), power)
+    forward, backward = (spectral_energy(sky, at + sign * step * along, power) for sign in (1, -1))
+    slope = jax.grad(spectral_energy, argnums=1)(sky, jnp.asarray(at), power)
     assert np.vdot(slope, along) == pytest.approx(float(forward - backward) / (2 * step), rel=1e-6)
 
 
 def test_the_spectrum_of_a_drawn_field_is_found(rng):
-    field = CorrelatedField((64, 64), PRIOR._replace(slope=(-3.0, 1.0)))
-    truth = drawn_spectrum(field, rng)
-    amplitude = np.array(field.amplitude(truth))
+    sky = LogNormalSky((64, 64), continuum(PRIOR._replace(slope=(-3.0, 1.0))))
+    truth, field = drawn_spectrum(sky, rng), sky.sets[0]
+    amplitude = np.array(sky.amplitude(truth))
     coefficients = amplitude * rng.normal(size=amplitude.shape)
 
     def error(found):
         return np.log(field.amplitude_of_bins(jnp.asarray(found)) / field.amplitude_of_bins(truth))[-20:]
 
-    whole = error(most_probable(field, coefficients, part=1.0, beam_area=0.0))
+    whole = error(most_probable(sky, coefficients, part=1.0, beam_area=0.0))
     assert np.sqrt(np.mean(whole**2)) < 0.12  # in bins of hundreds of modes
-    half = error(most_probable(field, coefficients / np.sqrt(2), part=0.5, beam_area=0.0))
+    half = error(most_probable(sky, coefficients / np.sqrt(2), part=0.5, beam_area=0.0))
     assert np.sqrt(np.mean(half**2)) < 0.12
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in (64, 64))))
     smoothed = coefficients * (frequency < 0.15)
-    smooth = error(most_probable(field, smoothed, part=1.0, beam_area=100.0))
-    blind = error(most_probable(field, smoothed, part=1.0, beam_area=0.0))
+    smooth = error(most_probable(sky, smoothed, part=1.0, beam_area=100.0))
+    blind = error(most_probable(sky, smoothed, part=1.0, beam_area=0.0))
     assert np.abs(smooth).max() < 1.5 < 5 < np.abs(blind).max(), (smooth, blind)
 
 
-def test_spectra_are_drawn_as_they_are_probable():
+def test_spectra_are_drawn_as_they_are_probable(compose):
     """Spectra that were drawn with their skies look like the prior, and so they do when drawn again for these skies."""
-    field, rng, changes, after = CorrelatedField((16, 16), PRIOR), np.random.default_rng(5), [], []
+    sky, rng, changes, after = LogNormalSky((16, 16), compose(PRIOR)), np.random.default_rng(5), [], []
     for key in jax.random.split(jax.random.key(4), 200):
-        before = drawn_spectrum(field, rng)
-        coefficients = field.amplitude(before) * rng.normal(size=field.shape)
-        found = draw(field, coefficients, before, key, scale_of(field, before))
+        excitations, before = drawn(sky, rng)
+        found = draw(sky, sky.amplitude(before) * excitations, before, key, scale_of(sky, before))
         changes.append(np.asarray(found - before))
         after.append(np.asarray(found))
     assert np.sqrt(np.mean(np.square(changes))) > 0.5
@@ -139,70 +156,66 @@ def test_spectra_are_drawn_as_they_are_probable():
     assert np.mean(np.var(after, axis=0)) == pytest.approx(1, abs=0.05)
 
 
-def psf_of_uv_points(shape, rng, points=60):
-    """Of visibilities at random, so that the normal operator is positive: (2 ny, 2 nx)."""
-    y, x = (np.arange(-n, n) for n in shape)
-    baselines = rng.normal(scale=0.12, size=(points, 2))
-    return np.mean([np.cos(2 * np.pi * (v * y[:, None] + u * x)) for v, u in baselines], axis=0)
-
-
 def dense(function, at):
     """The matrix of a linear function of positions."""
     vector, position = ravel_pytree(at)
-    return np.array([ravel_pytree(function(position(each)))[0] for each in np.eye(vector.size)]).T
+    columns = jax.jit(jax.vmap(lambda each: ravel_pytree(function(position(each)))[0]))
+    return np.array(columns(jnp.eye(vector.size))).T
 
 
-@pytest.fixture(params=[(12, 12), (9, 14)])
-def mass_and_points(request, rng):
-    """Of a spectrum that moves with the sky: field, position, points, PSF, noise, sources, mass."""
-    field = CorrelatedField(request.param, PRIOR)
-    at = Position(jnp.asarray(rng.normal(size=field.shape)), drawn_spectrum(field, rng))
-    psf, sigma = psf_of_uv_points(field.shape, rng), 0.02
-    places = rng.choice(np.prod(field.shape), 15, replace=False)
-    points = Points(*np.unravel_index(places, field.shape), rng.uniform(0.1, 3, 15))
-    curvature = np.diag(rng.uniform(0, 1e5, field.parameters))
-    sources = PointSources.at(np.array([[3, 4], [7, 8]]), psf, np.zeros(field.shape))
-    return field, at, points, psf, sigma, sources, Mass.of(field, at, points, psf, sources, sigma, curvature)
+@pytest.fixture(scope="module", params=product(COMPOSITIONS, [(12, 12), (9, 14)]), ids=str)
+def weighty(request):
+    """What a mass is of, whitened visibilities of its points, and the mass: its spectra move with the sky."""
+    (kind, shape), rng = request.param, np.random.default_rng(7)
+    with jax.enable_x64(True):
+        observation = observation_for(kind, shape, 0.02, points=60, longest=0.24)
+        composition = composed(kind, observation, PRIOR)
+        sky = LogNormalSky(shape, composition)
+        at, pixels = drawn(sky, rng), np.array([[3, 4], [7, 8]]) if len(composition.synthesis) == 1 else NO_SOURCES
+        planes = len(composition.mixing), *shape
+        places = np.unravel_index(rng.choice(np.prod(planes), 15, replace=False), planes)
+        points = Points(*places, rng.uniform(0.1, 3, 15))
+        sources = observation.sources(np.zeros((1, *shape)), pixels)
+        given = sky, at, points, observation.response(composition.synthesis), sources
+        mass = Mass.of(*given, np.diag(rng.uniform(0, 1e5, sky.parameters)))
+    return given, observation.seen(points, composition.synthesis, pixels), mass
 
 
-def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(mass_and_points):
-    field, at, points, psf, sigma, sources, mass = mass_and_points
+def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(weighty):
+    (sky, at, points, *_), seen, mass = weighty
 
-    def seen(along):  # logarithm of the sky in the points
+    def at_points(along):  # logarithm of the planes
         def logarithm(excitations, spectrum):
-            return field.log_sky(field.amplitude(spectrum), excitations)[points.y, points.x]
+            return sky.log_planes(sky.amplitude(spectrum) * excitations)[points.plane, points.y, points.x]
 
-        tangent = (along.excitations, mass.scale @ along.spectrum)
-        return jax.jvp(logarithm, tuple(at), tangent)[1]
+        return jax.jvp(logarithm, tuple(at), (along.excitations, mass.scale @ along.spectrum))[1]
 
-    jacobian, inverse = dense(seen, at), dense(mass.velocity, at)
-    distances = np.subtract.outer(points.y, points.y), np.subtract.outer(points.x, points.x)
-    normal = psf[tuple(np.array(distances) + np.array(field.shape)[:, None, None])]
-    explained = sources.beams[:, points.y, points.x].T @ sources.inverse @ sources.beams[:, points.y, points.x]
-    curvature = np.outer(points.flux, points.flux) * (normal - explained)
-    expected = np.eye(len(inverse)) + jacobian.T @ curvature @ jacobian / sigma**2
+    inverse = dense(mass.velocity, at)
+    visibilities = seen @ np.diag(points.flux) @ dense(at_points, at)
+    root = np.linalg.cholesky(np.eye(len(inverse)) + visibilities.T @ visibilities)
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-9)
-    assert np.linalg.eigvalsh(inverse).min() > 0
-    product = np.linalg.eigvals(inverse @ expected).real  # 1, but for curvatures that are negligible beside the prior's
-    assert product.min() > 0.99
-    assert product.max() < 1 + 0.3 * len(points.flux)
-    assert np.mean(np.abs(product - 1) < 1e-6) > 0.9
+    ratio = np.linalg.eigvalsh(root.T @ inverse @ root)
+    assert ratio.min() > 0.99  # 1, but for curvatures that are negligible beside the prior's
+    assert ratio.max() < 1 + 0.3 * len(points.flux)
+    assert np.mean(np.abs(ratio - 1) < 1e-6) > 0.9
 
 
-def test_momenta_have_the_covariance_whose_inverse_gives_velocities(mass_and_points):
-    field, *_, mass = mass_and_points
-    size = np.prod(field.shape) + field.parameters
-    momenta = [mass.draw(key) for key in jax.random.split(jax.random.key(2), 2000)]
-    twice_kinetic = [
-        sum(float(jnp.vdot(*each)) for each in zip(one, mass.velocity(one), strict=True)) for one in momenta
-    ]
-    assert np.mean(twice_kinetic) == pytest.approx(size, rel=0.02)
-    assert np.var(twice_kinetic) == pytest.approx(2 * size, rel=0.15)
+def test_momenta_have_the_covariance_whose_inverse_gives_velocities(weighty):
+    (sky, *_), _, mass = weighty
+    size = np.prod(sky.shape) * sky.mixing.shape[1] + sky.parameters
+
+    def twice_kinetic(key):
+        momentum = mass.draw(key)
+        return sum(jnp.vdot(*each) for each in zip(momentum, mass.velocity(momentum), strict=True))
+
+    twice = jax.jit(jax.vmap(twice_kinetic))(jax.random.split(jax.random.key(2), 2000))
+    assert np.mean(twice) == pytest.approx(size, rel=0.02)
+    assert np.var(twice) == pytest.approx(2 * size, rel=0.15)
 
 
-def test_a_spectrum_that_is_known_does_not_move(mass_and_points):
-    field, at, points, psf, sigma, sources, _ = mass_and_points
-    mass = Mass.of(field, at, points, psf, sources, sigma)
+def test_spectra_that_are_known_do_not_move(weighty):
+    given, *_ = weighty
+    mass = Mass.of(*given)
     velocity = mass.velocity(mass.draw(jax.random.key(3)))
     assert not np.any(mass.scale @ velocity.spectrum)
 
@@ -211,18 +224,37 @@ def test_a_spectrum_that_is_known_does_not_move(mass_and_points):
 def test_coarse_points_keep_the_flux_and_are_finer_where_it_is_bright(shape):
     y, x = np.indices(shape)
     image = 1e-3 * np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) + 5.0 * ((y == 20) & (x == 25))
-    sigma, beam_area = 1e-3, 60.0
-    points = coarse_points(image, sigma, beam_area)
+    sigma, beam_area = np.array([1e-3]), 60.0
+    points = coarse_points(image[None], sigma, beam_area)
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
     brightest = np.argmax(points.flux)
-    assert (points.y[brightest], points.x[brightest]) == (20, 25)
+    assert (points.plane[brightest], points.y[brightest], points.x[brightest]) == (0, 20, 25)
     assert points.flux.size < image.size / 8
-    assert coarse_points(image, sigma, beam_area, most=3).flux.size == 3
-    assert coarse_points(np.zeros(shape), sigma, beam_area).flux.size == 0
+    assert coarse_points(image[None], sigma, beam_area, most=3).flux.size == 3
+    assert coarse_points(np.zeros((1, *shape)), sigma, beam_area).flux.size == 0
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (33, 46)])
+def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_there_are_no_data(shape):
+    y, x = np.indices(shape)
+    planes = np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) * np.array([1e-3, 2e-3, 1e-3])[:, None, None]
+    points = coarse_points(planes, np.array([1e-3, 1e-4, np.inf]), 60.0)
+    both = [points.at(np.flatnonzero(points.plane == plane)) for plane in (0, 1)]
+    assert points.flux.size == both[0].flux.size + both[1].flux.size
+    assert 3 * both[0].flux.size < both[1].flux.size
+    for plane, each in zip(planes, both, strict=False):
+        flux = plane.sum()
+        assert each.flux.sum() == pytest.approx(flux, rel=0.01)
+        assert each.flux @ each.y == pytest.approx(np.vdot(plane, y), abs=0.5 * flux)
+        assert each.flux @ each.x == pytest.approx(np.vdot(plane, x), abs=0.5 * flux)
+    few = coarse_points(planes, np.array([1e-3, 1e-4, np.inf]), 60.0, most=3)
+    over_noise = points.flux / np.array([1e-3, 1e-4])[points.plane]
+    assert few.flux.size == 3
+    assert over_noise.max() < (few.flux / np.array([1e-3, 1e-4])[few.plane]).max()  # in larger cells
 
 
 def test_there_are_never_more_coarse_points_than_matrices_can_hold(rng):
-    image = rng.uniform(0.5, 1.5, size=(256, 256))
-    points = coarse_points(image, 1e-6, 20.0)
+    image = rng.uniform(0.5, 1.5, size=(1, 256, 256))
+    points = coarse_points(image, np.array([1e-6]), 20.0)
     assert MOST_POINTS / 3 < points.flux.size <= MOST_POINTS
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)

@@ -10,20 +10,15 @@ from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from tests.few_visibilities import Observation, blob, finished
 
+pytestmark = pytest.mark.usefixtures("double_precision")
 PIXELS = np.array([[3, 5], [7, 2], [6, 9]])
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
 
 
 @pytest.fixture(params=[(10, 12), (11, 13)])
 def observed(request):
     """Observation, its dirty image, a diffuse sky."""
-    observation, rng = Observation(request.param, 0.02), np.random.default_rng(4)
-    return observation, observation.observe(rng.uniform(0, 1, request.param)), rng.uniform(0, 1, request.param)
+    observation, rng, shape = Observation(request.param, 0.02), np.random.default_rng(4), (1, *request.param)
+    return observation, observation.observe(rng.uniform(0, 1, shape)), rng.uniform(0, 1, shape)
 
 
 def test_what_sources_leave_of_the_normal_operator_is_symmetric_and_blind_to_them(observed):
@@ -33,7 +28,7 @@ def test_what_sources_leave_of_the_normal_operator_is_symmetric_and_blind_to_the
     product = np.vdot(other, likelihood.operator(sky))
     assert product == pytest.approx(np.vdot(likelihood.operator(other), sky), rel=1e-10)
     sources = np.zeros(sky.shape)
-    sources[*PIXELS.T] = 1.0, 2.0, 3.0
+    sources[0, *PIXELS.T] = 1.0, 2.0, 3.0
     assert np.abs(likelihood.operator(sources)).max() < 1e-9
 
 
@@ -45,7 +40,7 @@ def test_the_likelihood_is_that_of_the_best_fluxes(observed):
     def highest(diffuse):
         fluxes = best_fluxes(observation, dirty, diffuse)[0]
         with_sources = diffuse.copy()
-        with_sources[*PIXELS.T] += fluxes
+        with_sources[0, *PIXELS.T] += fluxes
         return float(whole(with_sources))
 
     other = 0.5 * sky + 0.1
@@ -55,19 +50,18 @@ def test_the_likelihood_is_that_of_the_best_fluxes(observed):
 
 def best_fluxes(observation, dirty, diffuse):
     """Mean and covariance of the fluxes beside a sky, by dense matrices of the visibilities."""
-    count = len(observation.baselines)
-    columns = observation.response[:, np.ravel_multi_index(PIXELS.T, diffuse.shape)]
-    curvature = columns.T @ columns / count / observation.sigma**2
-    left = (dirty - observation.dirty(observation.response @ diffuse.ravel()))[*PIXELS.T]
+    columns = observation.design[:, np.ravel_multi_index(PIXELS.T, observation.shape)]
+    curvature = columns.T @ columns
+    left = (dirty - observation.dirty(observation.design @ diffuse.ravel()))[0, *PIXELS.T]
     return np.linalg.solve(curvature, left / observation.sigma**2), np.linalg.inv(curvature)
 
 
 def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
     observation, dirty, sky = observed
     sources = observation.sources(dirty, PIXELS)
-    of_sky = NormalOperator.from_psf(observation.psf)(jnp.asarray(sky))
+    of_sky = NormalOperator.from_psf(observation.psfs)(jnp.asarray(sky))
     keys = jax.random.split(jax.random.key(1), 4000)
-    drawn = np.array(jax.vmap(lambda key: sources.draw(of_sky, observation.sigma, key))(keys))
+    drawn = np.array(jax.vmap(lambda key: sources.draw(of_sky, observation.sigma[0], key))(keys))
     mean, covariance = best_fluxes(observation, dirty, sky)
     scatter = np.sqrt(np.diag(covariance))
     assert np.abs((drawn.mean(axis=0) - mean) / scatter).max() < 4 / np.sqrt(4000)
@@ -77,9 +71,10 @@ def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
 
 
 def test_no_sources_change_nothing(observed):
-    _, dirty, sky = observed
-    sources = PointSources.at(NO_SOURCES, np.zeros((2 * dirty.shape[0], 2 * dirty.shape[1])), dirty)
-    np.testing.assert_array_equal(sources.without(jnp.asarray(sky)), sky)
+    observation, dirty, sky = observed
+    sources = PointSources.at(NO_SOURCES, np.zeros_like(observation.psfs[0]), dirty[0])
+    channels = np.concatenate([sky, dirty])
+    np.testing.assert_array_equal(sources.without(jnp.asarray(channels)), channels)
 
 
 def test_what_stands_out_are_single_pixels_of_detected_sources():

@@ -219,8 +219,19 @@ def test_savemodel_writes_the_visibilities_of_the_mean(simulated_ms, writable_ms
         ({"stokes": "Q"}, "stokes='Q' is not inferred yet"),
         ({"outlierfile": "o.txt"}, "outlierfile='o.txt' is not supported yet; use a larger imsize"),
         ({"facets": 2}, "facets=2 is not supported yet"),
-        ({"deconvolver": "mtmfs"}, "deconvolver='mtmfs' asks for a spectral index"),
-        ({"specmode": "cube"}, "specmode='cube' is not inferred yet; use specmode='mfs'"),
+        ({"deconvolver": "mtmfs", "gridder": "native"}, "deconvolver='mtmfs' needs gridder='standard'"),
+        ({"deconvolver": "mtmfs", "nterms": 0}, "nterms=0 is no number of Taylor terms"),
+        ({"components": ["dust"]}, r"components=\['dust'\]: 'dust' is unknown; use one of absorption, continuum"),
+        (
+            {"components": ["continuum"]},
+            r"components=\['continuum'\] infers a continuum beside a line; use specmode='cube'",
+        ),
+        (
+            {"components": ["absorption"], "specmode": "cube"},
+            "infers absorption in one image, not with specmode='cube'",
+        ),
+        ({"pointsources": "auto", "components": ["absorption"]}, "finds none beside .*; name their directions"),
+        ({"pointsources": "auto", "deconvolver": "mtmfs"}, "pointsources='auto' serves one image, not .*'mtmfs'"),
         ({"gridder": "mosaic", "stokes": "I"}, "gridder='mosaic' makes mosaics, which are not inferred yet"),
         ({"cell": ["0.1arcsec", "0.2arcsec"]}, "oblong pixels; give one size"),
         ({"cell": ""}, "cell='' names no pixel size"),
@@ -268,3 +279,15 @@ def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch)
     assert resolve_choice.point_sources(major, "").shape == (0, 2)
     assert resolve_choice.point_sources(major, "auto") is None
     assert resolve_choice.point_sources(major, ["auto"]) is None
+
+
+def test_a_cube_whose_samples_do_not_fit_in_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(resolve_choice, "free_memory", lambda: 4e9)
+    parameters = {"components": [], "nsamples": -1}
+    resolve_choice.check_memory((4, 1, 256, 256), parameters)
+    with pytest.raises(
+        ValueError, match=r"samples of 12 planes of 256 x 256 pixels need 5.32 GB .* use fewer channels"
+    ):
+        resolve_choice.check_memory((12, 1, 256, 256), parameters)
+    with pytest.raises(ValueError, match="samples of 8 planes"):
+        resolve_choice.check_memory((4, 1, 256, 256), {"components": ["continuum"], "nsamples": 700})

@@ -161,7 +161,7 @@ PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperi
     ("task", "new"),
     [
         (rmlclean, ["minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
-        (resolveimage, ["nsamples", "maxglobal", "pointsources", *PRIORS, "seed", *NOISE]),
+        (resolveimage, ["nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
     ],
     ids=["rmlclean", "resolveimage"],
 )

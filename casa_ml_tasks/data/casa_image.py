@@ -70,23 +70,31 @@ def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -
 
 
 def write_samples(path: str | Path, samples: NDArray[np.floating], template: str | Path, unit: str) -> None:
-    """Write (sample, 1, stokes, y, x) into an image with an axis Sample, from 1, in the place of frequency.
+    """Write (sample, channel, stokes, y, x) into an image with an axis Sample, from 1, in the place of frequency.
 
-    A fifth axis would keep the frequency, but CARTA opens images of up to four.
+    Of a cube, which has one Stokes plane, frequency takes the place of Stokes: a fifth axis would keep both, but CARTA
+    opens images of up to four.
 
     Args:
         path: of the image; what is there is replaced.
-        samples: of an image of one channel.
-        template: an image of one channel and these Stokes planes, whose coordinates it gets.
+        samples: of an image of one channel, or of one Stokes plane.
+        template: an image of these channels and Stokes planes, whose coordinates it gets.
         unit: of the samples, such as Jy/pixel.
     """
     with opened(template) as tool:
         coordinates, notes = tool.coordsys().torecord(), tool.miscinfo()
-        (spectral,) = (name for name in coordinates if name.startswith("spectral"))
+        spectral, stokes = (
+            next(name for name in coordinates if name.startswith(kind)) for kind in ("spectral", "stokes")
+        )
         linear = {"axes": ["Sample"], "units": [""], "crpix": [0.0], "crval": [1.0], "cdelt": [1.0], "pc": [[1.0]]}
         coordinates[spectral.replace("spectral", "linear")] = {name: np.array(value) for name, value in linear.items()}
-        del coordinates[spectral]
-        pixels = np.ascontiguousarray(samples[:, 0].T, np.float32)
+        frequency = coordinates.pop(spectral)
+        pixels = samples[:, 0]
+        if samples.shape[1] > 1:
+            del coordinates[stokes]
+            coordinates[stokes.replace("stokes", "spectral")] = frequency
+            pixels = samples[:, :, 0]
+        pixels = np.ascontiguousarray(pixels.T, np.float32)
         tool.fromarray(outfile=str(path), pixels=pixels, csys=coordinates, overwrite=True)
     with opened(path) as tool:
         tool.setbrightnessunit(unit)
@@ -105,6 +113,14 @@ def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:
         coordinates = tool.coordsys()
         right_ascension, declination = coordinates.referencevalue("n", "direction")["numeric"]
         return (float(right_ascension), float(declination)), str(coordinates.referencecode("direction")[0])
+
+
+def read_frequencies(path: str | Path) -> NDArray[np.float64]:
+    """Of the channels, (channel,), Hz."""
+    with opened(path) as tool:
+        coordinates, (*first, channels) = tool.coordsys(), tool.shape()
+        at = [coordinates.toworld([0.0] * len(first) + [float(each)], "n")["numeric"][-1] for each in range(channels)]
+    return np.array(at)
 
 
 def pixels_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.int64]:

@@ -18,10 +18,12 @@ from casa_ml_tasks.data.input_checks import (
     is_direction,
 )
 from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
+from casa_ml_tasks.data.workspace import taylor_terms
 
 PRIORS = ("offsetstd", "fluctuations", "slope", "flexibility", "asperity")
 POSITIVE = ("offsetstd", "fluctuations", "flexibility", "asperity")  # of these, whose mean is a size
 FIND_SOURCES = "auto"
+ABSORPTION, CONTINUUM_BESIDE_LINE = COMPONENTS = ("absorption", "continuum")
 FEWEST_SAMPLES = 2  # that have a standard deviation
 USUAL_SAMPLES = 288  # that room is asked for: the most where the task chooses how many
 
@@ -35,30 +37,59 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     Raises:
         ValueError: for the first parameter that is wrong, or asks for what the inference cannot do.
     """
-    for check in (_check_scope, check_imaging, check_images, _check_counts, _check_point_sources, _check_priors):
+    for check in (
+        _check_scope,
+        check_imaging,
+        check_images,
+        _check_counts,
+        _check_components,
+        _check_point_sources,
+        _check_priors,
+    ):
         check(parameters)
 
 
 def _check_scope(parameters: Mapping[str, Any]) -> None:
-    """One image of total intensity of one pointing, with square pixels."""
-    stokes, cell = parameters["stokes"], parameters["cell"]
+    """Total intensity of one field, with square pixels."""
+    stokes, cell, gridder = parameters["stokes"], parameters["cell"], parameters["gridder"]
     if len(stokes_planes(stokes)) > 1 or stokes in SIGNED:
         raise ValueError(f"stokes='{stokes}' is not inferred yet; use stokes='I', or rmlclean")
     if parameters["outlierfile"]:
         raise ValueError(
             f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize, or rmlclean"
         )
-    if parameters["deconvolver"] == "mtmfs":
-        raise ValueError("deconvolver='mtmfs' asks for a spectral index, which is not inferred yet; use rmlclean")
-    if parameters["specmode"] not in CONTINUUM:
-        raise ValueError(f"specmode='{parameters['specmode']}' is not inferred yet; use specmode='mfs', or rmlclean")
-    if parameters["gridder"] not in SINGLE_POINTING:
+    if gridder not in SINGLE_POINTING:
         raise ValueError(
-            f"gridder='{parameters['gridder']}' makes mosaics, which are not inferred yet; use one of "
-            f"{', '.join(SINGLE_POINTING)}, or rmlclean"
+            f"gridder='{gridder}' makes mosaics, which are not inferred yet; use one of {', '.join(SINGLE_POINTING)}, "
+            "or rmlclean"
         )
     if len(set(cells_in_arcsec(cell))) > 1:
         raise ValueError(f"cell={cell!r} has oblong pixels; give one size for both sides")
+
+
+def _check_components(parameters: Mapping[str, Any]) -> None:
+    """What is inferred beside the emission suits what is imaged."""
+    given, specmode = listed(parameters["components"]), parameters["specmode"]
+    one_image = specmode in CONTINUUM and not taylor_terms(parameters)
+    for each in given:
+        if each not in COMPONENTS:
+            raise ValueError(f"components={given}: '{each}' is unknown; use one of {', '.join(COMPONENTS)}")
+    if ABSORPTION in given and not one_image:
+        raise ValueError(
+            f"components={given} infers absorption in one image, not with specmode='{specmode}' and "
+            f"deconvolver='{parameters['deconvolver']}'; use specmode='mfs' without Taylor terms"
+        )
+    if CONTINUUM_BESIDE_LINE in given and specmode in CONTINUUM:
+        raise ValueError(f"components={given} infers a continuum beside a line; use specmode='cube'")
+    if ABSORPTION in given and FIND_SOURCES in listed(parameters["pointsources"]):
+        raise ValueError(
+            f"pointsources={parameters['pointsources']!r} finds none beside components={given}; name their directions"
+        )
+    if listed(parameters["pointsources"]) and not one_image:
+        raise ValueError(
+            f"pointsources={parameters['pointsources']!r} serves one image, not specmode='{specmode}' and "
+            f"deconvolver='{parameters['deconvolver']}'; use pointsources=''"
+        )
 
 
 def _check_counts(parameters: Mapping[str, Any]) -> None:
@@ -69,9 +100,14 @@ def _check_counts(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"seed={parameters['seed']} is no seed; use a whole number that is not negative")
 
 
-def listed(pointsources: str | Sequence[str]) -> list[str]:
-    """What the parameter names, one or several; nothing for ''."""
-    return [each for each in ([pointsources] if isinstance(pointsources, str) else pointsources) if each]
+def most_samples(parameters: Mapping[str, Any]) -> int:
+    """Of the posterior, that room is asked for."""
+    return max(int(parameters["nsamples"]), USUAL_SAMPLES)
+
+
+def listed(names: str | Sequence[str]) -> list[str]:
+    """What a parameter names, one or several; nothing for ''."""
+    return [each for each in ([names] if isinstance(names, str) else names) if each]
 
 
 def _check_point_sources(parameters: Mapping[str, Any]) -> None:

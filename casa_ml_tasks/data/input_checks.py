@@ -48,7 +48,6 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_imaging(parameters)
     for check in (
         _check_interactive,
-        _check_taylor_terms,
         _check_minor_cycle,
         _check_thresholds,
         check_images,
@@ -69,6 +68,7 @@ def check_imaging(parameters: Mapping[str, Any]) -> None:
         _check_grid,
         _check_supported,
         _check_stokes,
+        _check_taylor_terms,
         _check_noise_scale,
         _check_data_model,
     ):

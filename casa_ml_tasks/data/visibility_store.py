@@ -84,7 +84,7 @@ class VisibilityStore:
     """Arrays that grow block by block, in memory, or in files of a folder once they are too large for it."""
 
     directory: Path
-    most_bytes: float = field(default_factory=lambda: SHARE_OF_MEMORY * _free_memory())
+    most_bytes: float = field(default_factory=lambda: SHARE_OF_MEMORY * free_memory())
     _pieces: list[Visibilities] = field(default_factory=list)
     _on_disk: bool = False
     _hands: int = 1
@@ -278,5 +278,6 @@ def _spectral_window(vis: str, row: int) -> int:
         return int(tb.getcell("SPECTRAL_WINDOW_ID", description))
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
+    """Bytes."""
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

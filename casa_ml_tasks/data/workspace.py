@@ -14,15 +14,20 @@ from typing import Any
 from casa_ml_tasks.casa_compat import write_task_history
 from casa_ml_tasks.data.casa_image import can_be_opened
 
+#: Of a sky with components, images of each.
+COMPONENTS = tuple(
+    f"{name}{kind}" for name in ("emission", "absorption", "line", "continuum") for kind in ("", ".uncertainty")
+)
 #: Images that are written after the first checkpoint.
-REWRITTEN = ("model", "uncertainty", "samples", "points", "residual", "mask", "image", "image.pbcor")
+REWRITTEN = ("model", "uncertainty", "samples", "points", *COMPONENTS, "residual", "mask", "image", "image.pbcor")
 PRODUCTS = (
-    *("model", "uncertainty", "samples", "points", "residual", "psf", "pb", "weight", "sumwt", "mask"),
+    *("model", "uncertainty", "samples", "points", *COMPONENTS, "residual", "psf", "pb", "weight", "sumwt", "mask"),
     *("image", "image.pbcor"),
-    *("alpha", "alpha.error", "beta"),  # of the spectrum, from the restored Taylor terms
+    *("alpha", "alpha.error", "beta"),  # of the spectrum, from Taylor terms
     *("powerspectrum", "noise"),  # tables of text
 )
-OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image")  # one for every Taylor term
+#: One for every Taylor term.
+OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image", "uncertainty", "samples")
 _TERM = re.compile(r"\.tt\d+")
 
 

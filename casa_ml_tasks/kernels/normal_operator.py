@@ -59,11 +59,11 @@ class TaylorNormalOperator:
     transfer: jax.Array
 
     @classmethod
-    def from_psfs(cls, psfs: NDArray[np.floating]) -> TaylorNormalOperator:
-        """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
+    def from_psfs(cls, psfs: NDArray[np.floating], precision: DTypeLike = float) -> TaylorNormalOperator:
+        """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam; as `NormalOperator`."""
         if len(psfs) % 2 == 0:
             raise ValueError(f"{len(psfs)} PSFs are of no number of Taylor terms; n terms have 2 n - 1")
-        return cls(_transfer(psfs))
+        return cls(_transfer(psfs, precision))
 
     def __call__(self, terms: jax.Array) -> jax.Array:
         """terms: (term, ny, nx), Jy/pixel. Returns the dirty Taylor images, (term, ny, nx), Jy/beam."""

@@ -89,21 +89,22 @@ class CasaImages:
         return imager
 
     @property
-    def _terms(self) -> int:
+    def terms(self) -> int:
+        """Taylor terms of the spectrum; 0 where the images are of channels."""
         return taylor_terms(self._parameters)
 
     def product(self, extension: str, term: int = 0) -> Path:
         """The path of a product, for instance of 'residual'; of a Taylor term, where there are any."""
-        return product_path(self.imagename, extension, term if self._terms else None)
+        return product_path(self.imagename, extension, term if self.terms else None)
 
     def _paths(self, imagename: Path, extension: str) -> list[Path]:
-        return product_paths(imagename, extension, self._terms)
+        return product_paths(imagename, extension, self.terms)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(channel or term, stokes, ny, nx) of the images."""
         channels, *plane = self.primary_beam().shape
-        return (self._terms or channels, *plane)
+        return (self.terms or channels, *plane)
 
     def psf(self) -> Image:
         """The PSF on twice the field, (channel or term, stokes, 2 ny, 2 nx), Jy/beam; n terms have 2 n - 1 of them."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
 from casa_ml_tasks.data.casa_image import write_image, write_samples
 from casa_ml_tasks.data.text_table import write_table
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel
+from casa_ml_tasks.minor.resolve.composition import SPECTRAL_INDEX
 from casa_ml_tasks.minor.resolve.posterior import LOWER, UPPER, Posterior
 
 
@@ -19,10 +25,14 @@ def write(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataMo
 
 def _write_posterior(major: CasaMajorCycle, posterior: Posterior) -> None:
     like = major.product("residual")
-    write_image(major.product("uncertainty"), posterior.uncertainty, like, "Jy/pixel")
-    write_samples(major.product("samples"), posterior.samples, like, "Jy/pixel")
+    for term in range(major.terms or 1):
+        some = np.s_[term : term + 1] if major.terms else np.s_[:]
+        write_image(major.product("uncertainty", term), posterior.uncertainty[some], like, "Jy/pixel")
+        write_samples(major.product("samples", term), posterior.samples[:, some], like, "Jy/pixel")
     if posterior.points is not None:
         write_image(major.product("points"), posterior.points, like, "Jy/pixel")
+    for name, samples in posterior.components.items():
+        _write_component(major, name, samples, posterior)
     if (spectrum := posterior.power_spectrum) is not None:
         write_table(
             major.product("powerspectrum"),
@@ -37,6 +47,18 @@ def _write_posterior(major: CasaMajorCycle, posterior: Posterior) -> None:
                 f"frequency: cycles/arcsec; median and {LOWER:g}th and {UPPER:g}th percentile: arcsec^2.",
             ],
         )
+
+
+def _write_component(major: CasaMajorCycle, name: str, samples: NDArray[np.floating], posterior: Posterior) -> None:
+    """Mean and standard deviation; spectral indices where there is something to have one."""
+    like, component = major.product("residual"), replace(posterior, samples=samples)
+    if name == SPECTRAL_INDEX:
+        known = np.isfinite(posterior.relative_uncertainty[:1])
+        write_image(major.product(name), np.where(known, component.mean, np.nan), like, "")
+        write_image(major.product(f"{name}.error"), np.where(known, component.uncertainty, np.nan), like, "")
+    else:
+        write_image(major.product(name), component.mean, like, "Jy/pixel")
+        write_image(major.product(f"{name}.uncertainty"), component.uncertainty, like, "Jy/pixel")
 
 
 def _write_noise(major: CasaMajorCycle, data_model: DataModel) -> None:

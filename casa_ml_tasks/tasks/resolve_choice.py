@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import image_shape, pixels_of, read_cell
-from casa_ml_tasks.data.inference_checks import FIND_SOURCES, PRIORS, listed
-from casa_ml_tasks.data.input_checks import SINGLE_POINTING
+from casa_ml_tasks.data.casa_image import image_shape, pixels_of, read_cell, read_frequencies
+from casa_ml_tasks.data.inference_checks import (
+    ABSORPTION,
+    CONTINUUM_BESIDE_LINE,
+    FIND_SOURCES,
+    PRIORS,
+    listed,
+    most_samples,
+)
+from casa_ml_tasks.data.input_checks import NATIVE_SPECMODES, SINGLE_POINTING
+from casa_ml_tasks.data.visibility_store import free_memory
+from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.minor.resolve import composition
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
+#: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
+BYTES_OF_SAMPLE, BYTES_OF_SPECTRA = 20, 1000
 #: Of the task, for each field of `Prior` that is a mean and a standard deviation.
 PRIOR_PARAMETERS = {"offset_deviation": "offsetstd"} | {name: name for name in PRIORS if name != "offsetstd"}
 #: Parameters that would change the data or the question, the value that they have here, and why.
@@ -36,9 +50,14 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
-    # The major cycles are our own; what they cannot grid is refused by its name.
-    gridder = "native" if parameters["gridder"] in SINGLE_POINTING else parameters["gridder"]
+    gridder = "native" if _is_native(parameters) else parameters["gridder"]
     return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
+
+
+def _is_native(parameters: Mapping[str, Any]) -> bool:
+    """Whether our own major cycles serve, which are the faster ones."""
+    known = parameters["gridder"] in SINGLE_POINTING and parameters["specmode"] in NATIVE_SPECMODES
+    return known and parameters["deconvolver"] != "mtmfs"
 
 
 def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:
@@ -46,20 +65,22 @@ def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:
     return ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
 
 
-def minor_cycle(major: NativeMajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
+def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
     """The inference.
 
     Args:
         major: has the PSF.
-        noise: of the dirty image, (1, 1), Jy/beam.
+        noise: of the dirty images, (channel, 1), Jy/beam.
         parameters: of the task; what is empty or negative is chosen.
     """
+    psf = major.psf()
     return Resolve(
-        major.psf(),
+        psf,
         noise,
         beam_areas(major),
         read_cell(major.product("psf")),
-        given_priors(parameters),
+        compose=composition_of(psf, major, parameters),
+        prior=given_priors(parameters),
         samples=max(parameters["nsamples"], 0),
         sources=point_sources(major, parameters["pointsources"]),
         most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
@@ -68,7 +89,33 @@ def minor_cycle(major: NativeMajorCycle, noise: NDArray, parameters: Mapping[str
     )
 
 
-def point_sources(major: NativeMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
+def check_memory(shape: tuple[int, ...], parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError where the samples do not fit in memory. shape: of the images, (channel or term, 1, ny, nx)."""
+    images, _, ny, nx = shape
+    planes = images * (2 if listed(parameters["components"]) else 1)
+    needed = planes * ny * nx * (BYTES_OF_SAMPLE * most_samples(parameters) + BYTES_OF_SPECTRA)
+    if needed > (free := free_memory()):
+        raise ValueError(
+            f"samples of {planes} planes of {nx} x {ny} pixels need {needed / 1e9:.3g} GB of memory, of which "
+            f"{free / 1e9:.3g} GB are free; use fewer channels (nchan, width) or a smaller imsize"
+        )
+
+
+def composition_of(
+    psf: Image, major: CasaMajorCycle, parameters: Mapping[str, Any]
+) -> Callable[[Prior], composition.Composition]:
+    """What the sky is composed of. psf: as that of the major cycle."""
+    if taylor_terms(parameters) > 1:
+        ny, nx = (n // 2 for n in psf.shape[-2:])
+        return partial(composition.taylor_terms, moments=psf[:, 0, ny, nx].astype(float))
+    if CONTINUUM_BESIDE_LINE in parameters["components"]:
+        return partial(composition.cube_with_continuum, frequencies=read_frequencies(major.product("psf")))
+    if ABSORPTION in parameters["components"]:
+        return composition.emission_and_absorption
+    return composition.continuum if len(psf) == 1 else partial(composition.cube, channels=len(psf))
+
+
+def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
     """Pixels y, x, (source, 2), but of those outside of the image; None where they are to be found."""
     directions, psf = listed(given), major.product("psf")
     if FIND_SOURCES in directions:
@@ -88,8 +135,8 @@ def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
-    """Say that there is nothing to see. dirty: (1, 1, ny, nx), noise: (1, 1), Jy/beam both."""
-    peak = float("inf") if dirty is None else float(dirty.max() / noise[0, 0])
+    """Say that there is nothing to see. dirty: (channel or term, 1, ny, nx), noise: (channel, 1), Jy/beam both."""
+    peak = float("inf") if dirty is None else float((np.abs(dirty[: len(noise)]) / noise[..., None, None]).max())
     if peak < SIGNAL:
         casalog.post(
             f"no signal in the data: the peak of the dirty image is {peak:.1f} times the noise, as that of noise alone "

@@ -6,13 +6,13 @@ from typing import Any
 
 from casatasks import casalog
 
-from casa_ml_tasks.data.inference_checks import USUAL_SAMPLES, check_parameters
+from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import check_stokes
-from casa_ml_tasks.data.workspace import Workspace, unused_imagenames
+from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.resolve.minor_cycle import forget_compiled
 from casa_ml_tasks.tasks import cycle_choice, data_rounds, outcome, posterior_products, resolve_choice
 
 
@@ -30,18 +30,19 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     check_parameters(parameters)
     if not parameters["restart"]:
         (parameters["imagename"],) = unused_imagenames([parameters["imagename"]])
-    check_outputs(parameters, samples=max(parameters["nsamples"], USUAL_SAMPLES))
+    check_outputs(parameters, samples=most_samples(parameters))
     check_stokes(selections(parameters), parameters)
     data = survey(selections(parameters), progress=True)
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 
-    workspace = Workspace(parameters["imagename"])
+    workspace = Workspace(parameters["imagename"], taylor_terms(parameters))
     checkpoint = FileCheckpoint(workspace.checkpoint, parameters)
     interrupted = checkpoint.load()
     workspace.begin(resume=interrupted is not None)
-    major = NativeMajorCycle(parameters, workspace.directory)
+    major = cycle_choice.major_cycle(workspace, parameters)
     try:
+        resolve_choice.check_memory(major.shape, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         while rounds.unsettled:
@@ -55,6 +56,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         major.predict(progress.model)
     finally:
         major.close()
+        forget_compiled()
     products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
     return outcome.report(
         "resolveimage",

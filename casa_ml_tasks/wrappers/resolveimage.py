@@ -98,6 +98,9 @@ class _Resolveimage(ScriptTask):
             noise falls there are as many as that takes; sampling ends before when the mean is known well enough.
         pointsources: Directions of point sources beside the emission, or 'auto' to find them. Such as ['J2000
             19:58:40.9 +40.55.58']. Their fluxes have a flat prior; a product .points holds the mean.
+        components: What to infer beside the emission: 'absorption', or 'continuum' in a cube. 'absorption' is a
+            negative component, such as the Sunyaev-Zel'dovich decrement; 'continuum' is one beside the line in
+            every channel of a cube. Each becomes a product of its own.
         offset: Prior mean of the logarithm of the brightness, ln(Jy/pixel). 'auto' is a tenth of the noise, so
             that empty sky is expected; [] in the next five is a default that serves all data.
         offsetstd: Prior of how far the whole field may lie from offset: [mean, std].
@@ -264,6 +267,7 @@ class _Resolveimage(ScriptTask):
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
         "pointsources": schema("any"),
+        "components": schema("stringVec"),
         "offset": schema("variant"),
         "offsetstd": schema("doubleVec"),
         "fluctuations": schema("doubleVec"),
@@ -389,6 +393,7 @@ class _Resolveimage(ScriptTask):
         nsamples: int = -1,
         maxglobal: int = -1,
         pointsources: Any = "",
+        components: list[str] = [],
         offset: Any = "auto",
         offsetstd: list[float] = [],
         fluctuations: list[float] = [],

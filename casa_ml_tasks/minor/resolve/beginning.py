@@ -7,37 +7,44 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
-from casa_ml_tasks.minor.resolve.energy import Position
+from casa_ml_tasks.minor.resolve.correlated_field import hartley
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, mix
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.spectrum import most_probable
 
 TINY = 1e-9  # of the noise: above zero, which has no logarithm
 
 
-def position_of(field: CorrelatedField, image: NDArray[np.floating], noise: float, beam_area: float) -> Position:
-    """Of an image that fades into the offset of the prior below the noise, with the spectrum that suits it best.
+def position_of(sky: LogNormalSky, planes: NDArray[np.floating], noise: NDArray, beam_area: float) -> Position:
+    """Of planes that fade into the offset of the prior below the noise, with the spectra that suit them best.
 
     Args:
-        field: the model of the sky.
-        image: (ny, nx), Jy/pixel, not negative.
-        noise: of a beam, spread over it, Jy/pixel.
+        sky: of which they are planes.
+        planes: (plane, ny, nx), Jy/pixel, not negative.
+        noise: of a beam, spread over it, (plane, 1, 1), Jy/pixel; infinite for a plane that is not seen.
         beam_area: solid angle of the CLEAN beam, pixels.
     """
-    seen = image**2 / (image**2 + noise**2)
-    log_sky = seen * np.log(np.maximum(image, TINY * noise)) + (1 - seen) * field.prior.offset
-    coefficients = field.coefficients(jnp.asarray(log_sky))
-    spectrum = jnp.asarray(most_probable(field, coefficients, float(seen.mean()), beam_area))
-    return Position(coefficients / field.amplitude(spectrum), spectrum)
+    seen = planes**2 / (planes**2 + noise**2)
+    empty = np.asarray(mix(sky.mixing, sky.offsets))
+    shown = np.maximum(planes, TINY * np.where(np.isfinite(noise), noise, 1.0))
+    log_planes = seen * np.log(shown) + (1 - seen) * empty
+    coefficients = sky.coefficients(jnp.asarray(log_planes))
+    spectrum = jnp.asarray(most_probable(sky, coefficients, float(seen.mean()), beam_area))
+    return Position(coefficients / sky.amplitude(spectrum), spectrum)
 
 
-def fainter(position: Position, mass: Mass, key: jax.Array) -> Position:
-    """A sky that is as rough as its spectrum says where nothing is seen, but nowhere brighter.
+def fainter(sky: LogNormalSky, position: Position, mass: Mass, key: jax.Array) -> Position:
+    """A sky that is as rough as its spectra say where nothing is seen, but nowhere brighter.
 
-    The logarithm is lowered by the modulus of a random field, of the covariance that the `Mass` gives to what is not
-    known. A smooth beginning would have to become rough first, which takes long: chains find few modes of the finest
-    scales excited, and hence a spectrum that lets them excite few.
+    The logarithm of the brightness is lowered by the modulus of a random field, of the covariance that the `Mass` gives
+    to what is not known; other fields have a random one added. A smooth beginning would have to become rough first,
+    which takes long: chains find few modes of the finest scales excited, and hence a spectrum that lets them excite
+    few.
     """
     unknown = hartley(mass.amplitude * mass.velocity(mass.draw(key)).excitations)
-    lower = hartley(jnp.abs(unknown)) / unknown.size / mass.amplitude
-    return position._replace(excitations=position.excitations - lower)
+    change = [
+        mix(basis.T, -jnp.abs(mix(basis, part))) / len(basis) if is_brightness else part
+        for part, basis, is_brightness in sky.in_sets(unknown)
+    ]
+    excitations = hartley(jnp.concatenate(change)) / np.prod(sky.shape) / mass.amplitude
+    return position._replace(excitations=position.excitations + excitations)

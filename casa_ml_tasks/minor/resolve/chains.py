@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, sky
+from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.hamiltonian import better_step, enough_leaps, trajectory
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 
 
@@ -20,7 +20,7 @@ class Chain(NamedTuple):
 
     Attributes:
         positions: after each trajectory.
-        skies: there, (trajectory, ny, nx), Jy/pixel.
+        planes: of the sky there, (trajectory, plane, ny, nx), Jy/pixel.
         energy: at the last.
         probabilities: with which each was to be accepted.
         steps: of the leapfrog after each.
@@ -28,7 +28,7 @@ class Chain(NamedTuple):
     """
 
     positions: list[Position]
-    skies: NDArray[np.float32]
+    planes: NDArray[np.float32]
     energy: float
     probabilities: list[float]
     steps: list[float]
@@ -39,7 +39,7 @@ class Chain(NamedTuple):
         half = len(self.positions) // 2
         return self._replace(
             positions=self.positions[half:],
-            skies=self.skies[half:],
+            planes=self.planes[half:],
             probabilities=self.probabilities[half:],
             steps=self.steps[half:],
         )
@@ -50,7 +50,7 @@ class Chain(NamedTuple):
 
 
 def follow(
-    field: CorrelatedField,
+    sky: LogNormalSky,
     position: Position,
     keys: jax.Array,
     likelihood: Likelihood,
@@ -62,7 +62,7 @@ def follow(
     """A chain over as many trajectories as there are keys.
 
     Args:
-        field: the model of the sky.
+        sky: of excitations and spectra.
         position: where to begin.
         keys: of the random numbers of each trajectory.
         likelihood, mass: for `trajectory`.
@@ -70,31 +70,31 @@ def follow(
         step: of the first trajectory.
         adapts: whether the next have better ones.
     """
-    positions, skies, probabilities, steps, leaps = [], [], [], [], 0
+    positions, planes, probabilities, steps, leaps = [], [], [], [], 0
     for key in keys:
         of_spectrum, of_trajectory = jax.random.split(key)
         if scale is not None:
-            position = _with_another_spectrum(field, position, of_spectrum, scale)
+            position = _with_another_spectrum(sky, position, of_spectrum, scale)
         leaps += (now := enough_leaps(step))
-        moved = trajectory(field, position, of_trajectory, likelihood, mass, step, now)
+        moved = trajectory(sky, position, of_trajectory, likelihood, mass, step, now)
         position = moved.position
         positions.append(position)
-        skies.append(np.asarray(sky(field, position), np.float32))
+        planes.append(np.asarray(sky.planes(position), np.float32))
         probabilities.append(float(moved.probability))
         step = better_step(step, probabilities[-1]) if adapts else step
         steps.append(step)
-    return Chain(positions, np.stack(skies), float(moved.energy), probabilities, steps, leaps)
+    return Chain(positions, np.stack(planes), float(moved.energy), probabilities, steps, leaps)
 
 
-def _with_another_spectrum(field: CorrelatedField, position: Position, key: jax.Array, scale: jax.Array) -> Position:
+def _with_another_spectrum(sky: LogNormalSky, position: Position, key: jax.Array, scale: jax.Array) -> Position:
     """The same sky with a spectrum that suits it as well.
 
     Where the data determine the field, a trajectory hardly moves its spectrum, for sky and spectrum would have to move
     as one; where they do not, this one hardly does (Yu & Meng 2011, J. Comput. Graph. Stat. 20, 531).
     """
-    coefficients = field.amplitude(position.spectrum) * position.excitations
-    spectrum = power_spectrum.draw(field, coefficients, position.spectrum, key, scale)
-    return Position(coefficients / field.amplitude(spectrum), spectrum)
+    coefficients = sky.amplitude(position.spectrum) * position.excitations
+    spectrum = power_spectrum.draw(sky, coefficients, position.spectrum, key, scale)
+    return Position(coefficients / sky.amplitude(spectrum), spectrum)
 
 
 def mean_error(chains: NDArray[np.floating]) -> float:
@@ -107,7 +107,7 @@ def mean_error(chains: NDArray[np.floating]) -> float:
     the other. Infinite where chains do not move.
 
     Args:
-        chains: (sample, chain, ny, nx).
+        chains: (sample, chain, plane, ny, nx).
     """
     half = len(chains) // 2
     parts = np.concatenate([chains[:half], chains[-half:]], axis=1) if half > 1 else chains

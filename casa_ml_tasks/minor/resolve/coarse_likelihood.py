@@ -1,4 +1,4 @@
-"""Few points that stand for an image: what the data say of it, in matrices that a computer can invert."""
+"""Few points that stand for the sky: what the data say of it, in matrices that a computer can invert."""
 
 from __future__ import annotations
 
@@ -17,59 +17,76 @@ LARGEST_CELL = 2.6
 
 
 class Points(NamedTuple):
-    """Where a coarse picture has the flux of an image.
+    """Where a coarse picture has the flux of some planes.
 
     Attributes:
-        y, x: pixels, (point,).
+        plane, y, x: pixels, (point,).
         flux: Jy, (point,).
     """
 
+    plane: NDArray[np.int64]
     y: NDArray[np.int64]
     x: NDArray[np.int64]
     flux: NDArray[np.floating]
 
+    def at(self, which: NDArray[np.int64]) -> Points:
+        """Some of them."""
+        return Points(self.plane[which], self.y[which], self.x[which], self.flux[which])
 
-def coarse_points(image: NDArray[np.floating], sigma: float, beam_area: float, most: int = MOST_POINTS) -> Points:
-    """Divide an image in square cells, smaller where it is brighter, and put their flux in their centroids.
+    def distances(self, y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of all pairs in pixels, from (y, x), (point, point)."""
+        return np.subtract.outer(self.y, self.y) + y, np.subtract.outer(self.x, self.x) + x
+
+
+def coarse_points(
+    planes: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float, most: int = MOST_POINTS
+) -> Points:
+    """Divide images in square cells, smaller where they are brighter, and put their flux in their centroids.
 
     Args:
-        image: (ny, nx), Jy/pixel, not negative.
-        sigma: noise of the dirty image, Jy/beam.
+        planes: (plane, ny, nx), Jy/pixel, not negative.
+        sigma: noise of the dirty image of each, (plane,), Jy/beam.
         beam_area: solid angle of the CLEAN beam, pixels.
         most: points; the cells are larger where there would be more.
     """
-    misplaced = MISPLACED * sigma
-    points = _points(image, sigma, beam_area, misplaced)
-    while points.flux.size > most and misplaced < image.sum():
+    in_noise, misplaced = planes / sigma[:, None, None], MISPLACED
+    points = _points(in_noise, beam_area, misplaced)
+    while points.flux.size > most and misplaced < in_noise.sum():
         misplaced *= COARSER
-        points = _points(image, sigma, beam_area, misplaced)
-    brightest = np.argsort(-points.flux, kind="stable")[:most]
-    return Points(points.y[brightest], points.x[brightest], points.flux[brightest])
+        points = _points(in_noise, beam_area, misplaced)
+    points = points.at(np.argsort(-points.flux, kind="stable")[:most])
+    return points._replace(flux=points.flux * sigma[points.plane])
 
 
-def width_of(beam_area: float) -> float:
-    """FWHM of a round Gaussian beam, pixels, of that solid angle, pixels."""
-    return float(np.sqrt(beam_area * 4 * np.log(2) / np.pi))
+def _points(planes: NDArray[np.floating], beam_area: float, misplaced: float) -> Points:
+    """Of all planes; these and fluxes in units of the noise."""
+    found = [_points_of(number, each, beam_area, misplaced) for number, each in enumerate(planes)]
+    return Points(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
-def _points(image: NDArray[np.floating], sigma: float, beam_area: float, misplaced: float) -> Points:
-    """misplaced: the most flux that a cell may have in the wrong place, Jy."""
+def _points_of(plane: int, image: NDArray[np.floating], beam_area: float, misplaced: float) -> Points:
+    """misplaced: the most flux that a cell may have in the wrong place, in units of the noise."""
     width = width_of(beam_area)
     cell = 1 << max(0, int(np.log2(LARGEST_CELL * width)))
     padded = np.pad(image.astype(float), [(0, -n % cell) for n in image.shape])
     rows, columns = np.indices(padded.shape)
-    found: list[Points] = [Points(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
-    active = _sums(padded, cell) > FAINTEST * sigma
+    found: list[Points] = [Points(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    active = _sums(padded, cell) > FAINTEST
     while active.any():
         flux = _sums(padded, cell)
         divided = active & (flux * (cell / width) ** 2 > misplaced) & (cell > 1)
         kept = active & ~divided
         y, x = (np.rint(_sums(padded * at, cell)[kept] / flux[kept]).astype(int) for at in (rows, columns))
-        found.append(Points(y, x, flux[kept]))
+        found.append(Points(np.full_like(y, plane), y, x, flux[kept]))
         cell = max(1, cell // 2)
         active = divided.repeat(2, 0).repeat(2, 1)
         active = active & (_sums(padded, cell) > 0) if active.any() else active
     return Points(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+
+def width_of(beam_area: float) -> float:
+    """FWHM of a round Gaussian beam, pixels, of that solid angle, pixels."""
+    return float(np.sqrt(beam_area * 4 * np.log(2) / np.pi))
 
 
 def _sums(image: NDArray[np.floating], cell: int) -> NDArray[np.floating]:

@@ -30,6 +30,8 @@ class Prior(NamedTuple):
         slope: of the logarithm of the power spectrum over that of the frequency.
         flexibility: how far the spectrum may bend away from a power law.
         asperity: how rough these bends are.
+        variation: of a cube, how the field varies along the channels, over how it does on the sky.
+        variation_slope: of the power of the cosines along the channels, in double logarithm.
     """
 
     offset: float
@@ -38,6 +40,8 @@ class Prior(NamedTuple):
     slope: MeanAndDeviation = (-4.0, 1.0)
     flexibility: MeanAndDeviation = (1.0, 0.5)
     asperity: MeanAndDeviation = (0.3, 0.2)
+    variation: MeanAndDeviation = (1.0, 0.7)
+    variation_slope: MeanAndDeviation = (-2.5, 0.8)
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,29 @@ class Modes:
         counts[0] = 1
         return counts
 
+    def frequency_of_rings(self) -> NDArray[np.float64]:
+        """(rings,), cycles per pixel; of the mean, zero, first."""
+        rings = np.geomspace(self.frequency[1], self.frequency[-1], self.count.size - 1)
+        return np.concatenate([[0.0], rings])
+
 
 class CorrelatedField:
-    r"""$\tau = o + \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$ and the Hartley transform $\mathcal{H}$.
+    r"""$\varphi = o + \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$, the Hartley transform $\mathcal{H}$.
 
     The amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6, 259,
     methods), which is where $\theta$ and its standard normal prior come from; but on bins of frequency that are even in
     the logarithm instead of one for every distance in the grid, which are 50 numbers in place of 10,000. A spectrum
     $\theta$ is the vector of these, (parameters,); zeros are what the prior expects.
+
+    Of a cube there is one such field for each cosine along the channels. Their amplitudes are $A_k f_j$, with $f_0 = 1$
+    and $f_j \propto j^{s/2}$, so that neighbouring channels are alike; $\sum_{j>0} f_j^2$ and s are inferred too.
     """
 
-    def __init__(self, shape: tuple[int, int], prior: Prior):
-        """shape: (ny, nx)."""
+    def __init__(self, shape: tuple[int, int], prior: Prior, count: int = 1):
+        """shape: (ny, nx); count: of the cosines, as many as channels."""
         self.shape = shape
         self.prior = prior
+        self.count = count
         self.modes = Modes.of(shape)
         lengths = np.concatenate([[0.0], np.log(self.modes.frequency[1:] / self.modes.frequency[1])])
         grid = RegularCartesianGrid(
@@ -108,6 +121,8 @@ class CorrelatedField:
             ),
         )
         self._mean_amplitude = lognormal_prior(*prior.offset_deviation)
+        self._variation = lognormal_prior(*prior.variation)
+        self._variation_slope = normal_prior(*prior.variation_slope)
         self._amplitude_of_bins = NonParametricAmplitude(
             grid,
             lognormal_prior(*prior.fluctuations),
@@ -116,8 +131,9 @@ class CorrelatedField:
             lognormal_prior(*prior.asperity),
             kind="power",
         )
-
-        named = {**self._amplitude_of_bins.domain, "mean": jax.ShapeDtypeStruct((), float)}
+        along_channels = ("variation", "variation_slope") if count > 1 else ()
+        scalars = {name: jax.ShapeDtypeStruct((), float) for name in ("mean", *along_channels)}
+        named = {**self._amplitude_of_bins.domain, **scalars}
         zeros = {name: jnp.zeros(each.shape) for name, each in sorted(named.items())}
         expected, self._named = ravel_pytree(zeros)
         self.parameters = expected.size
@@ -127,39 +143,36 @@ class CorrelatedField:
         named = self._named(spectrum)
         return self._amplitude_of_bins(named).at[0].set(self._mean_amplitude(named["mean"]))
 
+    def amplitude_of_cosines(self, spectrum: jax.Array) -> jax.Array:
+        """f, (count,)."""
+        if self.count == 1:
+            return jnp.ones(1)
+        named, number = self._named(spectrum), jnp.arange(1, self.count)
+        power = number ** self._variation_slope(named["variation_slope"])
+        others = self._variation(named["variation"]) * jnp.sqrt(power / power.sum())
+        return jnp.concatenate([jnp.ones(1), others])
+
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
-        """(rings,): of one mode in each ring; of the mean first."""
+        """(count, rings): of one mode in each ring; of the mean first."""
         logarithm = jnp.log(self.amplitude_of_bins(spectrum))
         position = jnp.arange(self.modes.count.size - 1) / RINGS_PER_BIN
         rings = jnp.interp(position, jnp.arange(logarithm.size - 1), logarithm[1:])
-        return jnp.exp(jnp.concatenate([logarithm[:1], rings]))
-
-    def frequency_of_rings(self) -> NDArray[np.float64]:
-        """(rings,), cycles per pixel; of the mean, zero, first."""
-        bins = self.modes.frequency
-        rings = np.geomspace(bins[1], bins[-1], self.modes.count.size - 1)
-        return np.concatenate([[0.0], rings])
-
-    def amplitude(self, spectrum: jax.Array) -> jax.Array:
-        """(ny, nx): of every mode."""
-        return self.amplitude_of_rings(spectrum)[self.modes.ring]
-
-    def log_sky(self, amplitude: jax.Array, excitations: jax.Array) -> jax.Array:
-        """amplitude, excitations: (ny, nx). Returns the logarithm of the sky, (ny, nx), ln(Jy/pixel)."""
-        return self.prior.offset + hartley(amplitude * excitations)
-
-    def coefficients(self, log_sky: jax.Array) -> jax.Array:
-        """Amplitudes times excitations of a field, (ny, nx)."""
-        return hartley(log_sky - self.prior.offset) / log_sky.size
-
-    def covariance(self, amplitude: jax.Array) -> jax.Array:
-        """Of two pixels by their distance (modulo the image), (ny, nx)."""
-        return jnp.fft.fft2(amplitude**2).real
+        of_one = jnp.exp(jnp.concatenate([logarithm[:1], rings]))
+        return jnp.multiply.outer(self.amplitude_of_cosines(spectrum), of_one)
 
 
-def hartley(image: jax.Array) -> jax.Array:
-    r"""$\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$, symmetric, and its own inverse but for the number of pixels."""
-    nx = image.shape[1]
-    half = jnp.fft.rfft2(image)  # of the other half the spectrum has the complex conjugate
-    other = jnp.roll((half.real - half.imag)[::-1, (nx - 1) // 2 : 0 : -1], 1, axis=0)
-    return jnp.concatenate([half.real + half.imag, other], axis=1)
+def cosines(channels: int) -> NDArray[np.float64]:
+    r"""Along the channels c, (channel, cosine): 1, and $\sqrt2 \cos(\pi j (c + \frac12)/n)$ for $j = 1 \dots n - 1$."""
+    phase = np.multiply.outer(np.arange(channels) + 0.5, np.arange(channels)) * np.pi / channels
+    return np.cos(phase) * np.where(np.arange(channels) > 0, np.sqrt(2), 1)
+
+
+def hartley(images: jax.Array) -> jax.Array:
+    r"""$\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$, symmetric, and its own inverse but for the number of pixels.
+
+    images: (..., ny, nx).
+    """
+    nx = images.shape[-1]
+    half = jnp.fft.rfft2(images)  # of the other half the spectrum has the complex conjugate
+    other = jnp.roll((half.real - half.imag)[..., ::-1, (nx - 1) // 2 : 0 : -1], 1, axis=-2)
+    return jnp.concatenate([half.real + half.imag, other], axis=-1)

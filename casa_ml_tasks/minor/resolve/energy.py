@@ -8,78 +8,76 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.minor.resolve.correlated_field import hartley
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, mix
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
-
-class Position(NamedTuple):
-    """In the space of skies and spectra; a priori every number in it is standard normal.
-
-    Attributes:
-        excitations: of the field, (ny, nx).
-        spectrum: parameters of the power spectrum, (parameters,).
-    """
-
-    excitations: jax.Array
-    spectrum: jax.Array
+Operator = NormalOperator | TaylorNormalOperator
 
 
 class Likelihood(NamedTuple):
-    r"""$\frac{1}{\sigma^2}\left[\frac12 \Delta^T H \Delta - \Delta^T r\right]$ of a sky I, $\Delta = I - I_0$.
+    r"""$\sum_c \frac{1}{\sigma_c^2}\left[\frac12 \Delta^T H \Delta - \Delta^T r\right]_c$ of images I, with
+    $\Delta = I - I_0$.
 
     Attributes:
         normal: Jy/pixel to Jy/beam; H is what the point sources leave of it.
-        residual: r, what they leave of the residual, (ny, nx), Jy/beam.
-        model: $I_0$, whose residual that is, (ny, nx), Jy/pixel.
-        sigma: noise of the residual, Jy/beam.
+        quick: the same in single precision.
+        residual: r, what they leave of the residual, (channel or term, ny, nx), Jy/beam.
+        model: $I_0$, whose residual that is, (channel or term, ny, nx), Jy/pixel.
+        sigma: noise of the residual, (channel or 1, 1, 1), Jy/beam; infinite where there are no data.
         sources: which are not part of the sky I.
     """
 
-    normal: NormalOperator
+    normal: Operator
+    quick: Operator
     residual: jax.Array
     model: jax.Array
-    sigma: jax.Array | float
+    sigma: jax.Array
     sources: PointSources
 
     def operator(self, sky: jax.Array) -> jax.Array:
-        """H I, (ny, nx), Jy/beam."""
+        """H I, (channel or term, ny, nx), Jy/beam."""
         return self.sources.without(self.normal(sky))
 
     def __call__(self, sky: jax.Array) -> jax.Array:
-        """Minus the logarithm of the likelihood, up to a constant. sky: (ny, nx), Jy/pixel."""
+        """Minus the logarithm of the likelihood, up to a constant. sky: (channel or term, ny, nx), Jy/pixel."""
         change = sky - self.model
-        # H is symmetric. Said so, the gradient is H change - r from the one product that the value needs.
-        dirty = jax.lax.stop_gradient(self.operator(change))
-        quadratic = jnp.vdot(change, dirty) - 0.5 * jax.lax.stop_gradient(jnp.vdot(change, dirty))
-        return (quadratic - jnp.vdot(change, self.residual)) / self.sigma**2
+        return jnp.vdot(change, (0.5 * self.operator(change) - self.residual) / self.sigma**2)
+
+    def slope(self, sky: jax.Array) -> jax.Array:
+        r"""$(H \Delta - r) / \sigma^2$, (channel or term, ny, nx), pixel/Jy.
+
+        In single precision, whose error is that of a force which is always the same at the same place: a trajectory
+        bends by less than the leapfrog bends it, and whether it is accepted is decided by exact energies.
+        """
+        dirty = self.quick((sky - self.model).astype(jnp.float32)).astype(sky.dtype)
+        return (self.sources.without(dirty) - self.residual) / self.sigma**2
 
 
-def sky(field: CorrelatedField, position: Position) -> jax.Array:
-    """The exponential of the field, (ny, nx), Jy/pixel."""
-    return jnp.exp(field.log_sky(field.amplitude(position.spectrum), position.excitations))
-
-
-def energy(field: CorrelatedField, position: Position, likelihood: Likelihood) -> jax.Array:
+def energy(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
     r"""$\frac12 |\xi|^2 + \frac12 |\theta|^2 + L(I(\xi, \theta))$: excitations, spectrum, and the `Likelihood`."""
     excitations, spectrum = position
     prior = 0.5 * jnp.vdot(excitations, excitations) + 0.5 * jnp.vdot(spectrum, spectrum)
-    return prior + likelihood(sky(field, position))
+    return prior + likelihood(sky(position))
 
 
-@partial(jax.jit, static_argnames="field")
-def spectral_curvature(field: CorrelatedField, position: Position, likelihood: Likelihood) -> jax.Array:
+def slope_of_energy(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> Position:
+    """Along excitations and spectrum."""
+    images, pull_back = jax.vjp(sky, position)
+    (of_likelihood,) = pull_back(likelihood.slope(images))
+    return jax.tree.map(jnp.add, position, of_likelihood)
+
+
+@partial(jax.jit, static_argnames="sky")
+def spectral_curvature(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
     r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed excitations, (parameters, parameters)."""
-    brightness = sky(field, position)
+    planes = sky.planes(position)
 
     def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-        slope = brightness * hartley(amplitude_slope(field, position.spectrum, direction) * position.excitations)
-        return slope.ravel(), likelihood.operator(slope).ravel()
+        fields = hartley(sky.amplitude_slope(position.spectrum, direction) * position.excitations)
+        slope = sky.images(planes * mix(sky.mixing, fields))
+        return slope.ravel(), (likelihood.operator(slope) / likelihood.sigma**2).ravel()
 
-    slopes, dirty = jax.lax.map(along, jnp.eye(field.parameters))
-    return slopes @ dirty.T / likelihood.sigma**2
-
-
-def amplitude_slope(field: CorrelatedField, spectrum: jax.Array, direction: jax.Array) -> jax.Array:
-    """Of the field's amplitudes along a direction of the spectrum's parameters, (ny, nx)."""
-    return jax.jvp(field.amplitude, (spectrum,), (direction,))[1]
+    slopes, dirty = jax.lax.map(along, jnp.eye(sky.parameters))
+    return slopes @ dirty.T

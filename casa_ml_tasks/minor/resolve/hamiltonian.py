@@ -8,9 +8,9 @@ from math import ceil
 import jax
 import jax.numpy as jnp
 
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, energy
+from casa_ml_tasks.minor.resolve.energy import Likelihood, energy, slope_of_energy
 from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, Moved, follow
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 
 LENGTH = 2.5  # of one trajectory; a quarter of an oscillation is 1.6
@@ -20,9 +20,9 @@ WANTED = 0.8  # probability that a trajectory is accepted
 GAIN = 0.8  # of the logarithm of the step
 
 
-@partial(jax.jit, static_argnames="field")
+@partial(jax.jit, static_argnames="sky")
 def trajectory(
-    field: CorrelatedField,
+    sky: LogNormalSky,
     start: Position,
     key: jax.Array,
     likelihood: Likelihood,
@@ -33,7 +33,7 @@ def trajectory(
     """Leapfrog from a random momentum, accepted or not.
 
     Args:
-        field: the model of the sky.
+        sky: of excitations and spectra.
         start: where to begin.
         key: of the random numbers.
         likelihood: of the sky.
@@ -42,15 +42,15 @@ def trajectory(
         leaps: how many.
     """
 
-    def energy_and_slope(position: Position) -> tuple[jax.Array, Position]:
-        value, slope = jax.value_and_grad(energy, argnums=1)(field, position, likelihood)
-        return value, slope._replace(spectrum=mass.scale.T @ slope.spectrum)
+    def slope(position: Position) -> Position:
+        along = slope_of_energy(sky, position, likelihood)
+        return along._replace(spectrum=mass.scale.T @ along.spectrum)
 
     def displacement(velocity: Position) -> Position:
         return velocity._replace(spectrum=mass.scale @ velocity.spectrum)
 
     of_momentum, rest = jax.random.split(key)
-    dynamics = Dynamics(energy_and_slope, mass.velocity, displacement)
+    dynamics = Dynamics(lambda position: energy(sky, position, likelihood), slope, mass.velocity, displacement)
     return follow(dynamics, start, mass.draw(of_momentum), step, leaps, rest)
 
 

@@ -30,12 +30,14 @@ class Dynamics(NamedTuple):
     r"""How positions and momenta move, both of them arrays or trees of arrays.
 
     Attributes:
-        energy_and_slope: of a position; the slope in the coordinates of the momenta.
+        energy: of a position.
+        slope: there, in the coordinates of the momenta.
         velocity: of a momentum, $M^{-1} p$.
         displacement: of the position along a velocity.
     """
 
-    energy_and_slope: Callable[[Any], tuple[jax.Array, Any]]
+    energy: Callable[[Any], jax.Array]
+    slope: Callable[[Any], Any]
     velocity: Callable[[Any], Any]
     displacement: Callable[[Any], Any]
 
@@ -58,17 +60,17 @@ def follow(
         key: of the random numbers.
     """
 
-    def leap(_: int, now: tuple[Any, Any, Any, jax.Array]) -> tuple[Any, Any, Any, jax.Array]:
-        position, momentum, slope, _energy = now
+    def leap(_: int, now: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        position, momentum, slope = now
         momentum = _moved(momentum, -0.5 * length, slope)
         position = _moved(position, length, dynamics.displacement(dynamics.velocity(momentum)))
-        energy, slope = dynamics.energy_and_slope(position)
-        return position, _moved(momentum, -0.5 * length, slope), slope, energy
+        slope = dynamics.slope(position)
+        return position, _moved(momentum, -0.5 * length, slope), slope
 
     of_step, of_acceptance = jax.random.split(key)
     length = step * jax.random.uniform(of_step, minval=SHORTEST, maxval=LONGEST)
-    first, slope = dynamics.energy_and_slope(start)
-    end, last_momentum, _, last = jax.lax.fori_loop(0, leaps, leap, (start, momentum, slope, first))
+    end, last_momentum, _ = jax.lax.fori_loop(0, leaps, leap, (start, momentum, dynamics.slope(start)))
+    first, last = dynamics.energy(start), dynamics.energy(end)
     gain = first + dynamics.kinetic(momentum) - last - dynamics.kinetic(last_momentum)
     probability = jnp.where(jnp.isfinite(gain), jnp.minimum(1.0, jnp.exp(gain)), 0.0)
     accepted = jax.random.uniform(of_acceptance) < probability

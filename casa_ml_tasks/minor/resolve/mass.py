@@ -13,30 +13,32 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dpstrf
 
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
-from casa_ml_tasks.minor.resolve.energy import Position, amplitude_slope
+from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, covariance
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
+from casa_ml_tasks.minor.resolve.response import Response
 
 NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
 FILLED_UP = 500  # to a multiple of so many points, with points without weight: another shape is another compilation
 
 
 class Mass(NamedTuple):
-    r"""$M = 1 + J^T C J$, the curvature of a likelihood that sees the field in some points only.
+    r"""$M = 1 + J^T C J$, the curvature of a likelihood that sees the planes of the sky in some points only.
 
-    $C_{ij} = S_i\, H_{ij}\, S_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes S of `Points`,
-    H the PSF less what `PointSources` explain. J takes excitations and the spectrum to the logarithm of the sky in
-    these points, the spectrum in coordinates t in which the rest of its curvature is 1 too, $\theta = \theta_0 + T t$.
-    Woodbury's identity gives $M^{-1} = 1 - J^T X J$, $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take
-    tens of steps for what takes thousands without, for the curvature is $10^8$ where the signal is $10^4$ times the
-    noise, and 1 in empty sky.
+    $C_{ij} = F_i\, H_{ij}\, F_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes F of `Points`,
+    H the `Response` less what `PointSources` explain. J takes excitations and the spectra to the logarithm of a plane
+    in these points, the spectra in coordinates t in which the rest of their curvature is 1 too,
+    $\theta = \theta_0 + T t$. Woodbury's identity gives $M^{-1} = 1 - J^T X J$,
+    $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take tens of steps for what takes thousands without, for
+    the curvature is $10^8$ where the signal is $10^4$ times the noise, and 1 in empty sky.
 
     Attributes:
-        amplitude: of the field, (ny, nx).
+        amplitude: of the fields, (field, ny, nx).
         y, x: pixels, (point,).
-        slopes: of the logarithm of the sky along t, (point, parameters).
-        scale: T, (parameters, parameters); zero for a spectrum that is known.
+        mixing: B of the plane of each point, (point, field).
+        slopes: of the logarithm of the planes along t, (point, parameters).
+        scale: T, (parameters, parameters); zero for spectra that are known.
         inverse: X, (point, point).
         factor: L, (point, point).
     """
@@ -44,6 +46,7 @@ class Mass(NamedTuple):
     amplitude: jax.Array
     y: jax.Array
     x: jax.Array
+    mixing: jax.Array
     slopes: jax.Array
     scale: jax.Array
     inverse: jax.Array
@@ -52,55 +55,54 @@ class Mass(NamedTuple):
     @classmethod
     def of(
         cls,
-        field: CorrelatedField,
+        sky: LogNormalSky,
         at: Position,
         points: Points,
-        psf: NDArray[np.floating],
+        response: Response,
         sources: PointSources,
-        sigma: float,
         curvature: NDArray[np.floating] | None = None,
     ) -> Mass:
         """Make it.
 
         Args:
-            field: of the logarithm of the sky.
+            sky: of excitations and spectra.
             at: where slopes are taken.
             points: where the flux is.
-            psf: (2 ny, 2 nx), Jy/beam.
+            response: of the data.
             sources: beside the sky.
-            sigma: noise of the dirty image, Jy/beam.
-            curvature: of the likelihood in the spectrum's parameters, (parameters, parameters); without it the spectrum
-                is known.
+            curvature: of the likelihood in the spectra's parameters, (parameters, parameters); without it the spectra
+                are known.
         """
-        ny, nx = field.shape
-        beams = np.asarray(sources.beams)[:, points.y, points.x]
-        operator = psf[_distances(points, ny, nx)] - beams.T @ np.asarray(sources.inverse) @ beams
-        flux_curvature = np.multiply.outer(points.flux, points.flux) * operator / sigma**2
+        flux_curvature = np.multiply.outer(points.flux, points.flux) * response.between(points, sources)
         factor, points = _factorised(flux_curvature, points)
-        scale: NDArray[Any] = np.zeros((field.parameters, field.parameters))
-        slopes: NDArray[Any] = np.zeros((len(points.y), field.parameters))
+        scale: NDArray[Any] = np.zeros((sky.parameters, sky.parameters))
+        slopes: NDArray[Any] = np.zeros((len(points.y), sky.parameters))
+        mixing = np.asarray(sky.mixing)[points.plane]
         if curvature is not None:
-            along = np.asarray(_spectral_slopes(field, at, points.y, points.x))
+            along = np.asarray(spectral_slopes(sky, at, points.y, points.x, mixing))
             scale = np.asarray(unit_curvature(jnp.asarray(curvature - _gram(factor.T @ along))))
             slopes = along @ scale
-        amplitude = field.amplitude(at.spectrum)
-        covariance = np.asarray(field.covariance(amplitude))[_distances(points, 0, 0)] + slopes @ slopes.T
-        inner = np.eye(factor.shape[1]) + factor.T @ covariance @ factor
+        amplitude = sky.amplitude(at.spectrum)
+        inner = (
+            np.eye(factor.shape[1]) + factor.T @ (_covariance(amplitude, points, mixing) + slopes @ slopes.T) @ factor
+        )
         root = scipy.linalg.solve_triangular(scipy.linalg.cholesky(inner, lower=True), factor.T, lower=True)
         size = len(points.y) + -len(points.y) % FILLED_UP
         return cls(
             amplitude=amplitude,
             y=_filled_up(points.y, size),
             x=_filled_up(points.x, size),
-            slopes=_filled_up(slopes, size, field.parameters),
+            mixing=_filled_up(mixing, size, mixing.shape[1]),
+            slopes=_filled_up(slopes, size, sky.parameters),
             scale=jnp.asarray(scale),
             inverse=_filled_up(_gram(root), size, size),
             factor=_filled_up(factor, size, size),
         )
 
     def velocity(self, momentum: Position) -> Position:
-        """$M^{-1} p$; the spectrum's parts are in t."""
-        seen = hartley(self.amplitude * momentum.excitations)[self.y, self.x] + self.slopes @ momentum.spectrum
+        """$M^{-1} p$; the spectra's parts are in t."""
+        fields = hartley(self.amplitude * momentum.excitations)
+        seen = _at_points(fields, self.y, self.x, self.mixing) + self.slopes @ momentum.spectrum
         return self._pulled(momentum, -(self.inverse @ seen))
 
     def draw(self, key: jax.Array) -> Position:
@@ -112,15 +114,23 @@ class Mass(NamedTuple):
 
     def _pulled(self, position: Position, at_points: jax.Array) -> Position:
         """Added $J^T$ of numbers at the points, (point,)."""
-        image = jnp.zeros_like(self.amplitude).at[self.y, self.x].add(at_points)
+        images = jnp.zeros_like(self.amplitude).at[:, self.y, self.x].add(self.mixing.T * at_points)
         return Position(
-            position.excitations + self.amplitude * hartley(image), position.spectrum + self.slopes.T @ at_points
+            position.excitations + self.amplitude * hartley(images), position.spectrum + self.slopes.T @ at_points
         )
 
 
-def _distances(points: Points, y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of all pairs in pixels, from (y, x), (point, point)."""
-    return np.subtract.outer(points.y, points.y) + y, np.subtract.outer(points.x, points.x) + x
+def _at_points(fields: jax.Array, y: jax.Array, x: jax.Array, mixing: jax.Array) -> jax.Array:
+    """The logarithm of the planes in some pixels, (point,). fields: (field, ny, nx)."""
+    return jnp.einsum("if,fi->i", mixing, fields[:, y, x])
+
+
+def _covariance(amplitude: jax.Array, points: Points, mixing: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Of the logarithm of the planes in all pairs of points, (point, point)."""
+    distances, total = points.distances(0, 0), np.zeros(2 * points.y.shape)
+    for of_field, mixed in zip(np.asarray(covariance(amplitude)), mixing.T, strict=True):
+        total += np.multiply.outer(mixed, mixed) * of_field[distances]
+    return total
 
 
 def _filled_up(array: NDArray[Any], *shape: int) -> jax.Array:
@@ -137,14 +147,15 @@ def _factorised(curvature: NDArray[np.floating], points: Points) -> tuple[NDArra
     if not points.flux.size:
         return np.zeros((0, 0)), points
     factor, pivots, rank, _ = dpstrf(curvature, tol=NEGLIGIBLE_CURVATURE, lower=1)
-    return np.tril(factor)[:, :rank], Points(*(each[pivots - 1] for each in points))
+    return np.tril(factor)[:, :rank], points.at(pivots - 1)
 
 
-@partial(jax.jit, static_argnames="field")
-def _spectral_slopes(field: CorrelatedField, at: Position, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Of the logarithm of the sky in some pixels along the spectrum's parameters, (point, parameters)."""
+@partial(jax.jit, static_argnames="sky")
+def spectral_slopes(sky: LogNormalSky, at: Position, y: jax.Array, x: jax.Array, mixing: jax.Array) -> jax.Array:
+    """Of the logarithm of the planes in some pixels along the spectra's parameters, (point, parameters)."""
 
     def along(direction: jax.Array) -> jax.Array:
-        return hartley(amplitude_slope(field, at.spectrum, direction) * at.excitations)[y, x]
+        fields = hartley(sky.amplitude_slope(at.spectrum, direction) * at.excitations)
+        return _at_points(fields, y, x, mixing)
 
-    return jax.lax.map(along, jnp.eye(field.parameters)).T
+    return jax.lax.map(along, jnp.eye(sky.parameters)).T

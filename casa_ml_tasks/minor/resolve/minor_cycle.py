@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, replace
-from enum import IntEnum
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
-from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Position, spectral_curvature
-from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP
-from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
+from casa_ml_tasks.minor.resolve.composition import Composition, continuum
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.energy import Likelihood, Operator, spectral_curvature
+from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
+from casa_ml_tasks.minor.resolve.latent import Latent, Stage, as_numbers
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
+from casa_ml_tasks.minor.resolve.mass import Mass, spectral_slopes
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
+from casa_ml_tasks.minor.resolve.response import Response
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
 
 SAMPLES = 48
@@ -41,7 +43,6 @@ TRAJECTORIES_OF_SAMPLES = 12
 #: Peak over the noise with which the chains begin. Most of the sky is empty then, and as free as the prior leaves it;
 #: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
 HOTTEST = 20.0
-COOLER = 1.9  # by which factor the noise falls from one iteration to the next
 #: Peak over noise to which the spectrum is sampled with the sky. A field that is known better than that ties itself to
 #: the spectrum too tightly for one trajectory to move both.
 LEARNABLE = 300.0
@@ -49,110 +50,15 @@ SETTLING = 2  # iterations at the least noise of a stage
 NO_SOURCES = np.zeros((0, 2), np.int64)
 MOST_ITERATIONS = 6  # of a stage
 FEWEST_KEPT = 12  # of a chain
-SETTLED = 1 / 3  # error of the mean over the uncertainty
-
-
-class Stage(IntEnum):
-    """What a global iteration is for."""
-
-    WARM = 0  # chains of skies and spectra forget where they began, while the noise falls
-    COOL = 1  # the noise falls on to the true one, for spectra that are known
-    SAMPLE = 2  # samples are kept
-    FINISHED = 3
-
-
-class Latent(NamedTuple):
-    """Between two global iterations.
-
-    Attributes:
-        excitations: (chain, ny, nx).
-        spectra: parameters of the power spectrum, (chain, parameters).
-        steps: of the leapfrog, (chain,).
-        sigma: noise of the dirty image as the chains take it now, Jy/beam.
-        least_sigma: down to which they move the spectra with the sky, Jy/beam.
-        mean: of the skies of the last iteration, (ny, nx), Jy/pixel.
-        sources: pixels y, x of the point sources, (source, 2).
-        samples: of the posterior so far, (sample, ny, nx), Jy/pixel, with the point sources; of every chain in turn.
-        sampled_fluxes: of the point sources, (sample, source), Jy.
-        sampled_spectra: (sample, parameters).
-        records: (iteration, fields of `GlobalIteration`).
-        stage: of the next iteration.
-        since: iterations since the stage began.
-    """
-
-    excitations: NDArray[np.float64]
-    spectra: NDArray[np.float64]
-    steps: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    least_sigma: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    sources: NDArray[np.int64]
-    samples: NDArray[np.float32]
-    sampled_fluxes: NDArray[np.float64]
-    sampled_spectra: NDArray[np.float64]
-    records: NDArray[np.float64]
-    stage: NDArray[np.int64]
-    since: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
-        """What `MinorState.latent` holds."""
-        return cls(**{name: arrays[name] for name in cls._fields})
-
-    def iterations(self) -> tuple[GlobalIteration, ...]:
-        """The records in words."""
-        return tuple(
-            GlobalIteration(int(number), Stage(int(stage)).name.lower(), int(samples), energy, error, int(count), *rest)
-            for number, stage, samples, energy, error, count, *rest in self.records.tolist()
-        )
-
-    def spectra_are_known(self) -> bool:
-        """Whether the chains move the sky alone."""
-        return bool(self.sigma < self.least_sigma)
-
-    def settled(self) -> bool:
-        """Whether the chains agreed in the last iteration."""
-        return self.iterations()[-1].mean_error < SETTLED
-
-    def positions(self) -> list[Position]:
-        """Where the chains are."""
-        return [Position(*map(jnp.asarray, each)) for each in zip(self.excitations, self.spectra, strict=True)]
-
-    def begun(self, stage: Stage) -> Latent:
-        """Another stage."""
-        return self._replace(stage=np.array(stage), since=np.array(0))
-
-    def cooled(self, least: float) -> Latent:
-        """With less noise, Jy/beam, but not less than that; iterations count from where it stays."""
-        return self._replace(sigma=np.array(max(least, float(self.sigma) / COOLER)), since=np.array(0))
-
-    def without_samples(self) -> Latent:
-        """As before the first of them."""
-        return self.with_last_samples(0)
-
-    def with_last_samples(self, count: int) -> Latent:
-        """Without those before."""
-        first = len(self.samples) - count
-        return self._replace(
-            samples=self.samples[first:],
-            sampled_fluxes=self.sampled_fluxes[first:],
-            sampled_spectra=self.sampled_spectra[first:],
-        )
-
-
-def _as_numbers(record: GlobalIteration) -> list[float]:
-    """A row of `Latent.records`."""
-    number, stage, *rest = astuple(record)
-    return [number, Stage[stage.upper()], *rest]
 
 
 class Resolve:
-    """Samples the posterior of one image of total intensity.
+    """Samples the posterior of images of total intensity: of one, of channels, or of Taylor terms.
 
-    The sky is the exponential of a correlated field, whose power spectrum is as unknown as it. Chains of Hamiltonian
-    Monte Carlo (`hamiltonian`) begin at the regularised maximum likelihood image, move sky and spectrum together until
-    they have forgotten it, and are then samples of the posterior, without any approximation of its shape. Only where
-    the signal is more than `LEARNABLE` times the noise the spectra are those of a higher noise.
+    The sky is made of exponentials of correlated fields, whose power spectra are as unknown as they. Chains of
+    Hamiltonian Monte Carlo (`hamiltonian`) begin at the regularised maximum likelihood image, move sky and spectra
+    together until they have forgotten it, and are then samples of the posterior, without any approximation of its
+    shape. Only where the signal is more than `LEARNABLE` times the noise the spectra are those of a higher noise.
 
     One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
     """
@@ -163,6 +69,7 @@ class Resolve:
         sigma: ArrayLike,
         beam_area: ArrayLike,
         cell: float,
+        compose: Callable[[Prior], Composition] = continuum,
         prior: Mapping[str, Any] | None = None,
         samples: int = 0,
         sources: NDArray[np.int64] | None = NO_SOURCES,
@@ -173,22 +80,25 @@ class Resolve:
         """Remember what to infer from.
 
         Args:
-            psf: (1, 1, 2 ny, 2 nx), Jy/beam, in natural weighting.
-            sigma: noise of the dirty image, Jy/beam.
-            beam_area: solid angle of the CLEAN beam, pixels.
+            psf: (channel or 2 terms - 1, 1, 2 ny, 2 nx), Jy/beam, in natural weighting.
+            sigma: noise of the dirty images, Jy/beam; a number, or (channel, 1), infinite where there are no data.
+            beam_area: solid angle of the CLEAN beam, pixels; a number, or one for each channel.
             cell: size of a pixel, arcsec.
+            compose: what the sky is composed of, with this prior of its brightness.
             prior: fields of `Prior` that are not to be set from the data.
             samples: of the posterior, at least; 0 for the usual.
-            sources: pixels y, x with a point source, (source, 2); None to find them.
+            sources: pixels y, x with a point source, (source, 2); None to find them. Beside one image only.
             most_iterations: global ones of each stage.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
         """
-        self._psf = psf[0, 0]
-        self._sigma = float(np.ravel(sigma)[0])
-        self._beam_area = float(np.ravel(beam_area)[0])
+        self._sigma = np.ravel(sigma).astype(float)
+        self._beam_areas = np.ravel(beam_area).astype(float)
+        self._beam_area = float(np.median(self._beam_areas))
         self._cell = cell
-        self._prior = Prior(float(np.log(OFFSET * self._sigma / self._beam_area)))._replace(**(prior or {}))
+        noise = float(np.median(self._sigma[np.isfinite(self._sigma)])) / self._beam_area
+        self._composition = compose(Prior(float(np.log(OFFSET * noise)))._replace(**(prior or {})))
+        self._response = Response(psf[:, 0], self._sigma, self._composition.synthesis)
         self._samples = samples or SAMPLES
         self._sources = sources
         self._most_iterations = most_iterations
@@ -196,17 +106,24 @@ class Resolve:
         self._on_iteration = on_iteration
 
     @cached_property
-    def _field(self) -> CorrelatedField:
-        ny, nx = (n // 2 for n in self._psf.shape)
+    def _sky(self) -> LogNormalSky:
+        ny, nx = (n // 2 for n in self._response.psfs.shape[1:])
         with jax.enable_x64(True):
-            return CorrelatedField((ny, nx), self._prior)
+            return LogNormalSky((ny, nx), self._composition)
 
     @cached_property
-    def _operator(self) -> NormalOperator:
-        return NormalOperator.from_psf(self._psf)
+    def _operators(self) -> tuple[Operator, Operator]:
+        """The normal operator, and the same in single precision."""
+        with jax.enable_x64(True):
+            return self._response.normal(), self._response.normal(np.float32)
+
+    @property
+    def _psf(self) -> NDArray[np.floating]:
+        """Of the point sources."""
+        return self._response.psfs[0]
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """One global iteration. residual: Jy/beam, model: Jy/pixel, (1, 1, ny, nx) both.
+        """One global iteration. residual: Jy/beam, model: Jy/pixel, (channel or term, 1, ny, nx) both.
 
         Raises:
             ValueError: what the data show is negative.
@@ -218,35 +135,52 @@ class Resolve:
             latent = self._latent(state) or self._begin(residual, model, state)
             sources = PointSources.at(latent.sources, self._psf, residual[0, 0])
             likelihood = Likelihood(
-                self._operator,
-                sources.without(jnp.asarray(residual[0, 0], float)),
-                jnp.asarray(model[0, 0], float),
-                float(latent.sigma),
-                sources,
+                *self._operators,
+                residual=sources.without(jnp.asarray(residual[:, 0], float)),
+                model=jnp.asarray(model[:, 0], float),
+                sigma=jnp.asarray(float(latent.heat) * self._sigma)[:, None, None],
+                sources=sources,
             )
             latent = self._next(self._iterate(latent, likelihood))
             self._on_iteration(record := latent.iterations()[-1])
             iterations = state.iterations + record.operator_products
             if latent.stage != Stage.FINISHED:
                 return model, MinorState(iterations, latent=latent._asdict(), unfinished=True)
-            mean = latent.samples.mean(axis=0)[None, None]
-            predicted = residual - np.asarray(self._operator(jnp.asarray(mean - model, float)))
-        return mean, MinorState(iterations, predicted.astype(np.float32), latent=latent._asdict())
+            mean = self._images(latent).mean(axis=0, dtype=float)
+            predicted = residual[:, 0] - np.asarray(likelihood.normal(jnp.asarray(mean - model[:, 0])))
+        after = MinorState(iterations, predicted[:, None].astype(np.float32), latent=latent._asdict())
+        return mean[:, None].astype(np.float32), after
 
     def posterior(self, state: MinorState) -> Posterior:
         """What is known in this state."""
-        latent = Latent.of(state.latent)
+        latent, brightness = Latent.of(state.latent), self._sky.sets[0]
         with jax.enable_x64(True):
-            amplitudes = [self._field.amplitude_of_bins(jnp.asarray(each))[1:] for each in latent.sampled_spectra]
-        ny, nx = self._field.shape
-        spectrum = PowerSpectrum(
-            self._field.modes.frequency[1:] / self._cell, np.square(amplitudes) * ny * nx * self._cell**2
+            spectra = [self._sky.spectra(jnp.asarray(each))[0] for each in latent.sampled_spectra]
+            amplitudes = [brightness.amplitude_of_bins(each)[1:] for each in spectra]
+        area = self._sky.shape[0] * self._sky.shape[1] * self._cell**2
+        spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, np.square(amplitudes) * area)
+        images = self._images(latent)
+        points = self._points(latent).mean(axis=0)[None, None] if len(latent.sources) else None
+        return Posterior(
+            images[:, :, None],
+            spectrum,
+            latent.iterations(),
+            latent.settled(),
+            points,
+            {name: of_planes(latent.samples)[:, :, None] for name, of_planes in self._composition.components.items()},
         )
-        points = None
-        if len(latent.sources):
-            points = np.zeros((1, 1, ny, nx), np.float32)
-            points[0, 0, *latent.sources.T] = latent.sampled_fluxes.mean(axis=0)
-        return Posterior(latent.samples[:, None, None], spectrum, latent.iterations(), latent.settled(), points)
+
+    def _images(self, latent: Latent) -> NDArray[np.float32]:
+        """Of the samples, (sample, channel or term, ny, nx), Jy/pixel."""
+        images = np.einsum("cp,spyx->scyx", self._composition.synthesis.astype(np.float32), latent.samples)
+        images[:, 0] += self._points(latent)
+        return images
+
+    def _points(self, latent: Latent) -> NDArray[np.float32]:
+        """Point sources of the samples, (sample, ny, nx), Jy/pixel."""
+        images = np.zeros((len(latent.samples), *self._sky.shape), np.float32)
+        images[:, *latent.sources.T] = latent.sampled_fluxes
+        return images
 
     def _latent(self, state: MinorState) -> Latent | None:
         """What the last iteration left; None where there is nothing, or another noise asks for a new beginning."""
@@ -256,58 +190,78 @@ class Resolve:
             return None
         return Latent.of(state.latent).without_samples().begun(Stage.COOL)
 
+    def _in_noise(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
+        """images: (channel or term, 1, ny, nx), Jy/beam. Returns them over the noise, (channel or 1, ny, nx)."""
+        return images[: len(self._sigma), 0] / self._sigma[:, None, None]
+
     def _agrees(self, residual: Image, state: MinorState) -> bool:
         """Whether the samples are done and the major cycle found the residual of their mean that they predicted."""
         if state.unfinished or state.predicted_residual is None:
             return False
-        return float(np.std(residual - state.predicted_residual)) < AGREEMENT * self._sigma
+        return float(np.std(self._in_noise(residual - state.predicted_residual))) < AGREEMENT
 
     def _begin(self, residual: Image, model: Image, state: MinorState) -> Latent:
         """From the regularised maximum likelihood image, and the spectrum of its logarithm."""
-        lowest, highest = float(residual.min()), float(residual.max())
-        if not model.any() and -lowest > max(highest, SIGNAL * self._sigma):
+        in_noise = self._in_noise(residual)
+        if not (self._composition.is_signed or model.any()) and -in_noise.min() > max(in_noise.max(), SIGNAL):
             raise ValueError(
-                f"the dirty image is more negative ({lowest:.3g} Jy/beam) than positive ({highest:.3g} Jy/beam), which "
-                "no positive sky explains; use rmlclean with positivity=False and regularizer=['l1']"
+                f"the dirty image is more negative ({residual.min():.3g} Jy/beam) than positive "
+                f"({residual.max():.3g} Jy/beam), which no positive sky explains; use components=['absorption'], which "
+                "infers a negative component of one image as well"
             )
-        image, pixels = self._first_image(residual, model)
+        planes, pixels = self._first_planes(residual, model)
         sources = PointSources.at(pixels, self._psf, residual[0, 0])
-        highest = float(sources.without(jnp.asarray(residual[0, 0], float)).max())
-        noise, sigma = self._sigma / self._beam_area, max(self._sigma, highest / HOTTEST)
-        position = position_of(self._field, image.astype(float), noise, self._beam_area)
-        points = coarse_points(image, sigma, self._beam_area)
-        mass = Mass.of(self._field, position, points, psf=self._psf, sources=sources, sigma=sigma)
-        chains = [fainter(position, mass, key) for key in jax.random.split(jax.random.key(self._seed), CHAINS)]
+        left = np.asarray(sources.without(jnp.asarray(residual[:, 0], float)))[:, None]
+        peak = float(np.abs(self._in_noise(left)).max())
+        heat = max(1.0, peak / HOTTEST)
+        noise = self._response.noise_of_planes()
+        position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
+        mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
+        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
+        chains = [fainter(self._sky, position, mass, key) for key in keys]
         return Latent(
             excitations=np.stack([each.excitations for each in chains]),
             spectra=np.stack([each.spectrum for each in chains]),
             steps=np.full(CHAINS, FIRST_STEP),
-            sigma=np.array(sigma),
-            least_sigma=np.array(max(self._sigma, highest / LEARNABLE)),
-            mean=image.astype(float),
+            heat=np.array(heat),
+            least_heat=np.array(max(1.0, peak / LEARNABLE)),
+            mean=planes.astype(float),
             sources=pixels,
-            samples=np.zeros((0, *image.shape), np.float32),
+            samples=np.zeros((0, *planes.shape), np.float32),
             sampled_fluxes=np.zeros((0, len(pixels))),
-            sampled_spectra=np.zeros((0, self._field.parameters)),
+            sampled_spectra=np.zeros((0, self._sky.parameters)),
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
             stage=np.array(Stage.WARM),
             since=np.array(0),
         )
 
-    def _first_image(self, residual: Image, model: Image) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """By regularised maximum likelihood: all but the point sources, (ny, nx), Jy/pixel, and pixels of these."""
+    def _first_planes(self, residual: Image, model: Image) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; pixels of these."""
         names = ["l1", "log_smoothness", *(["points"] if self._sources is None else [])]
+        some = np.s_[: len(self._sigma)]  # of Taylor terms the first
         sketch = RegularisedMaximumLikelihood(
-            self._psf[None, None], self._sigma, self._beam_area, names, [1.0] * len(names)
+            self._response.psfs[some, None],
+            self._sigma[:, None],
+            self._beam_areas,
+            names,
+            [1.0] * len(names),
+            positivity=not self._composition.is_signed,
         )
-        found, state = sketch.update(residual, model, MinorState())
-        image, points = found[0, 0].copy(), state.points
-        if self._sources is not None:
-            return image, self._sources
-        assert points is not None, "the regulariser makes them"
-        pixels = standing_out(points[0, 0], self._sigma, self._beam_area)
-        image[*pixels.T] -= points[0, 0, *pixels.T]
-        return image, pixels
+        found, state = sketch.update(residual[some], model[some], MinorState())
+        images, points = found[:, 0].astype(float), state.points
+        pixels = self._sources
+        if pixels is None:
+            assert points is not None, "the regulariser makes them"
+            pixels = standing_out(points[0, 0], float(self._sigma[0]), self._beam_area)
+            images[0, *pixels.T] -= points[0, 0, *pixels.T]
+        return self._composition.divide(images), pixels
+
+    def _points_of(self, planes: NDArray[np.floating], heat: float) -> Points:
+        return coarse_points(planes, heat * self._response.noise_of_planes(), self._beam_area)
+
+    def _heated(self, heat: float) -> Response:
+        """With that much more noise."""
+        return self._response._replace(sigma=heat * self._sigma)
 
     def _iterate(self, latent: Latent, likelihood: Likelihood) -> Latent:
         """Some trajectories of every chain.
@@ -318,14 +272,14 @@ class Resolve:
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
         masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
         middle = jnp.mean(latent.spectra, axis=0)
-        scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._field, middle)
+        scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._sky, middle)
 
         def chain(which: int) -> Chain:
             with jax.enable_x64(True):
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
                 keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
                 at, mass = positions[which], masses[which]
-                whole = follow(self._field, at, keys, likelihood, mass, scale, step, adapts=not keeps)
+                whole = follow(self._sky, at, keys, likelihood, mass, scale, step, adapts=not keeps)
                 return whole if keeps else whole.late()
 
         with ThreadPoolExecutor(available_cores()) as pool:
@@ -336,15 +290,15 @@ class Resolve:
                 f"the energy is {energies[0]}, because the visibilities, their weights or the model hold what is no "
                 "number; flag them and call again: the last good state is kept"
             )
-        skies = np.stack([each.skies for each in chains], axis=1)  # (trajectory, chain, ny, nx)
-        mean = skies.mean(axis=(0, 1))
+        planes = np.stack([each.planes for each in chains], axis=1)  # (trajectory, chain, plane, ny, nx)
+        mean = planes.mean(axis=(0, 1), dtype=float)
         moved = latent._replace(
             excitations=np.stack([each.positions[-1].excitations for each in chains]),
             spectra=np.stack([each.positions[-1].spectrum for each in chains]),
-            steps=np.array([each.typical_step() for each in chains]),
-            mean=mean.astype(float),
+            steps=np.array([_next_step(each) if keeps else each.typical_step() for each in chains]),
+            mean=mean,
         )
-        moved, error = self._sampled(moved, chains, likelihood) if keeps else (moved, mean_error(skies))
+        moved, error = self._sampled(moved, chains, planes, likelihood) if keeps else (moved, mean_error(planes))
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),
@@ -356,53 +310,62 @@ class Resolve:
             residual=self._residual(likelihood, mean),
             seconds=time.monotonic() - started,
         )
-        return moved._replace(records=np.vstack([latent.records, _as_numbers(record)]))
+        return moved._replace(records=np.vstack([latent.records, as_numbers(record)]))
 
-    def _sampled(self, latent: Latent, chains: Sequence[Chain], likelihood: Likelihood) -> tuple[Latent, float]:
+    def _sampled(
+        self, latent: Latent, chains: Sequence[Chain], planes: NDArray[np.float32], likelihood: Likelihood
+    ) -> tuple[Latent, float]:
         """With the skies of the chains and their point sources among the samples, and the error of the samples' mean.
 
         The first half is dropped where the mean is known better without, for the chains were still on their way.
+
+        planes: of the chains, (trajectory, chain, plane, ny, nx), Jy/pixel.
         """
-        skies = np.stack([each.skies for each in chains], axis=1).reshape(-1, *self._field.shape)
+        each_chain = planes.shape[1:]
+        planes = planes.reshape(-1, *planes.shape[2:])
         spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
-        fluxes = self._fluxes(skies, likelihood, len(latent.records) + 1)
-        np.add.at(skies, np.s_[:, *latent.sources.T], fluxes)
+        fluxes = self._fluxes(planes, likelihood, len(latent.records) + 1)
         latent = latent._replace(
-            samples=np.concatenate([latent.samples, skies]),
+            samples=np.concatenate([latent.samples, planes]),
             sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes]),
             sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
         )
-        whole = latent.samples.reshape(-1, CHAINS, *self._field.shape)
+        whole = latent.samples.reshape(-1, *each_chain)
         later, error = whole[len(whole) // 2 :], mean_error(whole)
         if len(later) >= FEWEST_KEPT and (error_of_later := mean_error(later)) < error:
             return latent.with_last_samples(CHAINS * len(later)), error_of_later
         return latent, error
 
     def _fluxes(self, skies: NDArray[np.float32], likelihood: Likelihood, number: int) -> NDArray[np.float64]:
-        """Of the point sources beside each of some skies, (sky, source), Jy."""
+        """Of the point sources beside the planes of some skies, (sky, source), Jy."""
         sources, keys = likelihood.sources, jax.random.split(jax.random.key(self._seed + number), len(skies))
         if not sources.y.size:
             return np.zeros((len(skies), 0))
-        dirty = (likelihood.normal(jnp.asarray(each, float) - likelihood.model) for each in skies)
-        sigma = float(likelihood.sigma)
+        images = (self._sky.images(jnp.asarray(planes, float)) for planes in skies)
+        dirty = (likelihood.normal(each - likelihood.model) for each in images)
+        sigma = float(likelihood.sigma[0, 0, 0])
         return np.array([sources.draw(each, sigma, key) for each, key in zip(dirty, keys, strict=True)])
 
     def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
         """Of every chain; one for all while they move their spectra."""
-        points = coarse_points(latent.mean, float(latent.sigma), self._beam_area)
-        positions = latent.positions()
-        sources, sigma = likelihood.sources, float(latent.sigma)
-        mass = partial(Mass.of, self._field, points=points, psf=self._psf, sources=sources, sigma=sigma)
+        heat, positions = float(latent.heat), latent.positions()
+        mass = partial(
+            Mass.of,
+            self._sky,
+            points=self._points_of(latent.mean, heat),
+            response=self._heated(heat),
+            sources=likelihood.sources,
+        )
         if latent.spectra_are_known():
             return [mass(at=each) for each in positions]
-        curvatures = [spectral_curvature(self._field, each, likelihood) for each in positions]
+        curvatures = [spectral_curvature(self._sky, each, likelihood) for each in positions]
         return [mass(at=self._middle(positions), curvature=np.mean(curvatures, axis=0))] * CHAINS
 
     def _middle(self, positions: Sequence[Position]) -> Position:
-        """The mean spectrum, and the mean field."""
+        """The mean spectra, and the mean fields."""
         spectrum = jnp.mean(jnp.stack([each.spectrum for each in positions]), axis=0)
-        fields = jnp.stack([self._field.amplitude(each.spectrum) * each.excitations for each in positions])
-        return Position(jnp.mean(fields, axis=0) / self._field.amplitude(spectrum), spectrum)
+        fields = jnp.stack([self._sky.amplitude(each.spectrum) * each.excitations for each in positions])
+        return Position(jnp.mean(fields, axis=0) / self._sky.amplitude(spectrum), spectrum)
 
     def _trajectories(self, stage: Stage) -> int:
         """Of every chain in an iteration."""
@@ -412,9 +375,10 @@ class Resolve:
         return max(min(TRAJECTORIES_OF_SAMPLES, wanted), -(-wanted // self._most_iterations))
 
     def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
-        """Of the mean, r.m.s. over the noise."""
-        predicted = likelihood.residual - likelihood.operator(jnp.asarray(mean, float) - likelihood.model)
-        return float(jnp.sqrt(jnp.mean(predicted**2))) / self._sigma
+        """Of the mean planes, r.m.s. over the noise."""
+        change = self._sky.images(jnp.asarray(mean)) - likelihood.model
+        left = np.asarray(likelihood.residual - likelihood.operator(change))
+        return float(np.sqrt(np.mean(self._in_noise(left[:, None]) ** 2)))
 
     def _next(self, latent: Latent) -> Latent:
         """The stage of the next iteration, and its noise."""
@@ -423,11 +387,27 @@ class Resolve:
         if stage is Stage.SAMPLE:
             enough = len(latent.samples) >= self._samples and latent.settled()
             return latent.begun(Stage.FINISHED) if enough or last else latent
-        least = float(latent.least_sigma) if stage is Stage.WARM else self._sigma
-        if latent.sigma > least:
+        least = float(latent.least_heat) if stage is Stage.WARM else 1.0
+        if latent.heat > least:
             return latent.cooled(least)
         if since < SETTLING and not last:
             return latent
-        if latent.sigma > self._sigma:
-            return latent.begun(Stage.COOL).cooled(self._sigma)
+        if latent.heat > 1:
+            return latent.begun(Stage.COOL).cooled(1.0)
         return latent.begun(Stage.SAMPLE)
+
+
+def _next_step(chain: Chain) -> float:
+    """Of a chain whose steps do not change with every trajectory."""
+    return better_step(chain.typical_step(), float(np.mean(chain.probabilities)))
+
+
+def forget_compiled() -> None:
+    """Drop the programs that JAX compiled for the skies of past runs, and would keep for ever.
+
+    Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
+    """
+    draw, scale_of = power_spectrum.draw, power_spectrum.scale_of
+    of_skies: Sequence[Any] = (trajectory, spectral_curvature, spectral_slopes, draw, scale_of)
+    for compiled in of_skies:
+        compiled.clear_cache()

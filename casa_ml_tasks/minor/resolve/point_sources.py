@@ -48,12 +48,15 @@ class PointSources(NamedTuple):
         return cls(*map(jnp.asarray, (y, x, beams, np.linalg.inv(beams[:, y, x]), dirty[y, x].astype(float))))
 
     def without(self, dirty: jax.Array) -> jax.Array:
-        """What of a dirty image the sources cannot explain, (ny, nx), Jy/beam."""
-        return dirty - jnp.tensordot(self.inverse @ dirty[self.y, self.x], self.beams, 1)
+        """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
+        return dirty - jnp.tensordot(self.inverse @ dirty[0, self.y, self.x], self.beams, 1)
 
     def draw(self, dirty: jax.Array, sigma: float, key: jax.Array) -> jax.Array:
-        """Fluxes of the sources beside a sky whose dirty image that is, (source,), Jy; sigma: Jy/beam."""
-        mean = self.inverse @ (self.seen - dirty[self.y, self.x])
+        """Fluxes of the sources beside a sky whose dirty image that is, (1, ny, nx), Jy/beam; (source,), Jy.
+
+        sigma: noise of the dirty image, Jy/beam.
+        """
+        mean = self.inverse @ (self.seen - dirty[0, self.y, self.x])
         return mean + sigma * jnp.linalg.cholesky(self.inverse) @ jax.random.normal(key, mean.shape)
 
 

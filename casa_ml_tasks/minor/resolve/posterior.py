@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -82,6 +83,7 @@ class Posterior:
         iterations: of the inference, in turn.
         converged: whether the mean is known much better than the sky, to a third of the uncertainty.
         points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
+        components: samples of what else there is to know, by name, each (sample, channel or 1, stokes, ny, nx).
     """
 
     samples: NDArray[np.float32]
@@ -89,6 +91,7 @@ class Posterior:
     iterations: tuple[GlobalIteration, ...]
     converged: bool
     points: Image | None = None
+    components: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @cached_property
     def mean(self) -> NDArray[np.float32]:
@@ -116,10 +119,10 @@ class Posterior:
         return self.samples.sum(axis=(-2, -1), dtype=float)
 
     def plane(self, channel: int, stokes: int = 0) -> Posterior:
-        """The posterior of one image, with axes of length 1 for channel and Stokes."""
+        """The posterior of one image, with axes of length 1 for channel and Stokes, without its components."""
         at = np.s_[channel : channel + 1, stokes : stokes + 1]
         points = None if self.points is None else self.points[at]
-        return replace(self, samples=self.samples[(slice(None), *at)], points=points)
+        return replace(self, samples=self.samples[(slice(None), *at)], points=points, components={})
 
 
 class Inference(MinorCycle, Protocol):

@@ -94,7 +94,7 @@ class BandNormalOperator(NormalOperator):
     @classmethod
     def from_psfs(cls, psfs: NDArray[np.floating], band: Band) -> BandNormalOperator:
         """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
-        taylor = TaylorNormalOperator(TaylorNormalOperator.from_psfs(psfs).transfer.astype(jnp.float32))
+        taylor = TaylorNormalOperator.from_psfs(psfs, np.float32)
         alone = jnp.asarray([np.convolve(column, column) for column in band.conversion.T], jnp.float32)  # of T_q
         conversion = jnp.asarray(band.conversion, jnp.float32)
         return cls(jnp.tensordot(alone, taylor.transfer, 1), taylor, conversion)

@@ -1,0 +1,113 @@
+"""What the inference remembers between two global iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.minor.resolve.log_normal_sky import Position
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+
+COOLER = 1.9  # by which factor the noise falls from one iteration to the next
+SETTLED = 1 / 3  # error of the mean over the uncertainty
+
+
+class Stage(IntEnum):
+    """What a global iteration is for."""
+
+    WARM = 0  # chains of skies and spectra forget where they began, while the noise falls
+    COOL = 1  # the noise falls on to the true one, for spectra that are known
+    SAMPLE = 2  # samples are kept
+    FINISHED = 3
+
+
+class Latent(NamedTuple):
+    """Between two global iterations.
+
+    Attributes:
+        excitations: (chain, field, ny, nx).
+        spectra: parameters of the power spectra, (chain, parameters).
+        steps: of the leapfrog, (chain,).
+        heat: the noise as the chains take it now, over the true noise.
+        least_heat: down to which they move the spectra with the sky.
+        mean: of the planes of the sky in the last iteration, (plane, ny, nx), Jy/pixel.
+        sources: pixels y, x of the point sources, (source, 2).
+        samples: of the posterior so far, planes of the sky without the point sources, (sample, plane, ny, nx),
+            Jy/pixel; of every chain in turn.
+        sampled_fluxes: of the point sources, (sample, source), Jy.
+        sampled_spectra: (sample, parameters).
+        records: (iteration, fields of `GlobalIteration`).
+        stage: of the next iteration.
+        since: iterations since the stage began.
+    """
+
+    excitations: NDArray[np.float64]
+    spectra: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    heat: NDArray[np.float64]
+    least_heat: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    sources: NDArray[np.int64]
+    samples: NDArray[np.float32]
+    sampled_fluxes: NDArray[np.float64]
+    sampled_spectra: NDArray[np.float64]
+    records: NDArray[np.float64]
+    stage: NDArray[np.int64]
+    since: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
+        """What `MinorState.latent` holds."""
+        return cls(**{name: arrays[name] for name in cls._fields})
+
+    def iterations(self) -> tuple[GlobalIteration, ...]:
+        """The records in words."""
+        return tuple(
+            GlobalIteration(int(number), Stage(int(stage)).name.lower(), int(samples), energy, error, int(count), *rest)
+            for number, stage, samples, energy, error, count, *rest in self.records.tolist()
+        )
+
+    def spectra_are_known(self) -> bool:
+        """Whether the chains move the sky alone."""
+        return bool(self.heat < self.least_heat)
+
+    def settled(self) -> bool:
+        """Whether the chains agreed in the last iteration."""
+        return self.iterations()[-1].mean_error < SETTLED
+
+    def positions(self) -> list[Position]:
+        """Where the chains are."""
+        return [Position(*map(jnp.asarray, each)) for each in zip(self.excitations, self.spectra, strict=True)]
+
+    def begun(self, stage: Stage) -> Latent:
+        """Another stage."""
+        return self._replace(stage=np.array(stage), since=np.array(0))
+
+    def cooled(self, least: float) -> Latent:
+        """With less noise, but not less than that; iterations count from where it stays."""
+        return self._replace(heat=np.array(max(least, float(self.heat) / COOLER)), since=np.array(0))
+
+    def without_samples(self) -> Latent:
+        """As before the first of them."""
+        return self.with_last_samples(0)
+
+    def with_last_samples(self, count: int) -> Latent:
+        """Without those before."""
+        first = len(self.samples) - count
+        return self._replace(
+            samples=self.samples[first:],
+            sampled_fluxes=self.sampled_fluxes[first:],
+            sampled_spectra=self.sampled_spectra[first:],
+        )
+
+
+def as_numbers(record: GlobalIteration) -> list[float]:
+    """A row of `Latent.records`."""
+    number, stage, *rest = astuple(record)
+    return [number, Stage[stage.upper()], *rest]

@@ -1,0 +1,95 @@
+"""The sky as a function of excitations and power spectra that are all standard normal before the data are seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from casa_ml_tasks.minor.resolve.composition import Composition
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, cosines, hartley
+
+
+class Position(NamedTuple):
+    """In the space of skies and spectra; a priori every number in it is standard normal.
+
+    Attributes:
+        excitations: of the fields, (field, ny, nx).
+        spectrum: parameters of the power spectra, (parameters,).
+    """
+
+    excitations: jax.Array
+    spectrum: jax.Array
+
+
+class LogNormalSky:
+    r"""$I_c = \sum_p S_{cp} \exp(\sum_j B_{pj} \varphi_j)$ with the correlated fields $\varphi$ of a `Composition`."""
+
+    def __init__(self, shape: tuple[int, int], composition: Composition):
+        """shape: (ny, nx)."""
+        self.shape = shape
+        self._fields = composition.fields
+        self.sets = tuple(CorrelatedField(shape, each.prior, each.count) for each in composition.fields)
+        self.modes = self.sets[0].modes
+        self.parameters = sum(each.parameters for each in self.sets)
+        self._ends = np.cumsum([each.parameters for each in self.sets])[:-1]
+        offsets = [[each.prior.offset, *(each.count - 1) * [0.0]] for each in composition.fields]
+        self.offsets = jnp.asarray(np.concatenate(offsets))[:, None, None]
+        self.mixing = jnp.asarray(composition.mixing)
+        self.unmixing = jnp.asarray(np.linalg.pinv(composition.mixing))
+        self.synthesis = jnp.asarray(composition.synthesis)
+
+    def spectra(self, spectrum: jax.Array) -> list[jax.Array]:
+        """The parameters of each set of fields."""
+        return jnp.split(spectrum, self._ends)
+
+    def in_sets(self, images: jax.Array) -> list[tuple[jax.Array, jax.Array, bool]]:
+        """Images of the fields, (field, ny, nx): of each set, its cosines, and whether it is of brightness."""
+        parts = jnp.split(images, np.cumsum([each.count for each in self._fields])[:-1])
+        pairs = zip(parts, self._fields, strict=True)
+        return [(part, jnp.asarray(cosines(each.count)), each.is_brightness) for part, each in pairs]
+
+    def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
+        """(field, rings): of one mode in each ring; of the mean first."""
+        pairs = zip(self.sets, self.spectra(spectrum), strict=True)
+        return jnp.concatenate([each.amplitude_of_rings(part) for each, part in pairs])
+
+    def amplitude(self, spectrum: jax.Array) -> jax.Array:
+        """(field, ny, nx): of every mode."""
+        return self.amplitude_of_rings(spectrum)[:, self.modes.ring]
+
+    def amplitude_slope(self, spectrum: jax.Array, direction: jax.Array) -> jax.Array:
+        """Of the amplitudes along a direction of the spectra's parameters, (field, ny, nx)."""
+        return jax.jvp(self.amplitude, (spectrum,), (direction,))[1]
+
+    def log_planes(self, coefficients: jax.Array) -> jax.Array:
+        """coefficients: amplitudes times excitations, (field, ny, nx). Returns (plane, ny, nx), ln(Jy/pixel)."""
+        return mix(self.mixing, self.offsets + hartley(coefficients))
+
+    def coefficients(self, log_planes: jax.Array) -> jax.Array:
+        """Of the fields that come nearest to some planes, (field, ny, nx)."""
+        return hartley(mix(self.unmixing, log_planes) - self.offsets) / np.prod(self.shape)
+
+    def planes(self, position: Position) -> jax.Array:
+        """(plane, ny, nx), Jy/pixel."""
+        return jnp.exp(self.log_planes(self.amplitude(position.spectrum) * position.excitations))
+
+    def images(self, planes: jax.Array) -> jax.Array:
+        """planes: (plane, ny, nx), Jy/pixel. Returns (channel or term, ny, nx), Jy/pixel."""
+        return mix(self.synthesis, planes)
+
+    def __call__(self, position: Position) -> jax.Array:
+        """(channel or term, ny, nx), Jy/pixel."""
+        return self.images(self.planes(position))
+
+
+def mix(matrix: jax.Array, images: jax.Array) -> jax.Array:
+    """(m, n) and (..., n, ny, nx): (..., m, ny, nx)."""
+    return jnp.einsum("mn,...nyx->...myx", matrix, images)
+
+
+def covariance(amplitude: jax.Array) -> jax.Array:
+    """Of two pixels of a field by their distance (modulo the image); amplitude: (..., ny, nx)."""
+    return jnp.fft.fft2(amplitude**2).real

@@ -1,0 +1,67 @@
+"""How the data respond to planes of the sky, whole or pixel by pixel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
+from casa_ml_tasks.minor.resolve.point_sources import PointSources
+
+
+class Response(NamedTuple):
+    r"""H and noise of images $I_c = \sum_p S_{cp} P_p$: of channels, or of Taylor terms.
+
+    A channel has a PSF of its own; of two terms s, t it is $T_{s+t}$ (Rau & Cornwell 2011, A&A 532, A71, eq. 18).
+
+    Attributes:
+        psfs: (channel or 2 terms - 1, 2 ny, 2 nx), Jy/beam.
+        sigma: noise of the dirty images, (channel or 1,), Jy/beam; infinite for a channel without data.
+        synthesis: S, (channel or term, plane).
+    """
+
+    psfs: NDArray[np.floating]
+    sigma: NDArray[np.floating]
+    synthesis: NDArray[np.floating]
+
+    @property
+    def _has_terms(self) -> bool:
+        return len(self.psfs) > len(self.synthesis)
+
+    def normal(self, precision: DTypeLike = float) -> NormalOperator | TaylorNormalOperator:
+        """H, of images (channel or term, ny, nx)."""
+        if self._has_terms:
+            return TaylorNormalOperator.from_psfs(self.psfs, precision)
+        return NormalOperator.from_psf(self.psfs, precision)
+
+    def coupling(self) -> NDArray[np.float64]:
+        r"""Of two planes by each PSF, $\sum S_{cp} S_{c'p'} / \sigma^2$, (PSF, plane, plane), (Jy/beam)^-2."""
+        images = range(len(self.synthesis))
+        pairs = [(s, t) for s in images for t in images if self._has_terms or s == t]
+        sigma = np.broadcast_to(self.sigma, len(self.synthesis))
+        coupling = np.zeros((len(self.psfs), *2 * self.synthesis.shape[1:]))
+        for s, t in pairs:
+            which = s + t if self._has_terms else s
+            coupling[which] += np.multiply.outer(self.synthesis[s], self.synthesis[t]) / sigma[s] ** 2
+        return coupling
+
+    def noise_of_planes(self) -> NDArray[np.float64]:
+        """Of a point source in a plane, if all else is known, (plane,), Jy."""
+        ny, nx = (n // 2 for n in self.psfs.shape[1:])
+        with np.errstate(divide="ignore"):
+            return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
+
+    def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:
+        r"""$S^T H S / \sigma^2$ of all pairs of points, (point, point), Jy^-2; H is what the sources leave of it."""
+        ny, nx = (n // 2 for n in self.psfs.shape[1:])
+        # Only one image has point sources beside it.
+        beams = self.synthesis[0, points.plane] / self.sigma[0] * np.asarray(sources.beams)[:, points.y, points.x]
+        curvature = -beams.T @ np.asarray(sources.inverse) @ beams
+        for psf, coupling in zip(self.psfs, self.coupling(), strict=True):
+            seen = np.flatnonzero(coupling.any(axis=1)[points.plane])
+            some = points.at(seen)
+            curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * psf[some.distances(ny, nx)]
+        return curvature

@@ -76,7 +76,7 @@ class Observation:
         return Likelihood(response.normal(), response.normal(np.float32), residual, nothing, sigma, sources)
 
     def sources(self, dirty, pixels=NO_SOURCES):
-        return PointSources.at(pixels, self.psfs[0], dirty[0])
+        return PointSources.at(pixels, self.response(np.ones((1, 1))).dirty_of(pixels), dirty[0])
 
 
 def observation_for(kind, shape, sigma=0.01, **options):

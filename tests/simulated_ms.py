@@ -11,6 +11,8 @@ from casatools import measures, quanta, simulator, table
 from numpy.typing import NDArray
 from scipy.constants import arcsecond, speed_of_light
 
+from casa_ml_tasks.kernels.primary_beams import ALMA_12M
+
 
 @dataclass(frozen=True)
 class Source:
@@ -127,6 +129,7 @@ def simulate(
     correlations: str = "XX YY",
     channel_width: float = 1e9,
     radius: float = 150,
+    pointings: tuple[tuple[float, float], ...] = ((0.0, 0.0),),
 ) -> SimulatedMS:
     """Write a Measurement Set with DATA = direct sum + Gaussian noise and WEIGHT = 1/sigma^2.
 
@@ -142,10 +145,12 @@ def simulate(
         correlations: of linear or of circular feeds.
         channel_width: Hz.
         radius: of the array, metres: half a side of the square in which the antennas are.
+        pointings: arcsec east and north of the phase centre, one after the other; of several, what is away from the
+            centre of each is fainter by CASA's beam of a 12 m antenna.
     """
     rng = np.random.default_rng(seed)
     names = tuple(correlations.split())
-    _observe(path, rng.uniform(-radius, radius, (2, antennas)), channels, integrations, names, channel_width)
+    _observe(path, rng.uniform(-radius, radius, (2, antennas)), channels, integrations, names, channel_width, pointings)
     tb = table()
     try:
         tb.open(str(path / "SPECTRAL_WINDOW"))
@@ -153,7 +158,12 @@ def simulate(
         tb.close()
         tb.open(str(path), nomodify=False)
         tb.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tb.colnames()])
-        data = correlations_of(tb.getcol("UVW"), frequencies, sources, names)
+        uvw, fields = tb.getcol("UVW"), tb.getcol("FIELD_ID")
+        data = np.zeros((len(names), channels, fields.size), complex)
+        for field, pointing in enumerate(pointings):
+            there = sources if len(pointings) == 1 else seen_from(pointing, sources, frequencies.mean())
+            rows = fields == field
+            data[..., rows] = correlations_of(uvw[:, rows], frequencies, there, names)
         noise = rng.normal(size=data.shape) + 1j * rng.normal(size=data.shape)
         tb.putcol("DATA", data + noise_scale * sigma * noise)
         tb.putcol("FLAG", np.zeros(data.shape, bool))
@@ -163,6 +173,17 @@ def simulate(
     finally:
         tb.done()
     return SimulatedMS(path, sources, sigma, frequencies, data.shape[-1])
+
+
+def seen_from(pointing: tuple[float, float], sources: tuple[Source, ...], frequency: float) -> tuple[Source, ...]:
+    """The sources as a pointing has them, in its own beam."""
+
+    def seen(source: Source) -> Source:
+        east, north = source.east - pointing[0], source.north - pointing[1]
+        beam = float(ALMA_12M.power(np.hypot(east, north) * arcsecond, frequency))
+        return replace(source, east=east, north=north, flux=beam * source.flux)
+
+    return tuple(map(seen, sources))
 
 
 def add_to_channels(observed: SimulatedMS, sources_of: Callable[[int], tuple[Source, ...]]) -> None:
@@ -178,7 +199,13 @@ def add_to_channels(observed: SimulatedMS, sources_of: Callable[[int], tuple[Sou
 
 
 def _observe(
-    path: Path, layout: NDArray, channels: int, integrations: int, correlations: tuple[str, ...], channel_width: float
+    path: Path,
+    layout: NDArray,
+    channels: int,
+    integrations: int,
+    correlations: tuple[str, ...],
+    channel_width: float,
+    pointings: tuple[tuple[float, float], ...],
 ) -> None:
     """Let the casatools simulator lay out an empty observation; `layout`: (2, antenna), metres East and North."""
     me, qa, sm = measures(), quanta(), simulator()
@@ -206,13 +233,18 @@ def _observe(
             stokes=" ".join(correlations),
         )
         sm.setfeed("perfect X Y" if correlations[0] in ("XX", "YY") else "perfect R L", pol=[""])
-        sm.setfield(sourcename="sky", sourcedirection=me.direction("J2000", "16h24m00s", "-24d00m00s"))
+        for number, (east, north) in enumerate(pointings):
+            right_ascension = f"{246.0 + east / 3600 / np.cos(np.radians(24)):.12f}deg"
+            towards = me.direction("J2000", right_ascension, f"{-24.0 + north / 3600:.12f}deg")
+            sm.setfield(sourcename=f"sky{number}", sourcedirection=towards)
         sm.setlimits(shadowlimit=0.001, elevationlimit="8deg")
         sm.setauto(0)
         sm.settimes(
             integrationtime="30s", usehourangle=True, referencetime=me.epoch("UTC", qa.quantity("2024/03/01/00:00:00"))
         )
-        sm.observe("sky", "band6", starttime=f"{-duration / 2}s", stoptime=f"{duration / 2}s")
+        for number in range(len(pointings)):
+            start = duration * (number - len(pointings) / 2)
+            sm.observe(f"sky{number}", "band6", starttime=f"{start}s", stoptime=f"{start + duration}s")
     finally:
         sm.done()
         me.done()

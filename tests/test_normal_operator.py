@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.kernels.normal_operator import (
-    MosaicNormalOperator,
     NormalOperator,
     TaylorNormalOperator,
-    psf_of_mosaic,
 )
 from casa_ml_tasks.kernels.normal_operator_choice import GriddedNormalOperator, normal_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights, psfs_of_taylor_terms
@@ -67,19 +65,6 @@ def test_a_psf_that_does_not_cover_twice_the_image_is_refused():
         NormalOperator.from_psf(np.zeros((9, 8)))
 
 
-def test_the_psf_of_a_dense_mosaic_gives_the_sum_over_its_pointings():
-    """In the middle of a large mosaic: one pointing a pixel, Gaussian beams, the same uv points for each."""
-    n = 24
-    psf, _ = direct_psf((n, n), visibilities=60)
-    y, x = np.mgrid[: 2 * n, : 2 * n] - n
-    beam = np.exp(-(x**2 + y**2) / (2 * 2.5**2))
-    operator = psf_of_mosaic(psf, beam)
-    # Row of sum_k A_k T A_k / (p p) for the central pixel, pointings k on every pixel around it:
-    overlap = np.array([[np.sum(beam * np.roll(beam, (dy, dx), (0, 1))) for dx in (-3, 0, 4)] for dy in (-2, 0, 5)])
-    expected = psf[np.ix_([n - 2, n, n + 5], [n - 3, n, n + 4])] * overlap / np.sum(beam**2)
-    np.testing.assert_allclose(operator[np.ix_([n - 2, n, n + 5], [n - 3, n, n + 4])], expected, atol=1e-12)
-
-
 CELL = 1e-5  # radians
 
 
@@ -130,26 +115,9 @@ def test_taylor_terms_follow_the_direct_sum_over_channels(shape, terms):
     np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_mosaic_is_the_sum_over_its_pointings(shape):
-    rng = np.random.default_rng(8)
-    uvw, weight, _ = random_observation()
-    image, beams = rng.normal(size=shape), rng.uniform(size=(3, *shape))
-    psfs = np.stack([psf_of_weights(uvw, 1.0, weight[:, [k]], shape, CELL) for k in range(3)])
-    with jax.enable_x64(True):
-        actual = MosaicNormalOperator.from_psfs(psfs, beams)(jnp.asarray(image))
-    expected = sum(
-        beam * image_of(weight[:, k] * visibilities_of(beam * image, uvw, CELL), uvw, shape, CELL)
-        for k, beam in enumerate(beams)
-    )
-    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
-
-
 def test_psfs_that_fit_no_image_are_refused():
     with pytest.raises(ValueError, match="Taylor terms"):
         TaylorNormalOperator.from_psfs(np.zeros((2, 8, 8)))
-    with pytest.raises(ValueError, match="do not cover twice"):
-        MosaicNormalOperator.from_psfs(np.zeros((2, 8, 8)), np.zeros((2, 5, 4)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
-from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
+from casa_ml_tasks.minor.resolve.point_sources import standing_out
 from tests.few_visibilities import Observation, blob, finished
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -72,7 +72,7 @@ def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
 
 def test_no_sources_change_nothing(observed):
     observation, dirty, sky = observed
-    sources = PointSources.at(NO_SOURCES, np.zeros_like(observation.psfs[0]), dirty[0])
+    sources = observation.sources(dirty, NO_SOURCES)
     channels = np.concatenate([sky, dirty])
     np.testing.assert_array_equal(sources.without(jnp.asarray(channels)), channels)
 

@@ -232,7 +232,6 @@ def test_savemodel_writes_the_visibilities_of_the_mean(simulated_ms, writable_ms
         ),
         ({"pointsources": "auto", "components": ["absorption"]}, "finds none beside .*; name their directions"),
         ({"pointsources": "auto", "deconvolver": "mtmfs"}, "pointsources='auto' serves one image, not .*'mtmfs'"),
-        ({"gridder": "mosaic", "stokes": "I"}, "gridder='mosaic' makes mosaics, which are not inferred yet"),
         ({"cell": ["0.1arcsec", "0.2arcsec"]}, "oblong pixels; give one size"),
         ({"cell": ""}, "cell='' names no pixel size"),
         ({"imagename": ""}, "imagename='' names no image"),

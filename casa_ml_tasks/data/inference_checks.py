@@ -11,7 +11,6 @@ from typing import Any
 
 from casa_ml_tasks.data.input_checks import (
     CONTINUUM,
-    SINGLE_POINTING,
     cells_in_arcsec,
     check_images,
     check_imaging,
@@ -51,17 +50,12 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 def _check_scope(parameters: Mapping[str, Any]) -> None:
     """Total intensity of one field, with square pixels."""
-    stokes, cell, gridder = parameters["stokes"], parameters["cell"], parameters["gridder"]
+    stokes, cell = parameters["stokes"], parameters["cell"]
     if len(stokes_planes(stokes)) > 1 or stokes in SIGNED:
         raise ValueError(f"stokes='{stokes}' is not inferred yet; use stokes='I', or rmlclean")
     if parameters["outlierfile"]:
         raise ValueError(
             f"outlierfile='{parameters['outlierfile']}' is not supported yet; use a larger imsize, or rmlclean"
-        )
-    if gridder not in SINGLE_POINTING:
-        raise ValueError(
-            f"gridder='{gridder}' makes mosaics, which are not inferred yet; use one of {', '.join(SINGLE_POINTING)}, "
-            "or rmlclean"
         )
     if len(set(cells_in_arcsec(cell))) > 1:
         raise ValueError(f"cell={cell!r} has oblong pixels; give one size for both sides")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from casatools import measures
@@ -31,7 +31,7 @@ class Visibilities:
     weight: NDArray[np.float32]  # (n,), nominal, Jy^-2
     channel: NDArray[np.int32]  # (n,), of the image
     hands: int = 2  # parallel hands in a sample
-    origin: NDArray[np.uint16] | None = None  # (n,), numbers that Origins gave, where they were asked for
+    origin: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
 
     @property
     def size(self) -> int:
@@ -49,6 +49,14 @@ class Origin:
     vis: str
     spw: int
     observation: int
+
+
+class Numbering(Protocol):
+    """Tells visibilities apart by where they come from."""
+
+    def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
+        """A number for each row of a Block, (row,)."""
+        ...
 
 
 @dataclass
@@ -131,7 +139,7 @@ def read(
     smearing: float = 0.0,
     field_radius: float = 0.0,
     progress: bool = False,
-    origins: Origins | None = None,
+    origins: Numbering | None = None,
 ) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
 
@@ -161,7 +169,7 @@ def read(
     return store.visibilities()
 
 
-def samples(block: Block, vis: str, frame: ImageFrame, origins: Origins | None = None) -> Visibilities:
+def samples(block: Block, vis: str, frame: ImageFrame, origins: Numbering | None = None) -> Visibilities:
     """The Stokes I samples of a Block that are not flagged and finite."""
     plane = to_image(block, vis, frame)
     used = plane.weight > 0
@@ -222,7 +230,7 @@ def towards(uvw: NDArray[np.float64], field: NDArray[np.integer], vis: str, fram
     turned = uvw.copy()
     to = _axes(*frame.centre)
     for number in np.unique(field):
-        turn = to @ _axes(*_direction(phase_centre(vis, int(number)), frame.frame)).T
+        turn = to @ _axes(*direction_in(phase_centre(vis, int(number)), frame.frame)).T
         if not np.allclose(turn, np.eye(3), rtol=0, atol=1e-10):
             turned[:, field == number] = turn @ uvw[:, field == number]
     return turned
@@ -239,7 +247,8 @@ def _axes(ra: float, dec: float) -> NDArray[np.float64]:
     )
 
 
-def _direction(direction: dict[str, Any], frame: str) -> tuple[float, float]:
+def direction_in(direction: dict[str, Any], frame: str) -> tuple[float, float]:
+    """Right ascension and declination, radians, of a measure in another frame."""
     tool = measures()
     try:
         measured = tool.measure(direction, frame)

@@ -75,32 +75,62 @@ class TaylorNormalOperator:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MosaicNormalOperator:
-    r"""$H I = \sum_k A_k\, (T_k * (A_k I))$, exact for any pointings k with their beams A and PSFs T.
+    r"""$H I = \sum_k a_k\, (T_k * (a_k I))$, exact for any pointings k with their beams a and PSFs T.
+
+    A beam ends with a box of its own, so that a pointing costs what its box does, however large the mosaic.
 
     Attributes:
-        transfer: (pointing, 2 ny, nx + 1), of PSFs that are normalised together.
-        beam: (pointing, ny, nx), 1 at the peak.
+        transfer: (2 ny, nx + 1), of the convolution that H is on average.
+        transfers: (pointing, 2 height, width + 1), of PSFs that are normalised together.
+        beams: (pointing, height, width).
+        corners: pixel y, x that each box begins with, (pointing, 2).
     """
 
     transfer: jax.Array
-    beam: jax.Array
+    transfers: jax.Array
+    beams: jax.Array
+    corners: jax.Array
 
     @classmethod
-    def from_psfs(cls, psfs: NDArray[np.floating], beams: NDArray[np.floating]) -> MosaicNormalOperator:
-        """psfs: (pointing, 2 ny, 2 nx), each over the sum of all weights, Jy/beam; beams: (pointing, ny, nx)."""
+    def from_psfs(
+        cls,
+        psf: NDArray[np.floating],
+        psfs: NDArray[np.floating],
+        beams: NDArray[np.floating],
+        corners: NDArray[np.integer],
+        precision: DTypeLike = float,
+    ) -> MosaicNormalOperator:
+        """Make it.
+
+        Args:
+            psf: of the convolution that it is on average, (2 ny, 2 nx), Jy/beam.
+            psfs: of the pointings, each over the sum of all weights, (pointing, 2 height, 2 width), Jy/beam.
+            beams: (pointing, height, width).
+            corners: pixel y, x that each box begins with, (pointing, 2).
+            precision: of the transfer functions and the beams.
+        """
         if (len(psfs), *(2 * n for n in beams.shape[1:])) != (len(beams), *psfs.shape[1:]):
             raise ValueError(f"psfs of shape {psfs.shape} do not cover twice beams of shape {beams.shape}")
-        return cls(_transfer(psfs), jnp.asarray(beams))
+        transfer, transfers = (_transfer(each, precision) for each in (psf, psfs))
+        return cls(transfer, transfers, jnp.asarray(beams.astype(precision)), jnp.asarray(corners))
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (ny, nx), Jy/pixel. Returns the dirty image, (ny, nx), Jy/beam, weighted by the beams once more."""
+        """image: (..., ny, nx), Jy/pixel. Returns the dirty image, (..., ny, nx), Jy/beam, with the beams once more."""
+        *planes, _, _ = image.shape
 
-        def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            transfer, beam = pointing
-            return total + beam * _cropped(_spectrum(beam * image) * transfer), None
+        def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            transfer, beam, corner = pointing
+            start, size = (*[0] * len(planes), *corner), (*planes, *beam.shape)
+            seen = beam * _cropped(_spectrum(beam * jax.lax.dynamic_slice(image, start, size)) * transfer)
+            before = jax.lax.dynamic_slice(total, start, size)
+            return jax.lax.dynamic_update_slice(total, before + seen, start), None
 
-        total, _ = jax.lax.scan(add, jnp.zeros_like(image), (self.transfer, self.beam))
+        total, _ = jax.lax.scan(add, jnp.zeros_like(image), (self.transfers, self.beams, self.corners))
         return total
+
+
+#: Any of them.
+Operator = NormalOperator | TaylorNormalOperator | MosaicNormalOperator
 
 
 def _transfer(psf: NDArray[np.floating], precision: DTypeLike = float) -> jax.Array:
@@ -132,19 +162,3 @@ def _cropped(spectrum: jax.Array) -> jax.Array:
     ny, nx = spectrum.shape[-2] // 2, spectrum.shape[-1] - 1
     rows = jnp.fft.ifft(spectrum, axis=-2)[..., :ny, :]
     return jnp.fft.irfft(rows, n=2 * nx, axis=-1)[..., :nx]
-
-
-def psf_of_mosaic(psf: NDArray[np.floating], primary_beam: NDArray[np.floating]) -> NDArray[np.floating]:
-    r"""The PSF of a densely pointed mosaic in flat noise: $T(d)\, C(d)$, $C(d) \propto \int A(x) A(x + d) dx$.
-
-    The normal operator of a mosaic is $\sum_k A_k T A_k$, over $p = \sqrt{\sum_k A_k^2}$ on both sides. Where the
-    pointings are dense, $\sum_k A(x - x_k) A(x + d - x_k)$ depends on the distance d alone, and the operator is a
-    convolution. T and C are autocorrelations, so their product is one: the operator is positive semi-definite.
-
-    Args:
-        psf: T, of all pointings together without beams, (..., 2 ny, 2 nx), Jy/beam.
-        primary_beam: A, of one pointing, on the same grid, 1 in the centre.
-    """
-    spectrum = np.abs(np.fft.rfft2(primary_beam)) ** 2
-    autocorrelation = np.fft.fftshift(np.fft.irfft2(spectrum, s=primary_beam.shape[-2:]), axes=(-2, -1))
-    return psf * (autocorrelation / autocorrelation.max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
-from casa_ml_tasks.data.casa_image import read_cell, read_image, read_images, set_unit, write_image
-from casa_ml_tasks.data.input_checks import CONTINUUM, SINGLE_POINTING
+from casa_ml_tasks.data.casa_image import (
+    read_cell,
+    read_direction,
+    read_frequencies,
+    read_image,
+    read_images,
+    set_unit,
+    write_image,
+)
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
+from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import product_path, product_paths, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.kernels.normal_operator import psf_of_mosaic
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.major.pointings import mosaic_of
 
 #: Names that tclean's parameters have inside CASA's imager.
 _IMAGER_NAMES = {
@@ -64,7 +75,8 @@ class CasaImages:
     The PSF on twice the field comes from a second imager, with the imaging weights of the first: uniform and Briggs
     weights are counted in the uv cells of the image, so it is told the first one's field of view. It is always the
     standard gridder's: only without beams and w-terms is the normal operator positive semi-definite for certain (a
-    mosaic's PSF gave eigenvalues down to a tenth of the largest below zero, and the minor cycle ran away).
+    mosaic's PSF gave eigenvalues down to a tenth of the largest below zero, and the minor cycle ran away). So a
+    mosaic has the PSFs of its pointings instead.
     """
 
     _imager: PySynthesisImager  # of whoever makes the images
@@ -107,12 +119,33 @@ class CasaImages:
         return (self.terms or channels, *plane)
 
     def psf(self) -> Image:
-        """The PSF on twice the field, (channel or term, stokes, 2 ny, 2 nx), Jy/beam; n terms have 2 n - 1 of them."""
+        """The PSF on twice the field, (channel or term, stokes, 2 ny, 2 nx), Jy/beam; n terms have 2 n - 1 of them.
+
+        Of a mosaic it is that of all pixels on average.
+        """
+        if self.mosaic is not None:
+            has_data = read_image(self.product("sumwt")) > 0
+            return np.where(has_data, self.mosaic.psf().astype(np.float32), np.float32(0))
         self._observe_doubled_field()
-        psf = read_images(self._paths(self._doubled, "psf"))
+        return read_images(self._paths(self._doubled, "psf"))
+
+    @cached_property
+    def mosaic(self) -> Mosaic | None:
+        """The pointings, for all channels alike; None where there is one, without a beam in the operator.
+
+        CASA's gridders do not tell them apart, so the Measurement Sets are read for them.
+        """
         if self._parameters["gridder"] in SINGLE_POINTING:
-            return psf
-        return psf_of_mosaic(psf, read_image(self._paths(self._doubled, "pb")[0]))
+            return None
+        beam = self.product("pb")
+        return mosaic_of(
+            self._parameters,
+            ImageFrame(*read_direction(beam)),
+            float(read_frequencies(beam).mean()),
+            read_cell(beam) * ARCSEC,
+            np.all(self.primary_beam() > 0, axis=(0, 1)),
+            self.imagename.parent / "pointings",
+        )
 
     def noise(self) -> NDArray[np.float64]:
         """R.m.s. of each plane of the dirty image, (channel, stokes), Jy/beam, if WEIGHT were exactly 1/sigma^2.
@@ -122,12 +155,12 @@ class CasaImages:
         mosaic's images are normalised to flat noise at the largest of its summed weights. Of Taylor terms it is that
         of the first, (1, stokes).
         """
-        self._observe_doubled_field()
         stokes = self._parameters["stokes"]
         sums = read_image(self.product("sumwt"))[..., 0, 0] * weights_over_sumwt(stokes)
         with np.errstate(divide="ignore"):
             noise = 1 / np.sqrt(sums)
         if not self._has_natural_weights():
+            self._observe_doubled_field()
             sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
             lone_hand = len(stokes_planes(stokes)[0]) == 2 and two_hands(selections(self._parameters))
             noise *= sensitivity * np.sqrt(sums[:, 0].sum() * (2 if lone_hand else 1))
@@ -153,8 +186,6 @@ class CasaImages:
         if not self._has_natural_weights():
             self._doubled.with_suffix(".sensitivity").write_text(json.dumps(imager.calcVisAppSens()))
         imager.makePSF()
-        if self._parameters["gridder"] not in SINGLE_POINTING:
-            imager.makePB()
         imager.deleteTools()
 
     def _weighting_field(self) -> str:

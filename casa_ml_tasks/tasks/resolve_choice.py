@@ -86,6 +86,7 @@ def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, 
         most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
         seed=parameters["seed"],
         on_iteration=log_iteration,
+        mosaic=major.mosaic,
     )
 
 

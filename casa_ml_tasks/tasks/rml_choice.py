@@ -111,6 +111,7 @@ def minor_cycle(
         bar.set_postfix_str(f"objective {objective:.6g}")
 
     kind = TaylorMaximumLikelihood if workspace.terms else RegularisedMaximumLikelihood
+    mosaic = major.mosaic
     return kind(
         major.psf(),
         noise,
@@ -123,6 +124,7 @@ def minor_cycle(
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=parameters["niter"],
         on_progress=show,
+        operator=None if mosaic is None else mosaic.normal(np.float32),
     )
 
 

@@ -8,12 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.kernels.normal_operator import Operator
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, mix
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
-
-Operator = NormalOperator | TaylorNormalOperator
 
 
 class Likelihood(NamedTuple):

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.normal_operator import Operator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
@@ -22,7 +24,7 @@ from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
-from casa_ml_tasks.minor.resolve.energy import Likelihood, Operator, spectral_curvature
+from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
 from casa_ml_tasks.minor.resolve.latent import Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
@@ -76,6 +78,7 @@ class Resolve:
         most_iterations: int = MOST_ITERATIONS,
         seed: int = 42,
         on_iteration: Callable[[GlobalIteration], None] = lambda step: None,
+        mosaic: Mosaic | None = None,
     ):
         """Remember what to infer from.
 
@@ -91,6 +94,7 @@ class Resolve:
             most_iterations: global ones of each stage.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
+            mosaic: of several pointings, with its psf in every channel.
         """
         self._sigma = np.ravel(sigma).astype(float)
         self._beam_areas = np.ravel(beam_area).astype(float)
@@ -98,7 +102,7 @@ class Resolve:
         self._cell = cell
         noise = float(np.median(self._sigma[np.isfinite(self._sigma)])) / self._beam_area
         self._composition = compose(Prior(float(np.log(OFFSET * noise)))._replace(**(prior or {})))
-        self._response = Response(psf[:, 0], self._sigma, self._composition.synthesis)
+        self._response = Response(psf[:, 0], self._sigma, self._composition.synthesis, mosaic)
         self._samples = samples or SAMPLES
         self._sources = sources
         self._most_iterations = most_iterations
@@ -107,20 +111,14 @@ class Resolve:
 
     @cached_property
     def _sky(self) -> LogNormalSky:
-        ny, nx = (n // 2 for n in self._response.psfs.shape[1:])
         with jax.enable_x64(True):
-            return LogNormalSky((ny, nx), self._composition)
+            return LogNormalSky(self._response.shape, self._composition)
 
     @cached_property
     def _operators(self) -> tuple[Operator, Operator]:
         """The normal operator, and the same in single precision."""
         with jax.enable_x64(True):
             return self._response.normal(), self._response.normal(np.float32)
-
-    @property
-    def _psf(self) -> NDArray[np.floating]:
-        """Of the point sources."""
-        return self._response.psfs[0]
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """One global iteration. residual: Jy/beam, model: Jy/pixel, (channel or term, 1, ny, nx) both.
@@ -133,7 +131,7 @@ class Resolve:
             return model, replace(state, converged=True)
         with jax.enable_x64(True):
             latent = self._latent(state) or self._begin(residual, model, state)
-            sources = PointSources.at(latent.sources, self._psf, residual[0, 0])
+            sources = self._point_sources(latent.sources, residual)
             likelihood = Likelihood(
                 *self._operators,
                 residual=sources.without(jnp.asarray(residual[:, 0], float)),
@@ -159,7 +157,7 @@ class Resolve:
             amplitudes = [brightness.amplitude_of_bins(each)[1:] for each in spectra]
         area = self._sky.shape[0] * self._sky.shape[1] * self._cell**2
         spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, np.square(amplitudes) * area)
-        images = self._images(latent)
+        images, seen = self._images(latent), latent.samples * self._response.seen()
         points = self._points(latent).mean(axis=0)[None, None] if len(latent.sources) else None
         return Posterior(
             images[:, :, None],
@@ -167,14 +165,18 @@ class Resolve:
             latent.iterations(),
             latent.settled(),
             points,
-            {name: of_planes(latent.samples)[:, :, None] for name, of_planes in self._composition.components.items()},
+            {name: of_planes(seen)[:, :, None] for name, of_planes in self._composition.components.items()},
         )
 
     def _images(self, latent: Latent) -> NDArray[np.float32]:
         """Of the samples, (sample, channel or term, ny, nx), Jy/pixel."""
         images = np.einsum("cp,spyx->scyx", self._composition.synthesis.astype(np.float32), latent.samples)
         images[:, 0] += self._points(latent)
+        images *= self._response.seen()
         return images
+
+    def _point_sources(self, pixels: NDArray[np.int64], residual: Image) -> PointSources:
+        return PointSources.at(pixels, self._response.dirty_of(pixels), residual[0, 0])
 
     def _points(self, latent: Latent) -> NDArray[np.float32]:
         """Point sources of the samples, (sample, ny, nx), Jy/pixel."""
@@ -210,7 +212,7 @@ class Resolve:
                 "infers a negative component of one image as well"
             )
         planes, pixels = self._first_planes(residual, model)
-        sources = PointSources.at(pixels, self._psf, residual[0, 0])
+        sources = self._point_sources(pixels, residual)
         left = np.asarray(sources.without(jnp.asarray(residual[:, 0], float)))[:, None]
         peak = float(np.abs(self._in_noise(left)).max())
         heat = max(1.0, peak / HOTTEST)
@@ -246,6 +248,8 @@ class Resolve:
             names,
             [1.0] * len(names),
             positivity=not self._composition.is_signed,
+            support=lambda: np.broadcast_to(self._response.seen(), residual[some].shape),
+            operator=self._operators[1] if self._response.mosaic is not None else None,
         )
         found, state = sketch.update(residual[some], model[some], MinorState())
         images, points = found[:, 0].astype(float), state.points

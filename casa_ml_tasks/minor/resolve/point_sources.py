@@ -39,12 +39,15 @@ class PointSources(NamedTuple):
     seen: jax.Array
 
     @classmethod
-    def at(cls, pixels: NDArray[np.int64], psf: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
-        """pixels: (source, 2), y and x, all different; psf: (2 ny, 2 nx), Jy/beam; dirty: (ny, nx), Jy/beam."""
-        ny, nx = dirty.shape
+    def at(cls, pixels: NDArray[np.int64], beams: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
+        """Make it.
+
+        Args:
+            pixels: y and x, (source, 2), all different.
+            beams: of sources of 1 Jy there, (source, ny, nx), Jy/beam.
+            dirty: (ny, nx), Jy/beam.
+        """
         y, x = pixels.T
-        beams = np.array([psf[ny - row : 2 * ny - row, nx - column : 2 * nx - column] for row, column in pixels])
-        beams = beams.reshape(-1, ny, nx).astype(float)
         return cls(*map(jnp.asarray, (y, x, beams, np.linalg.inv(beams[:, y, x]), dirty[y, x].astype(float))))
 
     def without(self, dirty: jax.Array) -> jax.Array:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator, TaylorNormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
@@ -21,18 +22,27 @@ class Response(NamedTuple):
         psfs: (channel or 2 terms - 1, 2 ny, 2 nx), Jy/beam.
         sigma: noise of the dirty images, (channel or 1,), Jy/beam; infinite for a channel without data.
         synthesis: S, (channel or term, plane).
+        mosaic: H of every channel, where it is not the convolution with its PSF.
     """
 
     psfs: NDArray[np.floating]
     sigma: NDArray[np.floating]
     synthesis: NDArray[np.floating]
+    mosaic: Mosaic | None = None
 
     @property
     def _has_terms(self) -> bool:
         return len(self.psfs) > len(self.synthesis)
 
-    def normal(self, precision: DTypeLike = float) -> NormalOperator | TaylorNormalOperator:
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the images."""
+        return self.psfs.shape[1] // 2, self.psfs.shape[2] // 2
+
+    def normal(self, precision: DTypeLike = float) -> Operator:
         """H, of images (channel or term, ny, nx)."""
+        if self.mosaic is not None:
+            return self.mosaic.normal(precision)
         if self._has_terms:
             return TaylorNormalOperator.from_psfs(self.psfs, precision)
         return NormalOperator.from_psf(self.psfs, precision)
@@ -50,18 +60,30 @@ class Response(NamedTuple):
 
     def noise_of_planes(self) -> NDArray[np.float64]:
         """Of a point source in a plane, if all else is known, (plane,), Jy."""
-        ny, nx = (n // 2 for n in self.psfs.shape[1:])
+        ny, nx = self.shape
         with np.errstate(divide="ignore"):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
 
     def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:
         r"""$S^T H S / \sigma^2$ of all pairs of points, (point, point), Jy^-2; H is what the sources leave of it."""
-        ny, nx = (n // 2 for n in self.psfs.shape[1:])
         # Only one image has point sources beside it.
         beams = self.synthesis[0, points.plane] / self.sigma[0] * np.asarray(sources.beams)[:, points.y, points.x]
         curvature = -beams.T @ np.asarray(sources.inverse) @ beams
         for psf, coupling in zip(self.psfs, self.coupling(), strict=True):
             seen = np.flatnonzero(coupling.any(axis=1)[points.plane])
             some = points.at(seen)
-            curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * psf[some.distances(ny, nx)]
+            lags = psf[some.distances(*self.shape)] if self.mosaic is None else self.mosaic.between(some.y, some.x)
+            curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * lags
         return curvature
+
+    def dirty_of(self, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Dirty images of 1 Jy in pixels y, x of the first image, (pixel, 2); (pixel, ny, nx), Jy/beam."""
+        if self.mosaic is not None:
+            return self.mosaic.dirty_of(pixels)
+        ny, nx = self.shape
+        around = [self.psfs[0, ny - y : 2 * ny - y, nx - x : 2 * nx - x] for y, x in pixels]
+        return np.array(around, float).reshape(-1, ny, nx)
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Where the data see the sky, (ny, nx)."""
+        return np.ones(self.shape, bool) if self.mosaic is None else self.mosaic.seen()

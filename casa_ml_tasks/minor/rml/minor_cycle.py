@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
@@ -50,6 +50,7 @@ class RegularisedMaximumLikelihood:
         most_iterations: int = MOST_ITERATIONS,
         niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
+        operator: Operator | None = None,
     ):
         """Remember what to minimise.
 
@@ -66,11 +67,12 @@ class RegularisedMaximumLikelihood:
             most_iterations: of one minor cycle and plane.
             niter: of all minor cycles and planes together; -1 for no limit.
             on_progress: called with the iterations of this cycle, all planes, and the objective of one, now and then.
+            operator: of every plane, where it is not the convolution with the PSF: of a mosaic.
         """
         channels, stokes, height, width = psf.shape
         images = (channels, stokes, height // 2, width // 2)
         self._psf = psf
-        self._only_operator: NormalOperator | None = None
+        self._only_operator = operator
         self._sigma = np.broadcast_to(np.asarray(sigma, float), (channels, stokes))
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
         self._support = support or (lambda: np.ones(images, bool))
@@ -154,13 +156,14 @@ class RegularisedMaximumLikelihood:
             pairs = of_signed_images(pairs)
         return tuple(name for name, _ in pairs), jnp.asarray([strength for _, strength in pairs], float)
 
-    def _operator(self, planes: Planes) -> NormalOperator:
-        """Kept between minor cycles if there is one plane only: those of a cube would fill the memory."""
-        if self._sigma.size > 1:
-            return NormalOperator.from_psf(self._psf[planes], np.float32)
-        if self._only_operator is None:
-            self._only_operator = NormalOperator.from_psf(self._psf[planes], np.float32)
-        return self._only_operator
+    def _operator(self, planes: Planes) -> Operator:
+        """Kept between minor cycles if there is one only: those of a cube would fill the memory."""
+        if self._only_operator is not None:
+            return self._only_operator
+        operator = NormalOperator.from_psf(self._psf[planes], np.float32)
+        if self._sigma.size == 1:
+            self._only_operator = operator
+        return operator
 
     def _iterations_each(self, state: MinorState, planes: int) -> int:
         if self._niter < 0:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, circulant_eigenvalues
+from casa_ml_tasks.kernels.normal_operator import Operator, circulant_eigenvalues
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
 
@@ -41,7 +41,7 @@ class Objective:
         model: whose residual r is, shaped like it, Jy/pixel.
     """
 
-    operator: NormalOperator
+    operator: Operator
     residual: jax.Array
     noise: NoiseLevel
     strengths: jax.Array

@@ -1,0 +1,110 @@
+"""Many pointings as one linear operator on one image: what a mosaic's dirty image is of any sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    r"""$H = \sum_k a_k T_k a_k$ for an image in flat noise, $a_k = A_k / \sqrt{\sum_j f_j A_j^2}$.
+
+    A are the primary beams, T the PSFs and f their peaks, the pointings' shares of the weights. The image is that of
+    the sky times $\sqrt{\sum_j f_j A_j^2}$, as CASA makes it with normtype='flatnoise': H is 1 on the diagonal where
+    any pointing sees the sky, and 0 elsewhere.
+
+    Attributes:
+        psfs: T, (pointing, 2 height, 2 width), Jy/beam, their peaks in the pixels (height, width).
+        beams: a, each in a box of its own, (pointing, height, width).
+        corners: pixel y, x that each box begins with, (pointing, 2).
+        shape: (ny, nx) of the image.
+    """
+
+    psfs: NDArray[np.floating]
+    beams: NDArray[np.floating]
+    corners: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def in_flat_noise(
+        cls,
+        psfs: NDArray[np.floating],
+        beams: NDArray[np.floating],
+        corners: NDArray[np.int64],
+        field: NDArray[np.bool_],
+    ) -> Mosaic:
+        """psfs: normalised together; beams: A, in their boxes; field: where there is an image, (ny, nx)."""
+        peaks = psfs[:, beams.shape[1], beams.shape[2]]
+        power = np.zeros(field.shape)
+        boxes = [_box(corner, beams.shape[1:]) for corner in corners]
+        for peak, beam, box in zip(peaks, beams, boxes, strict=True):
+            power[box] += peak * beam**2
+        seen = field & (power > 0)
+        scale = np.divide(1, np.sqrt(power), where=seen, out=np.zeros(field.shape))
+        flat = np.stack([beam * scale[box] for beam, box in zip(beams, boxes, strict=True)])
+        return cls(psfs, flat, corners, field.shape)
+
+    def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator:
+        """H."""
+        return MosaicNormalOperator.from_psfs(self.psf(), self.psfs, self.beams, self.corners, precision)
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Where any pointing sees the sky, (ny, nx)."""
+        field = np.zeros(self.shape, bool)
+        for beam, corner in zip(self.beams, self.corners, strict=True):
+            field[_box(corner, beam.shape)] |= beam > 0
+        return field
+
+    def psf(self) -> NDArray[np.float64]:
+        r"""$\sum_k T_k(d) \sum_x a_k(x) a_k(x + d)$ over its peak: the mean row of H, (2 ny, 2 nx), Jy/beam.
+
+        T and the autocorrelations of a have no negative Fourier transform, so that neither has their product.
+        """
+        height, width = self.beams.shape[1:]
+        spectra = np.abs(np.fft.rfft2(self.beams, s=(2 * height, 2 * width))) ** 2
+        overlap = np.fft.fftshift(np.fft.irfft2(spectra, s=(2 * height, 2 * width)), axes=(-2, -1))
+        mean = np.einsum("kyx,kyx->yx", self.psfs, overlap)
+        whole, (ny, nx) = np.zeros([2 * n for n in self.shape]), self.shape
+        whole[ny - height : ny + height, nx - width : nx + width] = mean / mean[height, width]
+        return whole
+
+    def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        height, width = self.beams.shape[1:]
+        total = np.zeros((y.size, y.size))
+        for psf, beam, corner in zip(self.psfs, self.beams, self.corners, strict=True):
+            inside, rows, columns = _in_box(y, x, corner, beam.shape)
+            lags = np.subtract.outer(rows, rows) + height, np.subtract.outer(columns, columns) + width
+            seen = beam[rows, columns]
+            total[np.ix_(inside, inside)] += np.multiply.outer(seen, seen) * psf[lags]
+        return total
+
+    def dirty_of(self, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """pixels: y and x, (pixel, 2). Returns the dirty image of 1 Jy in each, (pixel, ny, nx), Jy/beam."""
+        height, width = self.beams.shape[1:]
+        total = np.zeros((len(pixels), *self.shape))
+        for psf, beam, corner in zip(self.psfs, self.beams, self.corners, strict=True):
+            box = _box(corner, beam.shape)
+            for which, row, column in zip(*_in_box(pixels[:, 0], pixels[:, 1], corner, beam.shape), strict=True):
+                around = psf[height - row : 2 * height - row, width - column : 2 * width - column]
+                total[which][box] += beam[row, column] * around * beam
+        return total
+
+
+def _box(corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    (y, x), (height, width) = corner, shape
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _in_box(
+    y: NDArray[np.int64], x: NDArray[np.int64], corner: NDArray[np.int64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+    """Which of some pixels are in a box, and their rows and columns there."""
+    rows, columns = y - corner[0], x - corner[1]
+    (inside,) = np.nonzero((rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1]))
+    return inside, rows[inside], columns[inside]

@@ -1,0 +1,167 @@
+"""The pointings of a mosaic, from the Measurement Sets to a `Mosaic`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from casatasks import casalog
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+
+from casa_ml_tasks.data.frequency_frame import phase_centre
+from casa_ml_tasks.data.measurement_set import Block, open_table, selections
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, direction_in, read
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
+from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
+from casa_ml_tasks.kernels.uv_grid import within_nyquist
+from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
+
+ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
+FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
+
+
+class Pointing(NamedTuple):
+    """Where two antennas look: right ascension and declination, radians, and their two beams."""
+
+    direction: tuple[float, float]
+    beams: tuple[VoltagePattern, VoltagePattern]
+
+
+@dataclass
+class Pointings:
+    """Numbers the pointings in the order in which they are met. frame: of the image."""
+
+    frame: ImageFrame
+    known: list[Pointing] = field(default_factory=list)
+
+    def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
+        """The pointing of each row of a Block, (row,)."""
+        beams = _beams(vis)
+        kinds = list(dict.fromkeys(beams))
+        of_antenna = np.array([kinds.index(each) for each in beams])
+        ends = np.sort(of_antenna[block.streams[[ANTENNA1, ANTENNA2]]], axis=0)
+        keys, which = np.unique(np.vstack([block.streams[FIELD_ID], ends]), axis=1, return_inverse=True)
+        numbers = [
+            self._number(Pointing(direction_in(phase_centre(vis, int(field)), self.frame.frame), (kinds[a], kinds[b])))
+            for field, a, b in keys.T
+        ]
+        return np.array(numbers, np.uint16)[which.ravel()]
+
+    def _number(self, pointing: Pointing) -> int:
+        if pointing not in self.known:
+            self.known.append(pointing)
+        return self.known.index(pointing)
+
+
+def _beams(vis: str) -> list[VoltagePattern]:
+    """Of the antennas. One without a model is taken for a uniformly lit dish, which the major cycles make good."""
+    with open_table(f"{vis}/OBSERVATION") as tb:
+        telescope = str(tb.getcell("TELESCOPE_NAME", 0))
+    with open_table(f"{vis}/ANTENNA") as tb:
+        diameters = tb.getcol("DISH_DIAMETER").tolist()
+
+    def beam(diameter: float) -> VoltagePattern:
+        try:
+            return antenna_beam(telescope, diameter)
+        except ValueError:
+            return AiryBeam(diameter)
+
+    return [beam(each) for each in diameters]
+
+
+def mosaic_of(
+    parameters: Mapping[str, Any],
+    frame: ImageFrame,
+    frequency: float,
+    cell: float,
+    field: NDArray[np.bool_],
+    directory: Path,
+) -> Mosaic:
+    """Read where the telescopes pointed, and the uv coverage of each pointing.
+
+    Args:
+        parameters: tclean's, all of them.
+        frame: of the image.
+        frequency: of the beams, Hz.
+        cell: radians.
+        field: where there is an image, (ny, nx).
+        directory: for files, if memory does not suffice.
+
+    Raises:
+        ValueError: no pointing sees the image.
+    """
+    pointings = Pointings(frame)
+    store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
+    assert store.origin is not None, "asked for"
+    beams = [_beam_on(field.shape, each, frame, frequency, cell) for each in pointings.known]
+    seeing = [number for number, beam in enumerate(beams) if (beam * field).max() > FAINTEST]
+    if not seeing:
+        raise ValueError("no pointing sees the image; check phasecenter, imsize and cell")
+    corners, shape = _boxes(np.stack([beams[each] > FAINTEST for each in seeing]))
+    weights = _weights(store, store.origin, parameters, field.shape, cell)
+    psfs = []
+    for number in seeing:
+        members = np.flatnonzero((store.origin == number) & within_nyquist(store.uvw, cell))
+        psfs.append(psf_of_weights(store.uvw[members], 1.0, weights[members, None], shape, cell))
+    casalog.post(f"mosaic: {len(seeing)} pointings, each in {shape[1]} x {shape[0]} pixels", "INFO", "pointings")
+    some = [beams[each][y : y + shape[0], x : x + shape[1]] for each, (y, x) in zip(seeing, corners, strict=True)]
+    total = sum(psf[shape] for psf in psfs)
+    return Mosaic.in_flat_noise(np.stack(psfs) / total, np.stack(some), corners, field)
+
+
+def _beam_on(
+    shape: tuple[int, ...], pointing: Pointing, frame: ImageFrame, frequency: float, cell: float
+) -> NDArray[np.float64]:
+    r"""The primary beam of a pointing in the image, (ny, nx): $\sqrt{P_1 P_2}$ of the powers of the two antennas."""
+    east, north = _direction_cosines(pointing.direction, frame.centre)
+    y, x = np.indices(shape)
+    angle = np.hypot((shape[1] // 2 - x) * cell - east, (y - shape[0] // 2) * cell - north)
+    first, second = (beam.power(angle, frequency) for beam in pointing.beams)
+    return np.sqrt(first * second)
+
+
+def _direction_cosines(direction: tuple[float, float], centre: tuple[float, float]) -> tuple[float, float]:
+    """l towards East and m towards North of a direction (right ascension, declination) from the image's centre."""
+    (ra, dec), (ra0, dec0) = direction, centre
+    return (
+        np.cos(dec) * np.sin(ra - ra0),
+        np.sin(dec) * np.cos(dec0) - np.cos(dec) * np.sin(dec0) * np.cos(ra - ra0),
+    )
+
+
+def _boxes(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """Corners y, x of boxes of one shape that hold what each pointing sees, and the shape. seen: (pointing, ny, nx)."""
+    corners, shape = [], []
+    for across, length in ((2, seen.shape[1]), (1, seen.shape[2])):
+        along = np.asarray(seen.any(axis=across))
+        first, last = along.argmax(axis=1), length - along[:, ::-1].argmax(axis=1)
+        size = min(length, next_fast_len(int((last - first).max()), real=True))
+        corners.append(np.minimum(first, length - size))
+        shape.append(size)
+    return np.stack(corners, axis=1), (shape[0], shape[1])
+
+
+def _weights(
+    store: Visibilities,
+    pointing: NDArray[np.uint16],
+    parameters: Mapping[str, Any],
+    shape: tuple[int, int],
+    cell: float,
+) -> NDArray[np.float64]:
+    """Imaging weights, (visibility,); with `mosweight` every pointing has a density of its own, as in CASA."""
+    weighting = Weighting.from_parameters({**parameters, "perchanweightdensity": False})
+    weights = np.zeros(store.size)
+    apart = weighting.needs_density and parameters["mosweight"]
+    groups = [pointing == each for each in np.unique(pointing)] if apart else [np.ones(store.size, bool)]
+    for members in groups:
+        part = store[members]
+        density = WeightDensity(weighting, shape, cell, store.hands)
+        if weighting.needs_density:
+            density.add(part.uvw[:, 0], part.uvw[:, 1], part.weight)
+        weights[members] = imaging_weights(part.uvw[:, 0], part.uvw[:, 1], part.weight, density)
+    return weights

@@ -1,0 +1,129 @@
+"""Mosaics: the operator against direct sums and against CASA's mosaic gridder, and both tasks on a sky that is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.constants import arcsecond
+
+from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.data.casa_image import read_direction, read_image
+from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
+from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
+from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.tasks import outcome
+from tests.direct_sum import image_of, visibilities_of
+from tests.major_cycles import opener, parameters_of
+from tests.simulated_ms import Source, simulate
+
+SHAPES = [(8, 8), (7, 10), (9, 5)]
+CELL = 1e-5  # radians
+BOX = (5, 4)
+CORNERS = np.array([[0, 0], [1, 1], [2, 0]])
+
+POINTINGS = ((-8.0, 0.0), (8.0, 0.0), (0.0, 12.0))
+BETWEEN, INSIDE = Source(0.6, 1.0, 1.5, 0.6), Source(0.4, -6.0, 5.0)
+IMSIZE = 72
+IMAGING = {"imsize": IMSIZE, "cell": "0.6arcsec", "gridder": "mosaic", "phasecenter": "J2000 16h24m00s -24d00m00s"}
+
+
+def random_mosaic(shape):
+    """Three pointings, and what they see of each image by direct sums: (pointing,) pairs of beam and gridding."""
+    rng = np.random.default_rng(8)
+    uvw = rng.uniform(-0.4, 0.4, (60, 3)) / CELL
+    weight, beams = rng.uniform(0.5, 2, (60, 3)), rng.uniform(0.1, 1, (3, *BOX))
+    psfs = np.stack([psf_of_weights(uvw, 1.0, weight[:, [k]], BOX, CELL) for k in range(3)]) / weight.sum()
+    mosaic = Mosaic.in_flat_noise(psfs, beams, CORNERS, np.ones(shape, bool))
+
+    def dirty_of(image):
+        power, total = np.zeros(shape), np.zeros(shape)
+        whole = [np.zeros(shape) for _ in beams]
+        for k, (beam, (y, x)) in enumerate(zip(beams, CORNERS, strict=True)):
+            whole[k][y : y + BOX[0], x : x + BOX[1]] = beam
+            power += weight[:, k].sum() / weight.sum() * whole[k] ** 2
+        scale = np.divide(1, np.sqrt(power), where=power > 0, out=np.zeros(shape))
+        for k, beam in enumerate(whole):
+            visibilities = weight[:, k] * visibilities_of(beam * scale * image, uvw, CELL)
+            total += beam * scale * image_of(visibilities, uvw, shape, CELL) / weight.sum()
+        return total
+
+    return mosaic, dirty_of
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_mosaic_is_the_sum_over_its_pointings(shape):
+    mosaic, dirty_of = random_mosaic(shape)
+    images = np.random.default_rng(9).normal(size=(2, *shape))
+    with jax.enable_x64(True):
+        actual = mosaic.normal()(jnp.asarray(images))
+    expected = np.stack([dirty_of(image) for image in images])
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_its_operator_is_its_own_adjoint(shape):
+    mosaic, _ = random_mosaic(shape)
+    a, b = np.random.default_rng(10).normal(size=(2, *shape))
+    with jax.enable_x64(True):
+        operator = mosaic.normal()
+        left, right = jnp.vdot(operator(jnp.asarray(a)), b), jnp.vdot(a, operator(jnp.asarray(b)))
+    np.testing.assert_allclose(left, right, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_its_noise_is_even_and_single_pixels_are_those_of_the_operator(shape):
+    mosaic, dirty_of = random_mosaic(shape)
+    pixels = np.argwhere(np.ones(shape))
+    dense = np.stack([dirty_of(each.reshape(shape)) for each in np.eye(len(pixels))])
+    np.testing.assert_allclose(dense[:, *pixels.T].diagonal(), mosaic.seen().ravel(), atol=1e-6)
+    np.testing.assert_allclose(mosaic.dirty_of(pixels), dense, atol=1e-6)
+    np.testing.assert_allclose(mosaic.between(*pixels.T), dense[:, *pixels.T], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_its_psf_is_the_mean_row_of_the_operator(shape):
+    mosaic, dirty_of = random_mosaic(shape)
+    ny, nx = shape
+    mean = np.zeros((2 * ny, 2 * nx))
+    for y, x in np.argwhere(np.ones(shape)):
+        delta = np.zeros(shape)
+        delta[y, x] = 1
+        mean[ny - y : 2 * ny - y, nx - x : 2 * nx - x] += dirty_of(delta)
+    np.testing.assert_allclose(mosaic.psf(), mean / mean[ny, nx], atol=1e-6)
+    assert np.fft.fft2(np.fft.ifftshift(mosaic.psf())).real.min() > -1e-6
+
+
+def test_beams_that_do_not_fit_their_psfs_are_refused():
+    with pytest.raises(ValueError, match="do not cover twice"):
+        MosaicNormalOperator.from_psfs(np.zeros((8, 8)), np.zeros((2, 8, 8)), np.zeros((2, 5, 4)), CORNERS[:2])
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mosaic") / "mosaic.ms"
+    simulate(path, sources=(BETWEEN, INSIDE), pointings=POINTINGS, sigma=0.05, radius=60)
+    return path
+
+
+@pytest.fixture
+def open_major(observed, tmp_path):
+    def parameters(**changes):
+        return parameters_of(observed, **{**IMAGING, "imsize": [IMSIZE], "cell": ["0.6arcsec"], **changes})
+
+    with opener(CasaMajorCycle, tmp_path, parameters) as open_one:
+        yield open_one
+
+
+@pytest.mark.parametrize("weighting", [{}, {"weighting": "briggs", "robust": 0.5}], ids=str)
+def test_casas_mosaic_gridder_does_to_a_sky_what_the_operator_does(open_major, weighting):
+    major = open_major(**weighting)
+    sky = np.zeros(major.shape, np.float32)
+    sky[0, 0, [20, 36, 50, 44], [36, 40, 24, 48]] = 1.0, 2.0, 1.5, -1.0
+    change = (major.residual(np.zeros(major.shape)) - major.residual(sky))[0, 0]
+    with jax.enable_x64(True):
+        expected = np.asarray(major.mosaic.normal()(jnp.asarray(sky[0, 0], float)))
+    field = major.mosaic.seen()
+    np.testing.assert_array_equal(field, major.primary_beam()[0, 0] > 0)
+    assert np.std((change - expected)[field]) < 0.01 * np.std(expected[field])  # CASA's own taps and oversampling

@@ -1,14 +1,12 @@
-"""Mosaics: the operator against direct sums and against CASA's mosaic gridder, and both tasks on a sky that is known."""
+"""Mosaics: the operator against direct sums and CASA's mosaic gridder, and both tasks on a sky that is known."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.constants import arcsecond
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.data.casa_image import read_direction, read_image
-from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
@@ -24,9 +22,14 @@ BOX = (5, 4)
 CORNERS = np.array([[0, 0], [1, 1], [2, 0]])
 
 POINTINGS = ((-8.0, 0.0), (8.0, 0.0), (0.0, 12.0))
-BETWEEN, INSIDE = Source(0.6, 1.0, 1.5, 0.6), Source(0.4, -6.0, 5.0)
-IMSIZE = 72
-IMAGING = {"imsize": IMSIZE, "cell": "0.6arcsec", "gridder": "mosaic", "phasecenter": "J2000 16h24m00s -24d00m00s"}
+BETWEEN, INSIDE = Source(0.6, 1.2, 1.2, 0.6), Source(0.4, -6.0, 4.8)
+IMSIZE, CELL_SIZE = 108, 0.6  # arcsec; of smaller images CASA's mosaic gridder folds the beams
+IMAGING = {
+    "imsize": [IMSIZE],
+    "cell": [f"{CELL_SIZE}arcsec"],
+    "gridder": "mosaic",
+    "phasecenter": "J2000 16h24m00s -24d00m00s",
+}
 
 
 def random_mosaic(shape):
@@ -110,7 +113,7 @@ def observed(tmp_path_factory):
 @pytest.fixture
 def open_major(observed, tmp_path):
     def parameters(**changes):
-        return parameters_of(observed, **{**IMAGING, "imsize": [IMSIZE], "cell": ["0.6arcsec"], **changes})
+        return parameters_of(observed, **{**IMAGING, **changes})
 
     with opener(CasaMajorCycle, tmp_path, parameters) as open_one:
         yield open_one
@@ -120,10 +123,30 @@ def open_major(observed, tmp_path):
 def test_casas_mosaic_gridder_does_to_a_sky_what_the_operator_does(open_major, weighting):
     major = open_major(**weighting)
     sky = np.zeros(major.shape, np.float32)
-    sky[0, 0, [20, 36, 50, 44], [36, 40, 24, 48]] = 1.0, 2.0, 1.5, -1.0
+    sky[0, 0, [40, 54, 68, 62], [54, 58, 42, 66]] = 1.0, 2.0, 1.5, -1.0
     change = (major.residual(np.zeros(major.shape)) - major.residual(sky))[0, 0]
     with jax.enable_x64(True):
         expected = np.asarray(major.mosaic.normal()(jnp.asarray(sky[0, 0], float)))
     field = major.mosaic.seen()
     np.testing.assert_array_equal(field, major.primary_beam()[0, 0] > 0)
-    assert np.std((change - expected)[field]) < 0.01 * np.std(expected[field])  # CASA's own taps and oversampling
+    assert np.std((change - expected)[field]) < 0.02 * np.std(expected[field])  # of CASA's own convolution functions
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [(rmlclean, {}), (rmlclean, {"specmode": "cube"}), (resolveimage, {"nsamples": 8, "maxglobal": 1})],
+    ids=["rmlclean", "cube", "resolveimage"],
+)
+def test_sources_in_one_pointing_and_between_three_have_their_fluxes(observed, tmp_path, monkeypatch, task, options):
+    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    name = tmp_path / "sky"
+    result = task(vis=str(observed), imagename=str(name), datacolumn="data", noisescale=1.0, **IMAGING, **options)
+    model, beam = (read_image(f"{name}.{kind}")[-1, 0] for kind in ("model", "pb"))  # CASA leaves channel 0 empty
+    assert (model[beam == 0] == 0).all()
+    sky = np.divide(model, beam, where=beam > 0, out=np.zeros(beam.shape))
+    y, x = (np.indices(sky.shape) - IMSIZE // 2) * CELL_SIZE
+    for source in (BETWEEN, INSIDE):
+        flux = sky[np.hypot(-x - source.east, y - source.north) < 3].sum()
+        assert flux == pytest.approx(source.flux, rel=0.04)
+    peaks = [cycle["peak_residual"] for cycle in result["cycles"]]
+    assert peaks[1] < 0.03 * peaks[0]  # after one minor cycle: its operator is that of the major cycles

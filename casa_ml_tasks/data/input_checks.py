@@ -67,6 +67,7 @@ def check_imaging(parameters: Mapping[str, Any]) -> None:
         _check_names,
         _check_grid,
         _check_supported,
+        _check_normalisation,
         _check_stokes,
         _check_taylor_terms,
         _check_noise_scale,
@@ -214,15 +215,24 @@ def _check_interactive(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
 
 
+def _is_our_mosaic(parameters: Mapping[str, Any]) -> bool:
+    """Whether it is a mosaic that CLEAN does not deconvolve."""
+    return parameters["gridder"] not in SINGLE_POINTING and parameters.get("minorcycle") != "clean"
+
+
+def _check_normalisation(parameters: Mapping[str, Any]) -> None:
+    if _is_our_mosaic(parameters) and parameters["normtype"] != "flatnoise":
+        raise ValueError(f"normtype='{parameters['normtype']}' is not imaged yet; use normtype='flatnoise'")
+
+
 def _check_stokes(parameters: Mapping[str, Any]) -> None:
     """What the data can tell is `data.stokes.check_stokes`."""
     stokes = parameters["stokes"]
-    mosaic = parameters["gridder"] not in SINGLE_POINTING and parameters.get("minorcycle") != "clean"
-    if mosaic and (len(stokes_planes(stokes)) > 1 or taylor_terms(parameters)):
+    if _is_our_mosaic(parameters) and (len(stokes_planes(stokes)) > 1 or taylor_terms(parameters)):
         raise ValueError(
             f"gridder='{parameters['gridder']}' with stokes='{stokes}' and deconvolver='{parameters['deconvolver']}' "
             "is not imaged yet: mosaics have one Stokes plane and no Taylor terms; use one plane at a time, or "
-            "minorcycle='clean'"
+            "rmlclean with minorcycle='clean'"
         )
     if stokes != "I" and parameters["gridder"] == "native":
         raise ValueError(f"stokes='{stokes}' needs gridder='standard', because gridder='native' images Stokes I only")

@@ -143,8 +143,8 @@ def step_length(change: Image, before: Image, after: Image, predicted: Image) ->
 
     The minor cycle went to the minimum along its change, where the slope that it began with balances the curvature of
     its operator $\hat H$. The true curvature follows from the residuals at both ends, because they are linear in the
-    model. Where $\hat H$ is exact the answer is 1; where it is too small (mosaics), this keeps the loop from running
-    away, at no further major cycle.
+    model. Where $\hat H$ is exact the answer is 1; where it is too small, this keeps the loop from running away, at no
+    further major cycle.
 
     Args:
         change: $\Delta$, new model minus old, Jy/pixel.

@@ -143,7 +143,7 @@ class CasaImages:
             ImageFrame(*read_direction(beam)),
             float(read_frequencies(beam).mean()),
             read_cell(beam) * ARCSEC,
-            np.all(self.primary_beam() > 0, axis=(0, 1)),
+            np.any(self.primary_beam() > 0, axis=(0, 1)),
             self.imagename.parent / "pointings",
         )
 

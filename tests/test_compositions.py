@@ -104,7 +104,7 @@ OFFSETS = {
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 def test_images_are_those_of_the_fields(kind, shape, rng):
     observation = observation_for(kind, shape)
-    sky = LogNormalSky(shape, composed(kind, observation))
+    sky = LogNormalSky.of(shape, composed(kind, observation))
     at = drawn(sky, rng)
     fields = np.asarray(hartley(sky.amplitude(at.spectrum) * at.excitations)) + np.array(OFFSETS[kind])[:, None, None]
     np.testing.assert_allclose(sky(at), BY_HAND[kind](fields, observation), rtol=1e-7)
@@ -112,7 +112,7 @@ def test_images_are_those_of_the_fields(kind, shape, rng):
 
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 def test_coefficients_are_those_of_the_planes_or_of_the_nearest_ones(kind, rng):
-    sky = LogNormalSky((9, 14), composed(kind, observation_for(kind, (9, 14))))
+    sky = LogNormalSky.of((9, 14), composed(kind, observation_for(kind, (9, 14))))
     log_planes = rng.normal(size=(len(sky.mixing), *sky.shape))
     left = log_planes - sky.log_planes(sky.coefficients(jnp.asarray(log_planes)))
     np.testing.assert_allclose(np.einsum("pf,pyx->fyx", sky.mixing, left), 0, atol=1e-10)

@@ -30,7 +30,7 @@ from tests.few_visibilities import COMPOSITIONS, Observation, blob, composed, dr
 @pytest.mark.usefixtures("double_precision")
 def test_the_gradient_of_the_energy_is_the_finite_difference(kind, shape):
     observation, rng = observation_for(kind, shape), np.random.default_rng(1)
-    sky = LogNormalSky(shape, composed(kind, observation))
+    sky = LogNormalSky.of(shape, composed(kind, observation))
     likelihood = observation.likelihood(observation.noise(1))
     at, along = drawn(sky, rng), drawn(sky, rng)
     value, step = jax.jit(partial(energy, sky)), 1e-5
@@ -61,7 +61,7 @@ def test_the_likelihood_is_half_the_chi_squared_of_the_visibilities(kind, shape)
 @pytest.mark.usefixtures("double_precision")
 def test_the_curvature_along_the_spectra_is_that_of_finite_differences_of_the_sky(kind, shape):
     observation, rng, step = observation_for(kind, shape), np.random.default_rng(2), 1e-5
-    sky = LogNormalSky(shape, composed(kind, observation))
+    sky = LogNormalSky.of(shape, composed(kind, observation))
     at, along = drawn(sky, rng), rng.normal(size=sky.parameters)
     ends = (sky(at._replace(spectrum=at.spectrum + sign * step * along)) for sign in (1, -1))
     visibilities = observation.design @ np.ravel(next(ends) - next(ends)) / (2 * step)
@@ -85,7 +85,7 @@ def followed(sky, observation, likelihood, at, points, trajectories, step):
 def test_samples_of_an_almost_linear_sky_have_the_analytic_mean_and_covariance():
     shape, offset = (10, 12), 0.0
     observation = Observation(shape, 2e-3)
-    sky = LogNormalSky(shape, continuum(Prior(offset, (0.01, 0.001), (0.02, 0.002))))
+    sky = LogNormalSky.of(shape, continuum(Prior(offset, (0.01, 0.001), (0.02, 0.002))))
     spectrum = jnp.zeros(sky.parameters)
     amplitude = sky.amplitude(spectrum)
     size = amplitude.size
@@ -113,7 +113,7 @@ def detected_sky():
     shape, offset = (12, 12), -1.0
     with jax.enable_x64(True):
         observation = Observation(shape, 0.3)
-        sky = LogNormalSky(shape, continuum(Prior(offset, (0.5, 0.1), (1.0, 0.3))))
+        sky = LogNormalSky.of(shape, continuum(Prior(offset, (0.5, 0.1), (1.0, 0.3))))
         excitations = np.random.default_rng(4).normal(size=(1, *shape))
         truth = Position(jnp.asarray(excitations), jnp.zeros(sky.parameters))
         likelihood = observation.likelihood(observation.observe(np.asarray(sky(truth))))
@@ -161,7 +161,7 @@ def test_the_step_follows_how_often_trajectories_are_accepted():
 def test_the_mass_lets_long_steps_be_taken_at_high_dynamic_range():
     shape, sigma = (32, 32), 1e-3
     observation = Observation(shape, sigma, points=400)
-    sky = LogNormalSky(shape, continuum(Prior(offset=float(np.log(0.1 * sigma / observation.beam_area)))))
+    sky = LogNormalSky.of(shape, continuum(Prior(offset=float(np.log(0.1 * sigma / observation.beam_area)))))
     image = blob(shape, width=6.0)[None]
     spectrum = jnp.zeros(sky.parameters)
     excitations = sky.coefficients(jnp.log(image + 1e-3 * image.max())) / sky.amplitude(spectrum)
@@ -185,7 +185,7 @@ def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
     shape, sigma = (32, 32), 1e-3
     observation, image = Observation(shape, sigma), blob((32, 32))[None]
     noise = sigma / observation.beam_area
-    sky = LogNormalSky(shape, continuum(Prior(offset=float(np.log(0.1 * noise)))))
+    sky = LogNormalSky.of(shape, continuum(Prior(offset=float(np.log(0.1 * noise)))))
     start = position_of(sky, image, np.full((1, 1, 1), noise), observation.beam_area)
     points, sources = coarse_points(image, observation.sigma, observation.beam_area), observation.sources(image)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), sources)
@@ -200,7 +200,7 @@ def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
 def test_chains_begin_at_the_prior_in_a_channel_without_data():
     shape, noise = (32, 32), np.array([1e-3, np.inf, 1e-3])[:, None, None]
     images = blob(shape) * np.array([1.0, 0.0, 2.0])[:, None, None]
-    sky = LogNormalSky(shape, cube(Prior(offset=float(np.log(1e-5))), 3))
+    sky = LogNormalSky.of(shape, cube(Prior(offset=float(np.log(1e-5))), 3))
     found = np.asarray(sky(position_of(sky, images, noise / 20.0, 20.0)))
     np.testing.assert_allclose(found[1], 1e-5)
     for channel in (0, 2):

@@ -48,7 +48,7 @@ def test_the_hartley_transform_is_symmetric_and_inverts_itself(shape, rng):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 def test_coefficients_undo_the_fields(kind, shape, rng):
-    sky = LogNormalSky(shape, composed(kind, observation_for(kind, shape)))
+    sky = LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
     excitations, spectrum = drawn(sky, rng)
     coefficients = sky.amplitude(spectrum) * excitations
     np.testing.assert_allclose(sky.coefficients(sky.log_planes(coefficients)), coefficients, atol=1e-10)
@@ -56,7 +56,7 @@ def test_coefficients_undo_the_fields(kind, shape, rng):
 
 @pytest.mark.parametrize("shape", [(48, 48), (31, 45)])
 def test_a_power_law_has_the_amplitudes_of_nifty(shape):
-    sky = LogNormalSky(shape, continuum(PRIOR))
+    sky = LogNormalSky.of(shape, continuum(PRIOR))
     maker = CorrelatedFieldMaker("")
     maker.set_amplitude_total_offset(PRIOR.offset, PRIOR.offset_deviation)
     maker.add_fluctuations(
@@ -83,7 +83,7 @@ def test_a_power_law_has_the_amplitudes_of_nifty(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_field_has_the_covariance_that_is_said(shape, rng, compose):
-    sky = LogNormalSky(shape, compose(PRIOR))
+    sky = LogNormalSky.of(shape, compose(PRIOR))
     amplitudes = sky.amplitude(drawn_spectrum(sky, rng))
     for amplitude, said in zip(amplitudes, np.asarray(covariance(amplitudes)), strict=True):
         synthesis = np.array(hartley(amplitude * np.eye(amplitude.size).reshape(-1, *shape)))
@@ -93,7 +93,7 @@ def test_a_field_has_the_covariance_that_is_said(shape, rng, compose):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rings_stand_for_the_amplitudes_of_their_modes(shape):
-    sky = LogNormalSky(shape, continuum(PRIOR))
+    sky = LogNormalSky.of(shape, continuum(PRIOR))
     expected = jnp.zeros(sky.parameters)
     bins = np.log(sky.sets[0].amplitude_of_bins(expected))
     at, between = sky.modes.bin, sky.modes.fraction
@@ -105,7 +105,7 @@ def test_rings_stand_for_the_amplitudes_of_their_modes(shape):
 
 
 def test_the_energy_of_the_spectra_is_that_of_gaussian_modes_and_parameters(rng, compose):
-    sky = LogNormalSky((20, 27), compose(PRIOR))
+    sky = LogNormalSky.of((20, 27), compose(PRIOR))
     coefficients = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
     power, spectra = power_of_rings(sky, jnp.asarray(coefficients)), [drawn_spectrum(sky, rng) for _ in "12"]
     expected = [-norm.logpdf(coefficients, 0, sky.amplitude(each)).sum() - norm.logpdf(each).sum() for each in spectra]
@@ -114,7 +114,7 @@ def test_the_energy_of_the_spectra_is_that_of_gaussian_modes_and_parameters(rng,
 
 
 def test_the_gradient_of_the_spectrums_energy_is_the_finite_difference(rng, compose):
-    sky = LogNormalSky((20, 27), compose(PRIOR))
+    sky = LogNormalSky.of((20, 27), compose(PRIOR))
     power = power_of_rings(sky, jnp.asarray(rng.normal(size=(sky.mixing.shape[1], 20, 27))))
     at, along = rng.normal(size=(2, sky.parameters))
     step = 1e-5
@@ -124,7 +124,7 @@ def test_the_gradient_of_the_spectrums_energy_is_the_finite_difference(rng, comp
 
 
 def test_the_spectrum_of_a_drawn_field_is_found(rng):
-    sky = LogNormalSky((64, 64), continuum(PRIOR._replace(slope=(-3.0, 1.0))))
+    sky = LogNormalSky.of((64, 64), continuum(PRIOR._replace(slope=(-3.0, 1.0))))
     truth, field = drawn_spectrum(sky, rng), sky.sets[0]
     amplitude = np.array(sky.amplitude(truth))
     coefficients = amplitude * rng.normal(size=amplitude.shape)
@@ -145,7 +145,7 @@ def test_the_spectrum_of_a_drawn_field_is_found(rng):
 
 def test_spectra_are_drawn_as_they_are_probable(compose):
     """Spectra that were drawn with their skies look like the prior, and so they do when drawn again for these skies."""
-    sky, rng, changes, after = LogNormalSky((16, 16), compose(PRIOR)), np.random.default_rng(5), [], []
+    sky, rng, changes, after = LogNormalSky.of((16, 16), compose(PRIOR)), np.random.default_rng(5), [], []
     for key in jax.random.split(jax.random.key(4), 200):
         excitations, before = drawn(sky, rng)
         found = draw(sky, sky.amplitude(before) * excitations, before, key, scale_of(sky, before))
@@ -170,7 +170,7 @@ def weighty(request):
     with jax.enable_x64(True):
         observation = observation_for(kind, shape, 0.02, points=60, longest=0.24)
         composition = composed(kind, observation, PRIOR)
-        sky = LogNormalSky(shape, composition)
+        sky = LogNormalSky.of(shape, composition)
         at, pixels = drawn(sky, rng), np.array([[3, 4], [7, 8]]) if len(composition.synthesis) == 1 else NO_SOURCES
         planes = len(composition.mixing), *shape
         places = np.unravel_index(rng.choice(np.prod(planes), 15, replace=False), planes)

@@ -89,7 +89,7 @@ class Modes:
 
 
 class CorrelatedField:
-    r"""$\varphi = o + \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$, the Hartley transform $\mathcal{H}$.
+    r"""$\varphi = \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$, the Hartley transform $\mathcal{H}$.
 
     The amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6, 259,
     methods), which is where $\theta$ and its standard normal prior come from; but on bins of frequency that are even in
@@ -103,8 +103,8 @@ class CorrelatedField:
     def __init__(self, shape: tuple[int, int], prior: Prior, count: int = 1):
         """shape: (ny, nx); count: of the cosines, as many as channels."""
         self.shape = shape
-        self.prior = prior
         self.count = count
+        self._identity = shape, prior._replace(offset=0.0), count
         self.modes = Modes.of(shape)
         lengths = np.concatenate([[0.0], np.log(self.modes.frequency[1:] / self.modes.frequency[1])])
         grid = RegularCartesianGrid(
@@ -137,6 +137,13 @@ class CorrelatedField:
         zeros = {name: jnp.zeros(each.shape) for name, each in sorted(named.items())}
         expected, self._named = ravel_pytree(zeros)
         self.parameters = expected.size
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are alike but for the offset, which is not part of them."""
+        return isinstance(other, CorrelatedField) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
 
     def amplitude_of_bins(self, spectrum: jax.Array) -> jax.Array:
         """(bins,): of one mode of the frequency of each bin; of the mean first."""

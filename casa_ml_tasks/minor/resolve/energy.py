@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -67,7 +66,7 @@ def slope_of_energy(sky: LogNormalSky, position: Position, likelihood: Likelihoo
     return jax.tree.map(jnp.add, position, of_likelihood)
 
 
-@partial(jax.jit, static_argnames="sky")
+@jax.jit
 def spectral_curvature(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
     r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed excitations, (parameters, parameters)."""
     planes = sky.planes(position)

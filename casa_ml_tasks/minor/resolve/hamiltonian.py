@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import ceil
 
 import jax
@@ -20,7 +19,7 @@ WANTED = 0.8  # probability that a trajectory is accepted
 GAIN = 0.8  # of the logarithm of the step
 
 
-@partial(jax.jit, static_argnames="sky")
+@jax.jit
 def trajectory(
     sky: LogNormalSky,
     start: Position,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from casa_ml_tasks.minor.resolve.composition import Composition
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, cosines, hartley
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Modes, cosines, hartley
 
 
 class Position(NamedTuple):
@@ -24,32 +25,66 @@ class Position(NamedTuple):
     spectrum: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class LogNormalSky:
-    r"""$I_c = \sum_p S_{cp} \exp(\sum_j B_{pj} \varphi_j)$ with the correlated fields $\varphi$ of a `Composition`."""
+    r"""$I_c = \sum_p S_{cp} \exp(\sum_j B_{pj} \varphi_j)$ with the correlated fields $\varphi$ of a `Composition`.
 
-    def __init__(self, shape: tuple[int, int], composition: Composition):
+    What JAX compiles for one sky serves all that have the same shape and `sets`.
+
+    Attributes:
+        offsets: mean of each field, (field, 1, 1).
+        mixing: B, (plane, field).
+        unmixing: its pseudo-inverse, (field, plane).
+        synthesis: S, (channel or term, plane).
+        sets: of fields that share a power spectrum.
+        of_brightness: whether a set is of brightness, or else of a spectral index.
+    """
+
+    offsets: jax.Array
+    mixing: jax.Array
+    unmixing: jax.Array
+    synthesis: jax.Array
+    sets: tuple[CorrelatedField, ...] = field(metadata={"static": True})
+    of_brightness: tuple[bool, ...] = field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], composition: Composition) -> LogNormalSky:
         """shape: (ny, nx)."""
-        self.shape = shape
-        self._fields = composition.fields
-        self.sets = tuple(CorrelatedField(shape, each.prior, each.count) for each in composition.fields)
-        self.modes = self.sets[0].modes
-        self.parameters = sum(each.parameters for each in self.sets)
-        self._ends = np.cumsum([each.parameters for each in self.sets])[:-1]
         offsets = [[each.prior.offset, *(each.count - 1) * [0.0]] for each in composition.fields]
-        self.offsets = jnp.asarray(np.concatenate(offsets))[:, None, None]
-        self.mixing = jnp.asarray(composition.mixing)
-        self.unmixing = jnp.asarray(np.linalg.pinv(composition.mixing))
-        self.synthesis = jnp.asarray(composition.synthesis)
+        return cls(
+            offsets=jnp.asarray(np.concatenate(offsets))[:, None, None],
+            mixing=jnp.asarray(composition.mixing),
+            unmixing=jnp.asarray(np.linalg.pinv(composition.mixing)),
+            synthesis=jnp.asarray(composition.synthesis),
+            sets=tuple(CorrelatedField(shape, each.prior, each.count) for each in composition.fields),
+            of_brightness=tuple(each.is_brightness for each in composition.fields),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.sets[0].shape
+
+    @property
+    def modes(self) -> Modes:
+        """Of the images."""
+        return self.sets[0].modes
+
+    @property
+    def parameters(self) -> int:
+        """Of all power spectra."""
+        return sum(each.parameters for each in self.sets)
 
     def spectra(self, spectrum: jax.Array) -> list[jax.Array]:
         """The parameters of each set of fields."""
-        return jnp.split(spectrum, self._ends)
+        return jnp.split(spectrum, np.cumsum([each.parameters for each in self.sets])[:-1])
 
     def in_sets(self, images: jax.Array) -> list[tuple[jax.Array, jax.Array, bool]]:
         """Images of the fields, (field, ny, nx): of each set, its cosines, and whether it is of brightness."""
-        parts = jnp.split(images, np.cumsum([each.count for each in self._fields])[:-1])
-        pairs = zip(parts, self._fields, strict=True)
-        return [(part, jnp.asarray(cosines(each.count)), each.is_brightness) for part, each in pairs]
+        parts = jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
+        groups = zip(parts, self.sets, self.of_brightness, strict=True)
+        return [(part, jnp.asarray(cosines(each.count)), bright) for part, each, bright in groups]
 
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(field, rings): of one mode in each ring; of the mean first."""

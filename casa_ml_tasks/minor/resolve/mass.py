@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -150,7 +149,7 @@ def _factorised(curvature: NDArray[np.floating], points: Points) -> tuple[NDArra
     return np.tril(factor)[:, :rank], points.at(pivots - 1)
 
 
-@partial(jax.jit, static_argnames="sky")
+@jax.jit
 def spectral_slopes(sky: LogNormalSky, at: Position, y: jax.Array, x: jax.Array, mixing: jax.Array) -> jax.Array:
     """Of the logarithm of the planes in some pixels along the spectra's parameters, (point, parameters)."""
 

@@ -112,7 +112,7 @@ class Resolve:
     @cached_property
     def _sky(self) -> LogNormalSky:
         with jax.enable_x64(True):
-            return LogNormalSky(self._response.shape, self._composition)
+            return LogNormalSky.of(self._response.shape, self._composition)
 
     @cached_property
     def _operators(self) -> tuple[Operator, Operator]:

@@ -67,14 +67,14 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
     return np.asarray(scipy.optimize.minimize(of_arrays, start, jac=True, method="L-BFGS-B", options=options).x)
 
 
-@partial(jax.jit, static_argnames="sky")
+@jax.jit
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
     slopes = jax.jacobian(lambda each: jnp.log(sky.amplitude_of_rings(each)))(spectrum)
     return unit_curvature(2 * jnp.einsum("frs,r,frt->st", slopes, sky.modes.count, slopes))
 
 
-@partial(jax.jit, static_argnames="sky")
+@jax.jit
 def draw(
     sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, key: jax.Array, scale: jax.Array
 ) -> jax.Array:

@@ -98,29 +98,44 @@ def mosaic_of(
     pointings = Pointings(frame)
     store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
     assert store.origin is not None, "asked for"
-    beams = [_beam_on(field.shape, each, frame, frequency, cell) for each in pointings.known]
-    seeing = [number for number, beam in enumerate(beams) if (beam * field).max() > FAINTEST]
-    if not seeing:
-        raise ValueError("no pointing sees the image; check phasecenter, imsize and cell")
-    corners, shape = _boxes(np.stack([beams[each] > FAINTEST for each in seeing]))
     weights = _weights(store, store.origin, parameters, field.shape, cell)
-    psfs = []
-    for number in seeing:
-        members = np.flatnonzero((store.origin == number) & within_nyquist(store.uvw, cell))
-        psfs.append(psf_of_weights(store.uvw[members], 1.0, weights[members, None], shape, cell))
-    casalog.post(f"mosaic: {len(seeing)} pointings, each in {shape[1]} x {shape[0]} pixels", "INFO", "pointings")
-    some = [beams[each][y : y + shape[0], x : x + shape[1]] for each, (y, x) in zip(seeing, corners, strict=True)]
-    total = sum(psf[shape] for psf in psfs)
-    return Mosaic.in_flat_noise(np.stack(psfs) / total, np.stack(some), corners, field)
+    used = (weights > 0) & within_nyquist(store.uvw, cell)
+    whole = np.zeros(2, int), field.shape
+    seen, members = [], []
+    for number, pointing in enumerate(pointings.known):
+        sees = field & (_beam_in(*whole, field.shape, pointing, frame, frequency, cell) > FAINTEST)
+        its_own = np.flatnonzero(used & (store.origin == number))
+        if sees.any() and its_own.size:
+            seen.append((pointing, sees.any(axis=1), sees.any(axis=0)))
+            members.append(its_own)
+    if not seen:
+        raise ValueError("no pointing sees the image; check phasecenter, imsize and cell")
+    looking, rows, columns = zip(*seen, strict=True)
+    (top, height), (left, width) = _intervals(np.stack(rows)), _intervals(np.stack(columns))
+    corners, shape = np.stack([top, left], axis=1), (height, width)
+    casalog.post(f"mosaic: {len(looking)} pointings, each in {width} x {height} pixels", "INFO", "pointings")
+    beams = [
+        _beam_in(corner, shape, field.shape, pointing, frame, frequency, cell)
+        for corner, pointing in zip(corners, looking, strict=True)
+    ]
+    total = weights[np.concatenate(members)].sum()
+    psfs = [psf_of_weights(store.uvw[each], 1.0, weights[each, None], shape, cell) / total for each in members]
+    return Mosaic.in_flat_noise(np.stack(psfs, dtype=np.float32, casting="same_kind"), np.stack(beams), corners, field)
 
 
-def _beam_on(
-    shape: tuple[int, ...], pointing: Pointing, frame: ImageFrame, frequency: float, cell: float
+def _beam_in(
+    corner: NDArray[np.int64],
+    shape: tuple[int, ...],
+    of_image: tuple[int, ...],
+    pointing: Pointing,
+    frame: ImageFrame,
+    frequency: float,
+    cell: float,
 ) -> NDArray[np.float64]:
-    r"""The primary beam of a pointing in the image, (ny, nx): $\sqrt{P_1 P_2}$ of the powers of the two antennas."""
+    r"""The primary beam of a pointing in a box of an image, (ny, nx) both: $\sqrt{P_1 P_2}$ of its antennas' powers."""
     east, north = _direction_cosines(pointing.direction, frame.centre)
-    y, x = np.indices(shape)
-    angle = np.hypot((shape[1] // 2 - x) * cell - east, (y - shape[0] // 2) * cell - north)
+    y, x = np.indices(shape) + corner[:, None, None]
+    angle = np.hypot((of_image[1] // 2 - x) * cell - east, (y - of_image[0] // 2) * cell - north)
     first, second = (beam.power(angle, frequency) for beam in pointing.beams)
     return np.sqrt(first * second)
 
@@ -134,16 +149,12 @@ def _direction_cosines(direction: tuple[float, float], centre: tuple[float, floa
     )
 
 
-def _boxes(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], tuple[int, int]]:
-    """Corners y, x of boxes of one shape that hold what each pointing sees, and the shape. seen: (pointing, ny, nx)."""
-    corners, shape = [], []
-    for across, length in ((2, seen.shape[1]), (1, seen.shape[2])):
-        along = np.asarray(seen.any(axis=across))
-        first, last = along.argmax(axis=1), length - along[:, ::-1].argmax(axis=1)
-        size = min(length, next_fast_len(int((last - first).max()), real=True))
-        corners.append(np.minimum(first, length - size))
-        shape.append(size)
-    return np.stack(corners, axis=1), (shape[0], shape[1])
+def _intervals(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """Where intervals of one length begin that hold what each pointing sees, and the length. seen: (pointing, n)."""
+    length = seen.shape[1]
+    first, last = seen.argmax(axis=1), length - seen[:, ::-1].argmax(axis=1)
+    size = min(length, next_fast_len(int((last - first).max()), real=True))
+    return np.minimum(first, length - size), size
 
 
 def _weights(

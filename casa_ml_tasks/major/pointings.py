@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imagin
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
+MOST_PIXELS = 100_000  # of an image
 
 
 class Pointing(NamedTuple):
@@ -111,6 +112,7 @@ def mosaic_of(
     if not seen:
         raise ValueError("no pointing sees the image; check phasecenter, imsize and cell")
     looking, rows, columns = zip(*seen, strict=True)
+    _warn_of_folded_beams(looking, frequency, cell, min(field.shape))
     (top, height), (left, width) = _intervals(np.stack(rows)), _intervals(np.stack(columns))
     corners, shape = np.stack([top, left], axis=1), (height, width)
     casalog.post(f"mosaic: {len(looking)} pointings, each in {width} x {height} pixels", "INFO", "pointings")
@@ -121,6 +123,20 @@ def mosaic_of(
     total = weights[np.concatenate(members)].sum()
     psfs = [psf_of_weights(store.uvw[each], 1.0, weights[each, None], shape, cell) / total for each in members]
     return Mosaic.in_flat_noise(np.stack(psfs, dtype=np.float32, casting="same_kind"), np.stack(beams), corners, field)
+
+
+def _warn_of_folded_beams(pointings: Sequence[Pointing], frequency: float, cell: float, pixels: int) -> None:
+    """CASA's mosaic gridder makes its beams on the image, however narrow that is (pixels, along its shorter side)."""
+    angle = cell / 2 * np.arange(0, MOST_PIXELS, 2)
+    beams = {beam for each in pointings for beam in each.beams}
+    needed = 2 * max(int(np.argmax(each.power(angle, frequency) < FAINTEST)) for each in beams)
+    if pixels < needed:
+        casalog.post(
+            f"an image of {pixels} pixels is narrower than the primary beams; CASA's mosaic gridder then folds them, "
+            f"and fluxes are wrong: use imsize={needed} or more",
+            "WARN",
+            "pointings",
+        )
 
 
 def _beam_in(

@@ -379,10 +379,11 @@ class Resolve:
         return max(min(TRAJECTORIES_OF_SAMPLES, wanted), -(-wanted // self._most_iterations))
 
     def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
-        """Of the mean planes, r.m.s. over the noise."""
+        """Of the mean planes where the data see the sky, r.m.s. over the noise."""
         change = self._sky.images(jnp.asarray(mean)) - likelihood.model
         left = np.asarray(likelihood.residual - likelihood.operator(change))
-        return float(np.sqrt(np.mean(self._in_noise(left[:, None]) ** 2)))
+        in_noise = self._in_noise(left[:, None])[..., self._response.seen()]
+        return float(np.sqrt(np.mean(in_noise**2)))
 
     def _next(self, latent: Latent) -> Latent:
         """The stage of the next iteration, and its noise."""

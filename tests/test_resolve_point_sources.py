@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.minor.resolve.chains import follow
+from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
+from casa_ml_tasks.minor.resolve.composition import continuum
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
+from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
-from casa_ml_tasks.minor.resolve.point_sources import standing_out
+from casa_ml_tasks.minor.resolve.point_sources import log_prior, standing_out
 from tests.few_visibilities import Observation, blob, finished
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -68,6 +74,30 @@ def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
     np.testing.assert_allclose(
         np.cov(drawn.T) / np.outer(scatter, scatter), covariance / np.outer(scatter, scatter), atol=0.1
     )
+
+
+@pytest.mark.parametrize("signal_to_noise", [0.0, 1.5, 6.0])
+def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
+    """A sky that is empty leaves of the posterior one flux, whose moments are integrals along a line."""
+    observation, sigma, place = Observation((10, 12), 0.02), 0.02, PIXELS[:1]
+    sky = LogNormalSky.of(observation.shape, continuum(Prior(-40.0)))
+    dirty = np.zeros((1, *observation.shape))
+    dirty[0, *place[0]] = signal_to_noise * sigma
+    likelihood = observation.likelihood(dirty, place)
+    start = Position(jnp.zeros((1, *observation.shape)), jnp.zeros(sky.parameters))
+    points = coarse_points(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
+    mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
+    keys = jax.random.split(jax.random.key(5), 800)
+    chain = follow(sky, start, keys, likelihood, mass, None, 0.8, adapts=False, fluxes=np.array([sigma]))
+    flux = sigma * np.linspace(1e-3, signal_to_noise + 6, 20_000)
+    logarithm = jax.vmap(lambda each: log_prior(each, sigma))(jnp.asarray(flux)[:, None])
+    density = np.exp(np.asarray(logarithm) - 0.5 * (flux / sigma - signal_to_noise) ** 2)
+    density /= density.sum()
+    mean = (density * flux).sum()
+    scatter = np.sqrt((density * (flux - mean) ** 2).sum())
+    assert chain.fluxes.min() > 0
+    assert abs(chain.fluxes.mean() - mean) < 0.2 * scatter  # of some 200 independent samples
+    assert chain.fluxes.std() == pytest.approx(scatter, rel=0.15)
 
 
 def test_no_sources_change_nothing(observed):

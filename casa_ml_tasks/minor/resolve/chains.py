@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.hamiltonian import better_step, enough_leaps, trajectory
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.point_sources import log_prior
 
 
 class Chain(NamedTuple):
@@ -21,7 +23,8 @@ class Chain(NamedTuple):
     Attributes:
         positions: after each trajectory.
         planes: of the sky there, (trajectory, plane, ny, nx), Jy/pixel.
-        energy: at the last.
+        fluxes: of the point sources beside it, (trajectory, source), Jy.
+        energy: at the end of the last trajectory.
         probabilities: with which each was to be accepted.
         steps: of the leapfrog after each.
         leaps: in all.
@@ -29,6 +32,7 @@ class Chain(NamedTuple):
 
     positions: list[Position]
     planes: NDArray[np.float32]
+    fluxes: NDArray[np.float64]
     energy: float
     probabilities: list[float]
     steps: list[float]
@@ -40,6 +44,7 @@ class Chain(NamedTuple):
         return self._replace(
             positions=self.positions[half:],
             planes=self.planes[half:],
+            fluxes=self.fluxes[half:],
             probabilities=self.probabilities[half:],
             steps=self.steps[half:],
         )
@@ -58,6 +63,7 @@ def follow(
     scale: jax.Array | None,
     step: float,
     adapts: bool,
+    fluxes: NDArray[np.float64],
 ) -> Chain:
     """A chain over as many trajectories as there are keys.
 
@@ -69,21 +75,26 @@ def follow(
         scale: for `spectrum.draw`; None for a spectrum that is known.
         step: of the first trajectory.
         adapts: whether the next have better ones.
+        fluxes: of the point sources to begin with, (source,), Jy; without them the sources' prior stays flat.
     """
-    positions, planes, probabilities, steps, leaps = [], [], [], [], 0
+    positions, planes, all_fluxes, probabilities, steps, leaps = [], [], [], [], [], 0
     for key in keys:
-        of_spectrum, of_trajectory = jax.random.split(key)
+        of_spectrum, of_trajectory, of_fluxes = jax.random.split(key, 3)
         if scale is not None:
             position = _with_another_spectrum(sky, position, of_spectrum, scale)
         leaps += (now := enough_leaps(step))
         moved = trajectory(sky, position, of_trajectory, likelihood, mass, step, now)
-        position = moved.position
+        if fluxes.size:
+            position, fluxes = _beside_sources(sky, likelihood, (position, fluxes), moved.position, of_fluxes)
+        else:
+            position = moved.position
         positions.append(position)
         planes.append(np.asarray(sky.planes(position), np.float32))
+        all_fluxes.append(fluxes)
         probabilities.append(float(moved.probability))
         step = better_step(step, probabilities[-1]) if adapts else step
         steps.append(step)
-    return Chain(positions, np.stack(planes), float(moved.energy), probabilities, steps, leaps)
+    return Chain(positions, np.stack(planes), np.stack(all_fluxes), float(moved.energy), probabilities, steps, leaps)
 
 
 def _with_another_spectrum(sky: LogNormalSky, position: Position, key: jax.Array, scale: jax.Array) -> Position:
@@ -95,6 +106,21 @@ def _with_another_spectrum(sky: LogNormalSky, position: Position, key: jax.Array
     coefficients = sky.amplitude(position.spectrum) * position.excitations
     spectrum = power_spectrum.draw(sky, coefficients, position.spectrum, key, scale)
     return Position(coefficients / sky.amplitude(spectrum), spectrum)
+
+
+def _beside_sources(
+    sky: LogNormalSky,
+    likelihood: Likelihood,
+    old: tuple[Position, NDArray[np.float64]],
+    position: Position,
+    key: jax.Array,
+) -> tuple[Position, NDArray[np.float64]]:
+    """A new position with fluxes of the point sources beside it, or the old ones, as `point_sources` has it."""
+    of_fluxes, of_acceptance = jax.random.split(key)
+    fluxes, sigma = likelihood.draw_fluxes(sky(position), of_fluxes), likelihood.sigma
+    gain = log_prior(fluxes, sigma) - log_prior(jnp.asarray(old[1]), sigma)
+    accepted = jnp.log(jax.random.uniform(of_acceptance)) < gain
+    return (position, np.asarray(fluxes)) if accepted else old
 
 
 def mean_error(chains: NDArray[np.floating]) -> float:

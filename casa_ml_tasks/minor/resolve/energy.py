@@ -51,6 +51,10 @@ class Likelihood(NamedTuple):
         dirty = self.quick((sky - self.model).astype(jnp.float32)).astype(sky.dtype)
         return (self.sources.without(dirty) - self.residual) / self.sigma**2
 
+    def draw_fluxes(self, sky: jax.Array, key: jax.Array) -> jax.Array:
+        """Of the point sources beside that sky, (source,), Jy, as if their prior were flat."""
+        return self.sources.draw(self.normal(sky - self.model), self.sigma[0, 0, 0], key)
+
 
 def energy(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
     r"""$\frac12 |\xi|^2 + \frac12 |\theta|^2 + L(I(\xi, \theta))$: excitations, spectrum, and the `Likelihood`."""

@@ -276,6 +276,7 @@ class Resolve:
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
         masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
         middle = jnp.mean(latent.spectra, axis=0)
+        fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
         scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._sky, middle)
 
         def chain(which: int) -> Chain:
@@ -283,7 +284,7 @@ class Resolve:
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
                 keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
                 at, mass = positions[which], masses[which]
-                whole = follow(self._sky, at, keys, likelihood, mass, scale, step, adapts=not keeps)
+                whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, fluxes[which])
                 return whole if keeps else whole.late()
 
         with ThreadPoolExecutor(available_cores()) as pool:
@@ -302,7 +303,7 @@ class Resolve:
             steps=np.array([_next_step(each) if keeps else each.typical_step() for each in chains]),
             mean=mean,
         )
-        moved, error = self._sampled(moved, chains, planes, likelihood) if keeps else (moved, mean_error(planes))
+        moved, error = self._sampled(moved, chains, planes) if keeps else (moved, mean_error(planes))
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),
@@ -316,9 +317,7 @@ class Resolve:
         )
         return moved._replace(records=np.vstack([latent.records, as_numbers(record)]))
 
-    def _sampled(
-        self, latent: Latent, chains: Sequence[Chain], planes: NDArray[np.float32], likelihood: Likelihood
-    ) -> tuple[Latent, float]:
+    def _sampled(self, latent: Latent, chains: Sequence[Chain], planes: NDArray[np.float32]) -> tuple[Latent, float]:
         """With the skies of the chains and their point sources among the samples, and the error of the samples' mean.
 
         The first half is dropped where the mean is known better without, for the chains were still on their way.
@@ -328,10 +327,10 @@ class Resolve:
         each_chain = planes.shape[1:]
         planes = planes.reshape(-1, *planes.shape[2:])
         spectra = np.stack([[at.spectrum for at in each.positions] for each in chains], axis=1)
-        fluxes = self._fluxes(planes, likelihood, len(latent.records) + 1)
+        fluxes = np.stack([each.fluxes for each in chains], axis=1)
         latent = latent._replace(
             samples=np.concatenate([latent.samples, planes]),
-            sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes]),
+            sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes.reshape(-1, fluxes.shape[-1])]),
             sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
         )
         whole = latent.samples.reshape(-1, *each_chain)
@@ -340,15 +339,14 @@ class Resolve:
             return latent.with_last_samples(CHAINS * len(later)), error_of_later
         return latent, error
 
-    def _fluxes(self, skies: NDArray[np.float32], likelihood: Likelihood, number: int) -> NDArray[np.float64]:
-        """Of the point sources beside the planes of some skies, (sky, source), Jy."""
-        sources, keys = likelihood.sources, jax.random.split(jax.random.key(self._seed + number), len(skies))
-        if not sources.y.size:
-            return np.zeros((len(skies), 0))
-        images = (self._sky.images(jnp.asarray(planes, float)) for planes in skies)
-        dirty = (likelihood.normal(each - likelihood.model) for each in images)
-        sigma = float(likelihood.sigma[0, 0, 0])
-        return np.array([sources.draw(each, sigma, key) for each, key in zip(dirty, keys, strict=True)])
+    def _fluxes(self, latent: Latent, likelihood: Likelihood) -> NDArray[np.float64]:
+        """Of the point sources with which each chain goes on, (chain, source), Jy."""
+        if len(latent.samples):
+            return latent.sampled_fluxes[-CHAINS:]
+        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
+        skies = [self._sky(each) for each in latent.positions()]
+        fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, keys, strict=True)]
+        return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability
 
     def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
         """Of every chain; one for all while they move their spectra."""

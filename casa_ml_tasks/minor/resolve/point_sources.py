@@ -1,9 +1,12 @@
-r"""Point sources beside the correlated field, whose fluxes need no chain: given the rest of the sky they are Gaussian.
+r"""Point sources beside the correlated field, whose fluxes need no trajectory: given the rest they are nearly Gaussian.
 
 With the rest d of the sky, sources s of fluxes f and a flat prior of f, the probability of d is that of a likelihood
 with $H' = H - C P^{-1} C^T$ and $r' = r - C P^{-1} r_s$ for the normal operator H and the residual r. C is the PSF
 around each source, P that at the sources. Given d, the mean of f is $P^{-1} (r - H d)_s$, with the covariance
-$\sigma^2 P^{-1}$. For a source that stands out of the noise any wide prior is as flat.
+$\sigma^2 P^{-1}$. Skies and fluxes drawn like that are accepted with the ratio of the fluxes' prior, new over old
+(Metropolis & Hastings), and so have the posterior with that prior: an inverse-gamma distribution,
+$p(f) \propto f^{-\alpha - 1} e^{-q/f}$, which is a power law of source counts and never negative (Selig & Enßlin 2015,
+A&A 574, A74).
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
 
 DETECTED = 10.0  # noise sigma
 MOST_SOURCES = 30
+STEEPNESS = 0.5  # alpha
+SCALE = 1.0  # q over the noise
 
 
 class PointSources(NamedTuple):
@@ -54,13 +59,19 @@ class PointSources(NamedTuple):
         """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
         return dirty - jnp.tensordot(self.inverse @ dirty[0, self.y, self.x], self.beams, 1)
 
-    def draw(self, dirty: jax.Array, sigma: float, key: jax.Array) -> jax.Array:
+    def draw(self, dirty: jax.Array, sigma: jax.Array | float, key: jax.Array) -> jax.Array:
         """Fluxes of the sources beside a sky whose dirty image that is, (1, ny, nx), Jy/beam; (source,), Jy.
 
         sigma: noise of the dirty image, Jy/beam.
         """
         mean = self.inverse @ (self.seen - dirty[0, self.y, self.x])
         return mean + sigma * jnp.linalg.cholesky(self.inverse) @ jax.random.normal(key, mean.shape)
+
+
+def log_prior(fluxes: jax.Array, sigma: jax.Array | float) -> jax.Array:
+    """Of all fluxes together, (source,), Jy, up to a constant; sigma: noise of the dirty image, Jy/beam."""
+    each = -(STEEPNESS + 1) * jnp.log(fluxes) - SCALE * sigma / fluxes
+    return jnp.sum(jnp.where(fluxes > 0, each, -jnp.inf))
 
 
 def standing_out(image: NDArray[np.floating], sigma: float, beam_area: float) -> NDArray[np.int64]:

@@ -144,9 +144,9 @@ def draw_sky(
         ticks = asinh_ticks(drawn.norm)
         bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
         bar.minorticks_off()
-    diverging = colours == DIVERGING
     if content.primary_beam is not None:
-        _draw_primary_beam(axes, block_mean(content.primary_beam, block), edges, "black" if diverging else "white")
+        contour_colour = "white" if colours == SEQUENTIAL else "black"
+        _draw_primary_beam(axes, block_mean(content.primary_beam, block), edges, contour_colour)
     if show_beam and content.beam is not None:
         _draw_beam(axes, content.beam, edges)
     axes.set(

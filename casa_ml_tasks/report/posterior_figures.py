@@ -71,7 +71,10 @@ def draw_relative_uncertainty(content: ReportContent) -> Figure:
         "viridis_r",
         show_beam=False,
     )
-    figure.axes[0].child_axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    of_bar = figure.axes[0].child_axes[0].yaxis
+    of_bar.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7), numticks=99))
+    of_bar.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    of_bar.set_minor_locator(NullLocator())
     return figure
 
 

@@ -330,7 +330,7 @@ class Resolve:
         fluxes = np.stack([each.fluxes for each in chains], axis=1)
         latent = latent._replace(
             samples=np.concatenate([latent.samples, planes]),
-            sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes.reshape(-1, fluxes.shape[-1])]),
+            sampled_fluxes=np.concatenate([latent.sampled_fluxes, fluxes.reshape(len(planes), fluxes.shape[-1])]),
             sampled_spectra=np.concatenate([latent.sampled_spectra, spectra.reshape(-1, spectra.shape[-1])]),
         )
         whole = latent.samples.reshape(-1, *each_chain)

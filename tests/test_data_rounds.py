@@ -53,11 +53,17 @@ def test_visibilities_are_compared_bin_by_bin():
 )
 def test_only_a_finished_image_may_raise_a_noise_that_is_free(survey_of_ms, changes, stop, rounds, louder):
     last = Progress(np.zeros((3, 1, 40, 50)), residual(2.5), stop=stop)
-    heard = with_noise_of_residual(survey_of_ms, None, NOISE, AUTO | changes, [last] * rounds)
+    heard = with_noise_of_residual(survey_of_ms, None, None, NOISE, AUTO | changes, [last] * rounds)
     assert (heard is not survey_of_ms) == louder
     if louder:
         assert heard.noise_scale == pytest.approx(2.5 * survey_of_ms.noise_scale, rel=0.05)
         assert replace(heard, noise_scale=survey_of_ms.noise_scale).visibilities == survey_of_ms.visibilities
+
+
+def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms):
+    last = Progress(np.zeros((3, 1, 40, 50)), residual(1.0), stop=StopCode.CONVERGED)
+    heard = with_noise_of_residual(survey_of_ms, None, 2 * np.minimum(NOISE, 1), NOISE, AUTO, [last])
+    assert heard.noise_scale == pytest.approx(2 * survey_of_ms.noise_scale)
 
 
 @pytest.fixture(scope="module")

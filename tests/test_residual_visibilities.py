@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from casatasks import tclean
 from scipy.constants import arcsecond
+from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks import rmlclean
-from casa_ml_tasks.data.casa_image import read_direction
+from casa_ml_tasks.data.casa_image import read_direction, read_image
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.major.native import NativeMajorCycle
@@ -138,6 +140,23 @@ def test_a_missing_source_shows_on_every_baseline(native):
     lacking = major.residual_visibilities(of_sources(SOURCES[0])).statistics(NOISE_SCALE)
     excess = SOURCES[1].flux ** 2 / (NOISE_SCALE * SIGMA) ** 2  # |V|^2 over the noise power 2 s^2 / w, w = 2 / sigma^2
     np.testing.assert_allclose(lacking.reduced_chi2, 1 + excess, rtol=0.2)
+
+
+def test_the_noise_beside_the_image_is_that_of_tcleans_dirty_image_there(two_sources, native, tmp_path):
+    major, (ny, nx), name = native(), SHAPE, str(tmp_path / "beside")
+    (ra, dec), frame = read_direction(major.product("pb"))
+    east, north = nx * CELL * arcsecond, ny * CELL * arcsecond
+    centre = f"{frame} {ra + east / np.cos(dec):.12f}rad {dec + north:.12f}rad"
+    imaging = {"imsize": [nx, ny], "cell": f"{CELL}arcsec", "datacolumn": "data", "pblimit": -0.01, "niter": 0}
+    tclean(vis=str(two_sources), imagename=name, phasecenter=centre, **imaging)
+    expected = median_abs_deviation(read_image(f"{name}.residual"), axis=(-2, -1), scale="normal")
+    np.testing.assert_allclose(major.noise_beside(np.zeros(major.shape)), expected, rtol=0.03)
+
+
+def test_beside_the_image_of_a_true_model_there_is_noise_alone(native):
+    major = native()
+    over_noise = major.noise_beside(of_sources(*SOURCES)) / major.noise()
+    assert over_noise[0, 0] == pytest.approx(NOISE_SCALE, rel=0.2)
 
 
 def test_the_channels_of_a_cube_are_summed(native):

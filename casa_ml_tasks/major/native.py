@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
@@ -26,7 +27,14 @@ from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operato
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel, Freedom
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid
+from casa_ml_tasks.major.residual_visibilities import (
+    ROTATIONS,
+    AnnulusSums,
+    annulus_of,
+    longest_on_grid,
+    rotation_beside,
+    turns_of,
+)
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 MOST_ROUNDS = 10  # of fits of the data model
@@ -42,6 +50,7 @@ class _Planned:
     weight: NDArray[np.floating]  # (visibility,), imaging weights
     nominal: NDArray[np.floating]  # (visibility,), natural weights, Jy^-2; the same array where they are equal
     annulus: NDArray[np.uint16]  # (visibility,), of uv distance
+    turns: NDArray[np.uint8]  # (visibility,), of ROTATIONS, towards the next field
 
 
 class NativeMajorCycle(CasaMajorCycle):
@@ -256,6 +265,22 @@ class NativeMajorCycle(CasaMajorCycle):
             sums = sums.plus(each.annulus, each.data, each.operator.degrid(images[each.channel]), each.nominal)
         return sums
 
+    def noise_beside(self, model: Image) -> NDArray[np.float64]:
+        """R.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam, by its median.
+
+        The model has nothing there, neither sky nor what it took for sky: so that is the noise with the sidelobes of
+        all that no image explains, such as errors of calibration.
+
+        Args:
+            model: (channel, 1, ny, nx), Jy/pixel.
+        """
+        beside, images = np.zeros(self.shape), model[:, 0].astype(np.float32)
+        for each in self._planned:
+            left = each.data - each.operator.degrid(images[each.channel])
+            beside[each.channel, 0] += each.operator.grid(each.weight * left * ROTATIONS[each.turns])
+        beside /= self._per_channel(self._sum_of_weights)
+        return median_abs_deviation(beside, axis=(-2, -1), scale="normal")
+
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into MODEL_DATA, or let CASA note the model, as `savemodel` says."""
         if self._parameters["savemodel"] != "modelcolumn":
@@ -347,7 +372,8 @@ class NativeMajorCycle(CasaMajorCycle):
         weight = plan.sort(weights)
         claimed = weight if np.array_equal(weights, nominal) else plan.sort(nominal)
         annulus = plan.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
-        return _Planned(channel, plan, plan.sort(part.visibility), weight, claimed, annulus)
+        turns = turns_of(plan.sort(rotation_beside(part.uvw, (self._ny, self._nx), self._cell)))
+        return _Planned(channel, plan, plan.sort(part.visibility), weight, claimed, annulus, turns)
 
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2

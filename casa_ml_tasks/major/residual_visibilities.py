@@ -28,6 +28,9 @@ ANNULI = 4096  # 0.3 % wide each
 DECADES = 5  # that they span
 SUMMED_AT_ONCE = 1 << 18  # visibilities; more do not stay in the cache
 
+#: In steps of 1/256 of a turn.
+ROTATIONS = np.exp(2j * np.pi * (np.arange(256) + 0.5) / 256).astype(np.complex64)
+
 Array = NDArray[np.floating]
 
 
@@ -162,6 +165,23 @@ def annulus_of(uvw: NDArray[np.float64], longest: float) -> NDArray[np.uint16]:
     with np.errstate(divide="ignore"):
         decades = np.log10(uvw[:, 0] ** 2 + uvw[:, 1] ** 2) / 2 - math.log10(longest)
     return np.clip(ANNULI * (1 + decades / DECADES), 0, ANNULI - 1).astype(np.uint16)
+
+
+def rotation_beside(uvw: NDArray[np.float64], shape: tuple[int, int], cell: float) -> NDArray[np.complex64]:
+    """What turns each visibility towards the next field to the North-East, (n,).
+
+    Args:
+        uvw: (n, 3), wavelengths.
+        shape: (ny, nx) of the image.
+        cell: size of a pixel, radians.
+    """
+    ny, nx = shape
+    return np.exp(-2j * np.pi * cell * (nx * uvw[:, 0] + ny * uvw[:, 1])).astype(np.complex64)
+
+
+def turns_of(rotation: NDArray[np.complexfloating]) -> NDArray[np.uint8]:
+    """The nearest of `ROTATIONS`, which takes an eighth of the memory."""
+    return np.floor(np.angle(rotation) / (2 * np.pi) * ROTATIONS.size).astype(np.int64).astype(np.uint8)
 
 
 def read_residuals(

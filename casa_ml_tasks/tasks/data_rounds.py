@@ -70,7 +70,8 @@ class Rounds:
         self._done.append(solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity))
         last = self._done[-1]
         self.statistics = outcome.residual_statistics(major, last.model, self.data, self._workspace, parameters)
-        heard = with_noise_of_residual(self.data, self.statistics, self.noise, parameters, self._done)
+        beside = major.noise_beside(last.model) if isinstance(major, NativeMajorCycle) else None
+        heard = with_noise_of_residual(self.data, self.statistics, beside, self.noise, parameters, self._done)
         self.unsettled = heard is not self.data or refit(major, last, self.noise_scale)
         if self.unsettled:
             self.data = heard
@@ -90,6 +91,7 @@ def data_model(major: CasaMajorCycle) -> DataModel | None:
 def with_noise_of_residual(
     data: Survey,
     statistics: ResidualStatistics | None,
+    beside: NDArray[np.floating] | None,
     noise: NDArray[np.floating],
     parameters: Mapping[str, Any],
     rounds: Sequence[Progress],
@@ -97,11 +99,13 @@ def with_noise_of_residual(
     """The survey with the noise scale of what is left, where that is louder than the noise is.
 
     Errors of calibration are common to both polarisations and to neighbouring integrations, where the survey has
-    looked. An image that explained them would show structure that is not on the sky, so they count as noise.
+    looked. An image that explained them would show structure that is not on the sky, so they count as noise. Where
+    many visibilities share an error, each may be quiet and their image loud.
 
     Args:
         data: the survey.
         statistics: of the residual visibilities of the last round; None where there are none.
+        beside: noise of the residual beside the image, (channel, stokes), Jy/beam; None where it is not known.
         noise: of the images, (channel, stokes), Jy/beam.
         parameters: of the task; a `noisescale` that is given stays, and a data model has its own ways.
         rounds: so far.
@@ -115,6 +119,8 @@ def with_noise_of_residual(
     ):
         return data
     factor = residual_over_noise(statistics, rounds[-1].residual, noise)
+    if beside is not None:
+        factor = max(factor, float(np.median(beside / noise)))
     if factor < LOUDER:
         return data
     casalog.post(

@@ -39,6 +39,14 @@ def drawn_spectrum(sky, rng):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_every_mode_has_the_amplitude_of_its_ring(rng, shape):
+    sky = LogNormalSky.of(shape, continuum(PRIOR))
+    spectrum = drawn_spectrum(sky, rng)
+    rings = np.asarray(sky.amplitude_of_rings(spectrum))
+    np.testing.assert_array_equal(sky.amplitude(spectrum), rings[:, sky.modes.ring])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_hartley_transform_is_symmetric_and_inverts_itself(shape, rng):
     one, other = rng.normal(size=(2, 3, *shape))
     assert np.vdot(hartley(one), other) == pytest.approx(np.vdot(one, hartley(other)))

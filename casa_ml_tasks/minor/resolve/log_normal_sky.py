@@ -92,8 +92,10 @@ class LogNormalSky:
         return jnp.concatenate([each.amplitude_of_rings(part) for each, part in pairs])
 
     def amplitude(self, spectrum: jax.Array) -> jax.Array:
-        """(field, ny, nx): of every mode."""
-        return self.amplitude_of_rings(spectrum)[:, self.modes.ring]
+        """(field, ny, nx): of every mode; gathered for a quarter of them, of which the others are mirror images."""
+        ny, nx = self.shape
+        quarter = self.modes.ring[: ny // 2 + 1, : nx // 2 + 1]
+        return _mirrored(_mirrored(self.amplitude_of_rings(spectrum)[:, quarter], ny, 1), nx, 2)
 
     def amplitude_slope(self, spectrum: jax.Array, direction: jax.Array) -> jax.Array:
         """Of the amplitudes along a direction of the spectra's parameters, (field, ny, nx)."""
@@ -118,6 +120,12 @@ class LogNormalSky:
     def __call__(self, position: Position) -> jax.Array:
         """(channel or term, ny, nx), Jy/pixel."""
         return self.images(self.planes(position))
+
+
+def _mirrored(half: jax.Array, length: int, axis: int) -> jax.Array:
+    """What is the same for a frequency and its negative, in the order of an FFT of that length."""
+    negative = jnp.flip(jax.lax.slice_in_dim(half, 1, (length + 1) // 2, axis=axis), axis)
+    return jnp.concatenate([half, negative], axis)
 
 
 def mix(matrix: jax.Array, images: jax.Array) -> jax.Array:

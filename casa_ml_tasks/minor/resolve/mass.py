@@ -36,8 +36,8 @@ class Mass(NamedTuple):
         amplitude: of the fields, (field, ny, nx).
         y, x: pixels, (point,).
         mixing: B of the plane of each point, (point, field).
-        slopes: of the logarithm of the planes along t, (point, parameters).
-        scale: T, (parameters, parameters); zero for spectra that are known.
+        slopes: of the logarithm of the planes along t, (point, parameters or 0).
+        scale: T, (parameters, parameters); (parameters, 0) for spectra that are known, for then there is no t.
         inverse: X, (point, point).
         factor: L, (point, point).
     """
@@ -74,8 +74,8 @@ class Mass(NamedTuple):
         """
         flux_curvature = np.multiply.outer(points.flux, points.flux) * response.between(points, sources)
         factor, points = _factorised(flux_curvature, points)
-        scale: NDArray[Any] = np.zeros((sky.parameters, sky.parameters))
-        slopes: NDArray[Any] = np.zeros((len(points.y), sky.parameters))
+        scale: NDArray[Any] = np.zeros((sky.parameters, 0))
+        slopes: NDArray[Any] = np.zeros((len(points.y), 0))
         mixing = np.asarray(sky.mixing)[points.plane]
         if curvature is not None:
             along = np.asarray(spectral_slopes(sky, at, points.y, points.x, mixing))
@@ -92,7 +92,7 @@ class Mass(NamedTuple):
             y=_filled_up(points.y, size),
             x=_filled_up(points.x, size),
             mixing=_filled_up(mixing, size, mixing.shape[1]),
-            slopes=_filled_up(slopes, size, sky.parameters),
+            slopes=_filled_up(slopes, size, slopes.shape[1]),
             scale=jnp.asarray(scale),
             inverse=_filled_up(_gram(root), size, size),
             factor=_filled_up(factor, size, size),
@@ -107,7 +107,7 @@ class Mass(NamedTuple):
     def draw(self, key: jax.Array) -> Position:
         """A momentum of covariance M."""
         keys = jax.random.split(key, 3)
-        shapes = self.amplitude.shape, self.scale.shape[:1], self.factor.shape[1:]
+        shapes = self.amplitude.shape, self.scale.shape[1:], self.factor.shape[1:]
         white, spectral, coarse = (jax.random.normal(*each) for each in zip(keys, shapes, strict=True))
         return self._pulled(Position(white, spectral), self.factor @ coarse)
 

@@ -22,7 +22,7 @@ import pytest
 from casatasks import tclean
 from matplotlib.colors import AsinhNorm, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from benchmarks.measure import print_table, timed
@@ -183,8 +183,9 @@ def draw(observation: Observation, images: Images, work: Path) -> Figure:
     scale.minorticks_off()
     scale.set_label(f"{prefix}Jy/beam")
     relative = figure.colorbar(drawn, ax=axes[2], location="bottom", aspect=20, shrink=0.9, label="uncertainty / mean")
+    relative.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=99))
     relative.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    relative.ax.xaxis.set_minor_formatter(NullFormatter())
+    relative.ax.xaxis.set_minor_locator(NullLocator())
     return figure
 
 

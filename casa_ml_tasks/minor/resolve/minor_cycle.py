@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -274,7 +274,7 @@ class Resolve:
             FloatingPointError: the energy is not a number.
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
-        mass, positions, keeps = self._mass(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
+        masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
         middle = jnp.mean(latent.spectra, axis=0)
         fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
         scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._sky, middle)
@@ -283,7 +283,7 @@ class Resolve:
             with jax.enable_x64(True):
                 key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
                 keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
-                at, of_sources = positions[which], fluxes[which]
+                at, mass, of_sources = positions[which], masses[which], fluxes[which]
                 whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
                 return whole if keeps else whole.late()
 
@@ -348,20 +348,20 @@ class Resolve:
         fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, keys, strict=True)]
         return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability
 
-    def _mass(self, latent: Latent, likelihood: Likelihood) -> Mass:
-        """One for all chains: matrices of each would not stay in the cache beside those of the others."""
+    def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
+        """Of every chain; one for all while they move their spectra."""
         heat, positions = float(latent.heat), latent.positions()
-        curvatures = (
-            [] if latent.spectra_are_known() else [spectral_curvature(self._sky, at, likelihood) for at in positions]
-        )
-        return Mass.of(
+        mass = partial(
+            Mass.of,
             self._sky,
-            self._middle(positions),
-            self._points_of(latent.mean, heat),
-            self._heated(heat),
-            likelihood.sources,
-            np.mean(curvatures, axis=0) if curvatures else None,
+            points=self._points_of(latent.mean, heat),
+            response=self._heated(heat),
+            sources=likelihood.sources,
         )
+        if latent.spectra_are_known():
+            return [mass(at=each) for each in positions]
+        curvatures = [spectral_curvature(self._sky, each, likelihood) for each in positions]
+        return [mass(at=self._middle(positions), curvature=np.mean(curvatures, axis=0))] * CHAINS
 
     def _middle(self, positions: Sequence[Position]) -> Position:
         """The mean spectra, and the mean fields."""

@@ -37,10 +37,6 @@ class Likelihood(NamedTuple):
         """H I, (channel or term, ny, nx), Jy/beam."""
         return self.sources.without(self.normal(sky))
 
-    def quick_operator(self, sky: jax.Array) -> jax.Array:
-        """The same in single precision."""
-        return self.sources.without(self.quick(sky.astype(jnp.float32)).astype(sky.dtype))
-
     def __call__(self, sky: jax.Array) -> jax.Array:
         """Minus the logarithm of the likelihood, up to a constant. sky: (channel or term, ny, nx), Jy/pixel."""
         change = sky - self.model
@@ -52,7 +48,8 @@ class Likelihood(NamedTuple):
         In single precision, whose error is that of a force which is always the same at the same place: a trajectory
         bends by less than the leapfrog bends it, and whether it is accepted is decided by exact energies.
         """
-        return (self.quick_operator(sky - self.model) - self.residual) / self.sigma**2
+        dirty = self.quick((sky - self.model).astype(jnp.float32)).astype(sky.dtype)
+        return (self.sources.without(dirty) - self.residual) / self.sigma**2
 
     def draw_fluxes(self, sky: jax.Array, key: jax.Array) -> jax.Array:
         """Of the point sources beside that sky, (source,), Jy, as if their prior were flat."""
@@ -75,16 +72,13 @@ def slope_of_energy(sky: LogNormalSky, position: Position, likelihood: Likelihoo
 
 @jax.jit
 def spectral_curvature(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
-    r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed excitations, (parameters, parameters).
-
-    With H in single precision.
-    """
+    r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed excitations, (parameters, parameters)."""
     planes = sky.planes(position)
 
     def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
         fields = hartley(sky.amplitude_slope(position.spectrum, direction) * position.excitations)
         slope = sky.images(planes * mix(sky.mixing, fields))
-        return slope.ravel(), (likelihood.quick_operator(slope) / likelihood.sigma**2).ravel()
+        return slope.ravel(), (likelihood.operator(slope) / likelihood.sigma**2).ravel()
 
     slopes, dirty = jax.lax.map(along, jnp.eye(sky.parameters))
     return slopes @ dirty.T

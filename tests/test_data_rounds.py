@@ -60,10 +60,11 @@ def test_only_a_finished_image_may_raise_a_noise_that_is_free(survey_of_ms, chan
         assert replace(heard, noise_scale=survey_of_ms.noise_scale).visibilities == survey_of_ms.visibilities
 
 
-def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms):
+@pytest.mark.parametrize(("beside", "heard"), [(1.4, 1.0), (2.0, 2.0)])
+def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms, beside, heard):
     last = Progress(np.zeros((3, 1, 40, 50)), residual(1.0), stop=StopCode.CONVERGED)
-    heard = with_noise_of_residual(survey_of_ms, None, 2 * np.minimum(NOISE, 1), NOISE, AUTO, [last])
-    assert heard.noise_scale == pytest.approx(2 * survey_of_ms.noise_scale)
+    data = with_noise_of_residual(survey_of_ms, None, beside * np.minimum(NOISE, 1), NOISE, AUTO, [last])
+    assert data.noise_scale == pytest.approx(heard * survey_of_ms.noise_scale)
 
 
 @pytest.fixture(scope="module")

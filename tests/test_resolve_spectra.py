@@ -108,6 +108,18 @@ def test_absorption_is_inferred_where_it_is_asked_for(tmp_path):
     assert around(model, Source(0, -2.0, -1.0)) == pytest.approx(0.4, abs=0.1)
 
 
+def test_point_sources_everywhere_are_a_product_beside_the_rest(tmp_path):
+    vis, name = tmp_path / "points.ms", tmp_path / "sky"
+    point = Source(0.5, 6 * CELL, -5 * CELL)
+    simulate(vis, sources=(Source(0.4, -2.0, 1.0, 0.8), point), sigma=0.2)
+    infer(vis, name, pointsources="everywhere")
+    points, uncertainty = (read_image(f"{name}.{kind}")[0, 0] for kind in ("points", "points.uncertainty"))
+    model, at = read_image(f"{name}.model")[0, 0], (IMSIZE // 2 - 5, IMSIZE // 2 - 6)
+    assert (model >= points * (1 - 1e-5)).all()
+    assert abs(points[at] - 0.5) < 4 * uncertainty[at] < 0.2
+    assert around(model - points, point, 0.1) < 0.05
+
+
 def test_frequencies_are_those_of_the_channels(cube, tmp_path):
     infer(cube, tmp_path / "sky", specmode="cubedata", niter=0)
     np.testing.assert_allclose(read_frequencies(tmp_path / "sky.psf"), 230e9 + 1e7 * np.arange(CHANNELS), rtol=1e-6)

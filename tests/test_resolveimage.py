@@ -232,6 +232,8 @@ def test_savemodel_writes_the_visibilities_of_the_mean(simulated_ms, writable_ms
         ),
         ({"pointsources": "auto", "components": ["absorption"]}, "finds none beside .*; name their directions"),
         ({"pointsources": "auto", "deconvolver": "mtmfs"}, "pointsources='auto' serves one image, not .*'mtmfs'"),
+        ({"pointsources": "everywhere", "components": ["absorption"]}, "finds none beside .*; name their directions"),
+        ({"pointsources": ["everywhere", "auto"]}, "that 'everywhere' has already; give 'everywhere' alone"),
         ({"cell": ["0.1arcsec", "0.2arcsec"]}, "oblong pixels; give one size"),
         ({"cell": ""}, "cell='' names no pixel size"),
         ({"imagename": ""}, "imagename='' names no image"),
@@ -282,11 +284,13 @@ def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch)
 
 def test_a_cube_whose_samples_do_not_fit_in_memory_is_refused(monkeypatch):
     monkeypatch.setattr(resolve_choice, "free_memory", lambda: 4e9)
-    parameters = {"components": [], "nsamples": -1}
+    parameters = {"components": [], "pointsources": "", "nsamples": -1}
     resolve_choice.check_memory((4, 1, 256, 256), parameters)
     with pytest.raises(
         ValueError, match=r"samples of 12 planes of 256 x 256 pixels need 5.32 GB .* use fewer channels"
     ):
         resolve_choice.check_memory((12, 1, 256, 256), parameters)
     with pytest.raises(ValueError, match="samples of 8 planes"):
-        resolve_choice.check_memory((4, 1, 256, 256), {"components": ["continuum"], "nsamples": 700})
+        resolve_choice.check_memory((4, 1, 256, 256), {**parameters, "components": ["continuum"], "nsamples": 700})
+    with pytest.raises(ValueError, match="samples of 2 planes"):
+        resolve_choice.check_memory((1, 1, 2048, 2048), {**parameters, "pointsources": "everywhere"})

@@ -16,12 +16,14 @@ from casa_ml_tasks.data.casa_image import can_be_opened
 
 #: Of a sky with components, images of each.
 COMPONENTS = tuple(
-    f"{name}{kind}" for name in ("emission", "absorption", "line", "continuum") for kind in ("", ".uncertainty")
+    f"{name}{kind}"
+    for name in ("points", "emission", "absorption", "line", "continuum")
+    for kind in ("", ".uncertainty")
 )
 #: Images that are written after the first checkpoint.
-REWRITTEN = ("model", "uncertainty", "samples", "points", *COMPONENTS, "residual", "mask", "image", "image.pbcor")
+REWRITTEN = ("model", "uncertainty", "samples", *COMPONENTS, "residual", "mask", "image", "image.pbcor")
 PRODUCTS = (
-    *("model", "uncertainty", "samples", "points", *COMPONENTS, "residual", "psf", "pb", "weight", "sumwt", "mask"),
+    *("model", "uncertainty", "samples", *COMPONENTS, "residual", "psf", "pb", "weight", "sumwt", "mask"),
     *("image", "image.pbcor"),
     *("alpha", "alpha.error", "beta"),  # of the spectrum, from Taylor terms
     *("powerspectrum", "noise"),  # tables of text

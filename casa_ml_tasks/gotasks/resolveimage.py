@@ -56,7 +56,7 @@ resolveimage = PromptTask(
         "normtype": "Normalisation (flatnoise, flatsky, pbsquare)",
         "nsamples": "Number of posterior samples; -1: chosen by the task",
         "maxglobal": "Largest number of global iterations of each stage; -1: chosen by the task",
-        "pointsources": "Directions of point sources beside the emission, or 'auto' to find them",
+        "pointsources": "Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'",
         "components": "What to infer beside the emission: 'absorption', or 'continuum' in a cube",
         "offset": "Prior mean of the logarithm of the brightness, ln(Jy/pixel)",
         "offsetstd": "Prior of how far the whole field may lie from offset: [mean, std]",

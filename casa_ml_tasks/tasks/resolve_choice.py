@@ -16,6 +16,7 @@ from casa_ml_tasks.data.inference_checks import (
     CONTINUUM_BESIDE_LINE,
     FIND_SOURCES,
     PRIORS,
+    SOURCES_EVERYWHERE,
     listed,
     most_samples,
 )
@@ -93,7 +94,8 @@ def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, 
 def check_memory(shape: tuple[int, ...], parameters: Mapping[str, Any]) -> None:
     """Raise ValueError where the samples do not fit in memory. shape: of the images, (channel or term, 1, ny, nx)."""
     images, _, ny, nx = shape
-    planes = images * (2 if listed(parameters["components"]) else 1)
+    has_more = listed(parameters["components"]) or SOURCES_EVERYWHERE in listed(parameters["pointsources"])
+    planes = images * (2 if has_more else 1)
     needed = planes * ny * nx * (BYTES_OF_SAMPLE * most_samples(parameters) + BYTES_OF_SPECTRA)
     if needed > (free := free_memory()):
         raise ValueError(
@@ -113,12 +115,14 @@ def composition_of(
         return partial(composition.cube_with_continuum, frequencies=read_frequencies(major.product("psf")))
     if ABSORPTION in parameters["components"]:
         return composition.emission_and_absorption
+    if SOURCES_EVERYWHERE in listed(parameters["pointsources"]):
+        return composition.continuum_and_points
     return composition.continuum if len(psf) == 1 else partial(composition.cube, channels=len(psf))
 
 
 def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
     """Pixels y, x, (source, 2), but of those outside of the image; None where they are to be found."""
-    directions, psf = listed(given), major.product("psf")
+    directions, psf = [each for each in listed(given) if each != SOURCES_EVERYWHERE], major.product("psf")
     if FIND_SOURCES in directions:
         return None
     pixels = pixels_of(psf, directions)

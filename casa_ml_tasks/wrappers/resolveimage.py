@@ -96,8 +96,9 @@ class _Resolveimage(ScriptTask):
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
             chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. While the
             noise falls there are as many as that takes; sampling ends before when the mean is known well enough.
-        pointsources: Directions of point sources beside the emission, or 'auto' to find them. Such as ['J2000
-            19:58:40.9 +40.55.58']. Their fluxes have an inverse-gamma prior; a product .points holds the mean.
+        pointsources: Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'. Such
+            as ['J2000 19:58:40.9 +40.55.58']. Their fluxes have an inverse-gamma prior, with 'everywhere' in each
+            pixel; a product .points holds the mean.
         components: What to infer beside the emission: 'absorption', or 'continuum' in a cube. 'absorption' is a
             negative component, such as the Sunyaev-Zel'dovich decrement; 'continuum' is one beside the line in
             every channel of a cube. Each becomes a product of its own.

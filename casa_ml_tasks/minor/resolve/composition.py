@@ -6,6 +6,7 @@ planes, $I_c = \sum_p S_{cp} P_p$. With that much freedom one inference serves e
 | image | fields | planes | B | S |
 | --- | --- | --- | --- | --- |
 | continuum | one | one | 1 | 1 |
+| continuum and points everywhere | two, one of points | two | 1 | (1, 1) |
 | emission and absorption | two | two | 1 | (1, -1) |
 | Taylor terms | $\ln I_0$, spectral index | at some frequencies | (1, $\ln \nu/\nu_0$) | polynomials through them |
 | cube | one a cosine along the channels | every channel | the cosines | 1 |
@@ -26,6 +27,9 @@ from casa_ml_tasks.minor.rml.taylor import Band
 
 #: Of spectral indices: around zero as a whole, and from place to place.
 INDEX = Prior(offset=0.0, offset_deviation=(2.0, 0.5), fluctuations=(0.5, 0.3))
+#: Of point sources everywhere: scale of their prior over that of the rest. With it one beam in 500 has a source of five
+#: times the noise, and the others together are as faint as the prior of the rest.
+SCALE_OF_POINTS = 0.1
 FAINT_CHANNELS = 30  # percentile of the channels that shows the continuum first
 
 SPECTRAL_INDEX = "alpha"  # as tclean names its image
@@ -41,11 +45,13 @@ class Fields:
         prior: of each; of a cube's cosines, of their sum.
         count: how many, more than one for the cosines of a cube.
         is_brightness: or else a spectral index.
+        is_points: one `PointField` of sources about as faint as the prior's offset, not a correlated field.
     """
 
     prior: Prior
     count: int = 1
     is_brightness: bool = True
+    is_points: bool = False
 
 
 def _not_negative(images: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,8 +66,8 @@ class Composition:
         fields: those that the planes are made of.
         mixing: B, (plane, field).
         synthesis: S, (channel or term, plane).
-        divide: first images of channels, or of the first Taylor term, in planes: (channel or 1, ny, nx) to
-            (plane, ny, nx), Jy/pixel both, the planes not negative.
+        divide: first images of channels, or of the first Taylor term, or of emission and points, in planes:
+            (image, ny, nx) to (plane, ny, nx), Jy/pixel both, the planes not negative.
         components: what is written beside the images, by name: from planes of samples, (sample, plane, ny, nx),
             Jy/pixel, to (sample, channel or 1, ny, nx).
         is_signed: whether the images may be negative.
@@ -74,10 +80,27 @@ class Composition:
     components: Mapping[str, OfPlanes] = field(default_factory=dict)
     is_signed: bool = False
 
+    @property
+    def of_points(self) -> NDArray[np.bool_]:
+        """Whether each plane is of point sources, (plane,)."""
+        fields = np.repeat([each.is_points for each in self.fields], [each.count for each in self.fields])
+        return np.asarray(self.mixing[:, fields].any(axis=1))
+
 
 def continuum(prior: Prior) -> Composition:
     """One image of what is not negative."""
     return Composition((Fields(prior),), np.ones((1, 1)), np.ones((1, 1)))
+
+
+def continuum_and_points(prior: Prior) -> Composition:
+    """One image, of which any pixel may have a point source."""
+    of_points = prior._replace(offset=prior.offset + np.log(SCALE_OF_POINTS))
+    return Composition(
+        fields=(Fields(prior), Fields(of_points, is_points=True)),
+        mixing=np.eye(2),
+        synthesis=np.ones((1, 2)),
+        components={"points": lambda planes: planes[:, 1:]},
+    )
 
 
 def emission_and_absorption(prior: Prior) -> Composition:

@@ -167,6 +167,16 @@ class CorrelatedField:
         of_one = jnp.exp(jnp.concatenate([logarithm[:1], rings]))
         return jnp.multiply.outer(self.amplitude_of_cosines(spectrum), of_one)
 
+    @staticmethod
+    def logarithm(field: jax.Array) -> jax.Array:
+        """Of the brightness over the prior's offset: the field itself."""
+        return field
+
+    @staticmethod
+    def field(logarithm: jax.Array) -> jax.Array:
+        """The same the other way round."""
+        return logarithm
+
 
 def cosines(channels: int) -> NDArray[np.float64]:
     r"""Along the channels c, (channel, cosine): 1, and $\sqrt2 \cos(\pi j (c + \frac12)/n)$ for $j = 1 \dots n - 1$."""

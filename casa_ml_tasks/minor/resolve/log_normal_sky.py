@@ -11,6 +11,7 @@ import numpy as np
 
 from casa_ml_tasks.minor.resolve.composition import Composition
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Modes, cosines, hartley
+from casa_ml_tasks.minor.resolve.point_field import PointField
 
 
 class Position(NamedTuple):
@@ -30,6 +31,8 @@ class Position(NamedTuple):
 class LogNormalSky:
     r"""$I_c = \sum_p S_{cp} \exp(\sum_j B_{pj} \varphi_j)$ with the correlated fields $\varphi$ of a `Composition`.
 
+    Of point sources everywhere $\varphi$ is what a `PointField` makes of its field.
+
     What JAX compiles for one sky serves all that have the same shape and `sets`.
 
     Attributes:
@@ -45,7 +48,7 @@ class LogNormalSky:
     mixing: jax.Array
     unmixing: jax.Array
     synthesis: jax.Array
-    sets: tuple[CorrelatedField, ...] = field(metadata={"static": True})
+    sets: tuple[CorrelatedField | PointField, ...] = field(metadata={"static": True})
     of_brightness: tuple[bool, ...] = field(metadata={"static": True})
 
     @classmethod
@@ -57,7 +60,10 @@ class LogNormalSky:
             mixing=jnp.asarray(composition.mixing),
             unmixing=jnp.asarray(np.linalg.pinv(composition.mixing)),
             synthesis=jnp.asarray(composition.synthesis),
-            sets=tuple(CorrelatedField(shape, each.prior, each.count) for each in composition.fields),
+            sets=tuple(
+                PointField(shape) if each.is_points else CorrelatedField(shape, each.prior, each.count)
+                for each in composition.fields
+            ),
             of_brightness=tuple(each.is_brightness for each in composition.fields),
         )
 
@@ -82,9 +88,11 @@ class LogNormalSky:
 
     def in_sets(self, images: jax.Array) -> list[tuple[jax.Array, jax.Array, bool]]:
         """Images of the fields, (field, ny, nx): of each set, its cosines, and whether it is of brightness."""
-        parts = jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
-        groups = zip(parts, self.sets, self.of_brightness, strict=True)
+        groups = zip(self._in_sets(images), self.sets, self.of_brightness, strict=True)
         return [(part, jnp.asarray(cosines(each.count)), bright) for part, each, bright in groups]
+
+    def _in_sets(self, images: jax.Array) -> list[jax.Array]:
+        return jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
 
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(field, rings): of one mode in each ring; of the mean first."""
@@ -103,11 +111,23 @@ class LogNormalSky:
 
     def log_planes(self, coefficients: jax.Array) -> jax.Array:
         """coefficients: amplitudes times excitations, (field, ny, nx). Returns (plane, ny, nx), ln(Jy/pixel)."""
-        return mix(self.mixing, self.offsets + hartley(coefficients))
+        return mix(self.mixing, self.offsets + self._logarithms(hartley(coefficients)))
+
+    def _logarithms(self, fields: jax.Array) -> jax.Array:
+        return jnp.concatenate(
+            [each.logarithm(part) for each, part in zip(self.sets, self._in_sets(fields), strict=True)]
+        )
+
+    def steepness(self, position: Position) -> jax.Array:
+        """Of the logarithms over the fields, (field, ny, nx); 1 but for point sources."""
+        fields = hartley(self.amplitude(position.spectrum) * position.excitations)
+        return jax.jvp(self._logarithms, (fields,), (jnp.ones_like(fields),))[1]
 
     def coefficients(self, log_planes: jax.Array) -> jax.Array:
         """Of the fields that come nearest to some planes, (field, ny, nx)."""
-        return hartley(mix(self.unmixing, log_planes) - self.offsets) / np.prod(self.shape)
+        parts = self._in_sets(mix(self.unmixing, log_planes) - self.offsets)
+        fields = jnp.concatenate([each.field(part) for each, part in zip(self.sets, parts, strict=True)])
+        return hartley(fields) / np.prod(self.shape)
 
     def planes(self, position: Position) -> jax.Array:
         """(plane, ny, nx), Jy/pixel."""

@@ -35,7 +35,7 @@ class Mass(NamedTuple):
     Attributes:
         amplitude: of the fields, (field, ny, nx).
         y, x: pixels, (point,).
-        mixing: B of the plane of each point, (point, field).
+        mixing: B of the plane of each point, times how steep the logarithm is there, (point, field).
         slopes: of the logarithm of the planes along t, (point, parameters or 0).
         scale: T, (parameters, parameters); (parameters, 0) for spectra that are known, for then there is no t.
         inverse: X, (point, point).
@@ -76,7 +76,8 @@ class Mass(NamedTuple):
         factor, points = _factorised(flux_curvature, points)
         scale: NDArray[Any] = np.zeros((sky.parameters, 0))
         slopes: NDArray[Any] = np.zeros((len(points.y), 0))
-        mixing = np.asarray(sky.mixing)[points.plane]
+        steepness = np.asarray(sky.steepness(at))[:, points.y, points.x].T
+        mixing = np.asarray(sky.mixing)[points.plane] * steepness
         if curvature is not None:
             along = np.asarray(spectral_slopes(sky, at, points.y, points.x, mixing))
             scale = np.asarray(unit_curvature(jnp.asarray(curvature - _gram(factor.T @ along))))

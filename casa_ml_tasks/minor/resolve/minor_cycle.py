@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
-from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
 from casa_ml_tasks.minor.resolve.latent import Latent, Stage, as_numbers
@@ -152,6 +152,7 @@ class Resolve:
     def posterior(self, state: MinorState) -> Posterior:
         """What is known in this state."""
         latent, brightness = Latent.of(state.latent), self._sky.sets[0]
+        assert isinstance(brightness, CorrelatedField), "of any composition"
         with jax.enable_x64(True):
             spectra = [self._sky.spectra(jnp.asarray(each))[0] for each in latent.sampled_spectra]
             amplitudes = [brightness.amplitude_of_bins(each)[1:] for each in spectra]
@@ -213,8 +214,7 @@ class Resolve:
             )
         planes, pixels = self._first_planes(residual, model)
         sources = self._point_sources(pixels, residual)
-        left = np.asarray(sources.without(jnp.asarray(residual[:, 0], float)))[:, None]
-        peak = float(np.abs(self._in_noise(left)).max())
+        peak = self._peak(residual, model, planes, sources)
         heat = max(1.0, peak / HOTTEST)
         noise = self._response.noise_of_planes()
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
@@ -237,9 +237,16 @@ class Resolve:
             since=np.array(0),
         )
 
+    def _peak(self, residual: Image, model: Image, planes: NDArray[np.floating], sources: PointSources) -> float:
+        """Of the dirty image over the noise, without what point sources explain."""
+        points = self._sky.images(jnp.asarray(planes * self._composition.of_points[:, None, None]))
+        dirty = jnp.asarray(residual[:, 0], float) + self._operators[0](jnp.asarray(model[:, 0], float) - points)
+        return float(np.abs(self._in_noise(np.asarray(sources.without(dirty))[:, None])).max())
+
     def _first_planes(self, residual: Image, model: Image) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; pixels of these."""
-        names = ["l1", "log_smoothness", *(["points"] if self._sources is None else [])]
+        with_points = self._sources is None or self._composition.of_points.any()
+        names = ["l1", "log_smoothness", *(["points"] if with_points else [])]
         some = np.s_[: len(self._sigma)]  # of Taylor terms the first
         sketch = RegularisedMaximumLikelihood(
             self._response.psfs[some, None],
@@ -252,12 +259,15 @@ class Resolve:
             operator=self._operators[1] if self._response.mosaic is not None else None,
         )
         found, state = sketch.update(residual[some], model[some], MinorState())
-        images, points = found[:, 0].astype(float), state.points
-        pixels = self._sources
-        if pixels is None:
-            assert points is not None, "the regulariser makes them"
-            pixels = standing_out(points[0, 0], float(self._sigma[0]), self._beam_area)
-            images[0, *pixels.T] -= points[0, 0, *pixels.T]
+        images, pixels = found[:, 0].astype(float), NO_SOURCES if self._sources is None else self._sources
+        if with_points:
+            assert state.points is not None, "the regulariser makes them"
+            points = state.points[:, 0].astype(float)
+            if self._composition.of_points.any():
+                images = np.concatenate([images - points, points])
+            else:
+                pixels = standing_out(points[0], float(self._sigma[0]), self._beam_area)
+                images[0, *pixels.T] -= points[0, *pixels.T]
         return self._composition.divide(images), pixels
 
     def _points_of(self, planes: NDArray[np.floating], heat: float) -> Points:

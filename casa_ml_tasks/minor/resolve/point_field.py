@@ -1,0 +1,52 @@
+"""Point sources in every pixel, of which nearly all are nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr, ndtr, ndtri
+
+from casa_ml_tasks.minor.resolve.correlated_field import Modes
+
+FAINTEST = -5.0  # logarithm of the flux over the prior's scale: what is less probable than 1e-60
+
+
+@dataclass(frozen=True)
+class PointField:
+    r"""A field whose pixels $\zeta$ are independent and standard normal, for fluxes with an inverse-gamma prior.
+
+    Of the sources with $p(f) = q f^{-2} e^{-q/f}$, as of those of the radio sky, as many are brighter than f as 1/f;
+    RESOLVE has the same prior of another slope (Selig & Enßlin 2015, A&A 574, A74). The probability of a flux below f
+    is $e^{-q/f}$, so that $\ln f/q = -\ln(-\ln\Phi(\zeta))$ with the normal distribution $\Phi$.
+
+    Attributes:
+        shape: (ny, nx).
+    """
+
+    shape: tuple[int, int]
+    count = 1
+    parameters = 0
+
+    @cached_property
+    def modes(self) -> Modes:
+        """All are as strong."""
+        return Modes.of(self.shape)
+
+    def amplitude_of_rings(self, _: jax.Array) -> jax.Array:
+        """(1, rings): of one mode in each ring."""
+        return jnp.full((1, self.modes.count.size), 1 / np.sqrt(np.prod(self.shape)))
+
+    @staticmethod
+    def logarithm(field: jax.Array) -> jax.Array:
+        r"""$\ln f/q$ of $\zeta$."""
+        of_bright = jnp.log1p(-ndtr(-jnp.abs(field)))  # which in the other form is lost in the rounding of 1
+        return -jnp.log(-jnp.where(field > 0, of_bright, log_ndtr(field)))
+
+    @staticmethod
+    def field(logarithm: jax.Array) -> jax.Array:
+        r"""$\zeta$ of $\ln f/q$, nowhere less than of the faintest."""
+        return -ndtri(-jnp.expm1(-jnp.exp(-jnp.maximum(logarithm, FAINTEST))))

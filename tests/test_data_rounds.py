@@ -1,16 +1,18 @@
 """When what a model leaves counts as noise."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from casa_ml_tasks import rmlclean
+from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
-from casa_ml_tasks.tasks.data_rounds import residual_over_noise, with_noise_of_residual
+from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks.data_rounds import Rounds, residual_over_noise, with_noise_of_residual
 from tests.major_cycles import parameters_of
 from tests.simulated_ms import simulate, with_table
 
@@ -67,25 +69,53 @@ def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms, be
     assert data.noise_scale == pytest.approx(heard * survey_of_ms.noise_scale)
 
 
+@pytest.mark.parametrize("told", [None, 2.5])
+def test_a_killed_run_goes_on_with_the_noise_that_it_has_heard(survey_of_ms, told):
+    major = SimpleNamespace(noise=lambda: NOISE)
+    start = Progress(np.zeros((3, 1, 40, 50)), noise_scale=told)
+    rounds = Rounds(major, None, AUTO, survey_of_ms, start)
+    np.testing.assert_allclose(rounds.noise, NOISE * (told or survey_of_ms.noise_scale))
+
+
 @pytest.fixture(scope="module")
 def survey_of_ms(tmp_path_factory):
     observed = simulate(tmp_path_factory.mktemp("survey") / "sky.ms")
     return survey(selections(parameters_of(observed.path)))
 
 
-def test_gains_that_differ_from_antenna_to_antenna_count_as_noise(tmp_path):
+@pytest.fixture(scope="module")
+def misjudged(tmp_path_factory):
     """Errors that both hands share and that last: XX - YY and neighbouring integrations see none of them."""
-    observed = simulate(tmp_path / "sky.ms", sigma=0.002)
+    observed = simulate(tmp_path_factory.mktemp("gains") / "sky.ms", sigma=0.002)
     gains = 1 + 0.1 * np.random.default_rng(2).normal(size=12)
 
     def misjudge(tb):
         tb.putcol("DATA", tb.getcol("DATA") * gains[tb.getcol("ANTENNA1")] * gains[tb.getcol("ANTENNA2")])
 
     with_table(observed.path, misjudge)
-    imaging = {"vis": str(observed.path), "imsize": 64, "cell": "0.15arcsec", "datacolumn": "data", "gridder": "native"}
+    return observed
+
+
+def test_gains_that_differ_from_antenna_to_antenna_count_as_noise(misjudged, tmp_path):
+    imaging = {
+        "vis": str(misjudged.path),
+        "imsize": 64,
+        "cell": "0.15arcsec",
+        "datacolumn": "data",
+        "gridder": "native",
+    }
     result = rmlclean(imagename=str(tmp_path / "sky"), **imaging)
     assert result["noise_scale"] > 3
     kept = rmlclean(imagename=str(tmp_path / "kept"), noisescale="1", **imaging)
     assert kept["noise_scale"] == 1
-    truth = sum(source.flux for source in observed.sources)
+    truth = sum(source.flux for source in misjudged.sources)
     assert abs(result["cycles"][-1]["model_flux"] - truth) < abs(kept["cycles"][-1]["model_flux"] - truth)
+
+
+def test_an_inference_begins_with_the_noise_that_a_sketch_has_told(misjudged, tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    imaging = {"vis": str(misjudged.path), "imsize": 36, "cell": "0.27arcsec", "datacolumn": "data"}
+    result = resolveimage(imagename=str(tmp_path / "sky"), nsamples=8, maxglobal=1, **imaging)
+    assert result["noise_scale"] > 3
+    stages = [step["stage"] for step in result["posterior"]["iterations"]]
+    assert stages == sorted(stages, key=["warm", "cool", "sample"].index)

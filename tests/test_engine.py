@@ -181,6 +181,13 @@ def test_a_checkpoint_of_other_parameters_is_not_taken_up(tmp_path):
     assert FileCheckpoint(tmp_path / "c.npz", {"cell": "2arcsec"}).load() is None
 
 
+@pytest.mark.parametrize("noise_scale", [None, 2.5])
+def test_a_checkpoint_knows_what_a_residual_has_told_of_the_noise(noise_scale, tmp_path):
+    checkpoint = FileCheckpoint(tmp_path / "c.npz", {})
+    checkpoint.save(Progress(np.zeros((1, 1, 2, 2)), noise_scale=noise_scale))
+    assert checkpoint.load().noise_scale == noise_scale
+
+
 def test_half_a_checkpoint_is_no_checkpoint(tmp_path):
     path = tmp_path / "c.npz"
     FileCheckpoint(path, {}).save(Progress(np.ones((1, 1, 8, 8))))

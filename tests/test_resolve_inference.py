@@ -308,14 +308,15 @@ def test_the_inference_begins_anew_and_keeps_its_records_when_the_noise_is_found
 
 def test_the_noise_cools_down_to_the_true_one_where_the_signal_is_strong():
     shape = (20, 20)
-    observation = Observation(shape, 2e-4)
+    observation = Observation(shape, 1e-4)
     dirty = observation.observe(blob(shape))
     resolve = observation.resolve(samples=4, most_iterations=2)
     last, between = finished(resolve, dirty)
     latents = [Latent.of(each.latent) for each in (*between, last)]
     peak = dirty.max() / observation.sigma[0]
     assert latents[0].heat == pytest.approx(peak / HOTTEST / COOLER, rel=1e-6)
-    assert latents[0].least_heat == pytest.approx(peak / LEARNABLE, rel=1e-6)
+    whole = np.linalg.norm(observation.design @ blob(shape).ravel())
+    assert latents[0].least_heat == pytest.approx(whole / LEARNABLE, rel=0.01) != 1
     assert latents[-1].heat == 1
     stages = [iteration.stage for iteration in latents[-1].iterations()]
     assert list(dict.fromkeys(stages)) == ["warm", "cool", "sample"]
@@ -329,7 +330,7 @@ def test_the_noise_cools_down_to_the_true_one_where_the_signal_is_strong():
 def test_a_later_round_begins_with_the_noise_that_the_first_did():
     """Its residual is of a model and faint, which tells nothing of how tightly the data hold the sky."""
     shape, model = (20, 20), blob(shape=(20, 20))[None]
-    observation = Observation(shape, 2e-4)
+    observation = Observation(shape, 1e-4)
     resolve, dirty = observation.resolve(samples=4, most_iterations=2), observation.observe(model)
     residual = dirty - observation.dirty(observation.design @ model.ravel())
     nothing = np.zeros((1, 1, *shape), np.float32)

@@ -43,6 +43,7 @@ class FileCheckpoint:
             "iterations": progress.state.iterations,
             "unfinished": progress.state.unfinished,
             "records": [asdict(record) for record in progress.records],
+            "noise_scale": progress.noise_scale,
         }
         unfinished = self._path.with_suffix(".unfinished")
         with unfinished.open("wb") as file:
@@ -77,4 +78,5 @@ class FileCheckpoint:
                 unfinished=numbers["unfinished"],
             ),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
+            noise_scale=numbers["noise_scale"],
         )

@@ -53,6 +53,7 @@ class Progress:
         last_model, last_residual: what the last minor cycle began with; None before the first.
         state: of the minor cycle.
         records: one a major cycle.
+        noise_scale: true noise over what WEIGHT claims, where the residual of an image has told it.
     """
 
     model: Image
@@ -63,6 +64,7 @@ class Progress:
     state: MinorState = field(default_factory=MinorState)
     records: tuple[CycleRecord, ...] = ()
     stop: StopCode = StopCode.NONE
+    noise_scale: float | None = None
 
 
 class Checkpoint(Protocol):
@@ -103,14 +105,14 @@ def solve(
             if stop is not StopCode.NONE:
                 return replace(progress, stop=stop)
         assert progress.residual is not None
-        last_model, last_residual = progress.model, progress.residual
-        model, state = minor.update(last_residual, last_model, progress.state)
+        model, state = minor.update(progress.residual, progress.model, progress.state)
         if state.converged:
             return replace(progress, state=state, stop=StopCode.CONVERGED)
         if state.unfinished:
             progress = replace(progress, state=state)
         else:
-            progress = Progress(model, None, progress.dirty, last_model, last_residual, state, progress.records)
+            before = replace(progress, last_model=progress.model, last_residual=progress.residual)
+            progress = replace(before, model=model, residual=None, state=state)
         checkpoint.save(progress)
 
 

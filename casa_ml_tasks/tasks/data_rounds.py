@@ -50,7 +50,7 @@ class Rounds:
         start: Progress,
     ):
         """start: what a killed run left, or a first model."""
-        self.data = data
+        self.data = data if start.noise_scale is None else with_noise_scale(data, start.noise_scale)
         self.unsettled = True
         self.statistics: ResidualStatistics | None = None
         self._major, self._workspace, self._parameters = major, workspace, parameters
@@ -67,17 +67,22 @@ class Rounds:
         """Solve; then hear what the residual says of the noise, and fit the data model to the image."""
         major, parameters = self._major, self._parameters
         intensity = np.s_[: len(self.noise), :1]
-        start = again(self._done[-1]) if self._done else self._start
         criteria = left(criteria, self._done)
-        self._done.append(solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity))
+        self._done.append(solve(major, minor, criteria, self._start, checkpoint, outcome.log_cycle, intensity))
         last = self._done[-1]
         self.statistics = outcome.residual_statistics(major, last.model, self.data, self._workspace, parameters)
         beside = major.noise_beside(last.model) if isinstance(major, NativeMajorCycle) else None
         heard = with_noise_of_residual(self.data, self.statistics, beside, self.noise, parameters, self._done)
         self.unsettled = heard is not self.data or refit(major, last, self.noise_scale)
+        noise_scale = last.noise_scale if heard is self.data else heard.noise_scale
+        self._start = replace(again(last), noise_scale=noise_scale)
+        self.data = heard
         if self.unsettled:
-            self.data = heard
             self.noise = major.noise() * self.noise_scale
+
+    def another(self) -> None:
+        """A round is due, for another minor cycle goes on from what the last has left."""
+        self.unsettled = True
 
     @property
     def progress(self) -> Progress:
@@ -88,6 +93,17 @@ class Rounds:
 def data_model(major: CasaMajorCycle) -> DataModel | None:
     """What was fitted to the visibilities besides the image, if anything was to be."""
     return major.data_model if isinstance(major, NativeMajorCycle) else None
+
+
+def may_tell(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> bool:
+    """Whether a first image, however simple, may change what is believed of the data."""
+    has_visibilities = isinstance(major, NativeMajorCycle) and parameters["niter"] != 0
+    return has_visibilities and (_is_free(parameters) or bool(Freedom.from_parameters(parameters)))
+
+
+def _is_free(parameters: Mapping[str, Any]) -> bool:
+    """Whether a residual may raise the noise."""
+    return parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto"
 
 
 def with_noise_of_residual(
@@ -112,9 +128,8 @@ def with_noise_of_residual(
         parameters: of the task; a `noisescale` that is given stays, and a data model has its own ways.
         rounds: so far.
     """
-    free = parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto"
     if (
-        not free
+        not _is_free(parameters)
         or Freedom.from_parameters(parameters)
         or rounds[-1].stop not in GOES_ON
         or len(rounds) > MOST_LOUDER_ROUNDS
@@ -131,7 +146,12 @@ def with_noise_of_residual(
         "WARN",
         "data_rounds",
     )
-    return replace(data, noise_scale=factor * data.noise_scale, noise_scale_method="what the model leaves")
+    return with_noise_scale(data, factor * data.noise_scale)
+
+
+def with_noise_scale(data: Survey, noise_scale: float) -> Survey:
+    """That a residual has told."""
+    return replace(data, noise_scale=noise_scale, noise_scale_method="what the model leaves")
 
 
 def residual_over_noise(
@@ -183,7 +203,8 @@ def begin(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> Prog
 
 def again(progress: Progress) -> Progress:
     """The same model before other data: all that depends on them is forgotten, the minor iterations are not."""
-    return Progress(progress.model, state=MinorState(progress.state.iterations, latent=progress.state.latent))
+    state = MinorState(progress.state.iterations, latent=progress.state.latent)
+    return Progress(progress.model, state=state, noise_scale=progress.noise_scale)
 
 
 class LaterRound(ExitCriteria):

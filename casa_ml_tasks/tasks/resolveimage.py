@@ -45,9 +45,15 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         resolve_choice.check_memory(major.shape, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
+        criteria = resolve_choice.exit_criteria(parameters)
+        if data_rounds.may_tell(major, parameters) and not start.state.latent:
+            while rounds.unsettled:
+                sketch = resolve_choice.minor_cycle(major, rounds.noise, parameters).sketch()
+                rounds.run(sketch, criteria, checkpoint)
+            rounds.another()
         while rounds.unsettled:
             minor = resolve_choice.minor_cycle(major, rounds.noise, parameters)
-            rounds.run(minor, resolve_choice.exit_criteria(parameters), checkpoint)
+            rounds.run(minor, criteria, checkpoint)
         progress, data_model = rounds.progress, data_rounds.data_model(major)
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
         posterior = minor.posterior(progress.state) if progress.state.latent else None

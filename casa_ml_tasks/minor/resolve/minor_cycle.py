@@ -45,9 +45,9 @@ TRAJECTORIES_OF_SAMPLES = 12
 #: Peak over the noise with which the chains begin. Most of the sky is empty then, and as free as the prior leaves it;
 #: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
 HOTTEST = 20.0
-#: Peak over noise to which the spectrum is sampled with the sky. A field that is known better than that ties itself to
-#: the spectrum too tightly for one trajectory to move both.
-LEARNABLE = 300.0
+#: Signal to noise of the whole image to which the spectrum is sampled with the sky. Fields that are known better than
+#: that, be it a few pixels or many, tie themselves to the spectrum too tightly for one trajectory to move both.
+LEARNABLE = 1500.0
 SETTLING = 2  # iterations at the least noise of a stage
 NO_SOURCES = np.zeros((0, 2), np.int64)
 MOST_ITERATIONS = 6  # of a stage
@@ -60,7 +60,7 @@ class Resolve:
     The sky is made of exponentials of correlated fields, whose power spectra are as unknown as they. Chains of
     Hamiltonian Monte Carlo (`hamiltonian`) begin at the regularised maximum likelihood image, move sky and spectra
     together until they have forgotten it, and are then samples of the posterior, without any approximation of its
-    shape. Only where the signal is more than `LEARNABLE` times the noise the spectra are those of a higher noise.
+    shape. Only where the image has more than `LEARNABLE` times the noise the spectra are those of a higher noise.
 
     One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
     """
@@ -149,6 +149,22 @@ class Resolve:
         after = MinorState(iterations, predicted[:, None].astype(np.float32), latent=latent._asdict())
         return mean[:, None].astype(np.float32), after
 
+    def sketch(self) -> RegularisedMaximumLikelihood:
+        """Regularised maximum likelihood of the same channels, or of the first Taylor term, which takes seconds."""
+        with_points = self._sources is None or self._composition.of_points.any()
+        names = ["l1", "log_smoothness", *(["points"] if with_points else [])]
+        channels = len(self._sigma)
+        return RegularisedMaximumLikelihood(
+            self._response.psfs[:channels, None],
+            self._sigma[:, None],
+            self._beam_areas,
+            names,
+            [1.0] * len(names),
+            positivity=not self._composition.is_signed,
+            support=lambda: np.broadcast_to(self._response.seen(), (channels, 1, *self._response.shape)),
+            operator=self._operators[1] if self._response.mosaic is not None else None,
+        )
+
     def posterior(self, state: MinorState) -> Posterior:
         """What is known in this state."""
         latent, brightness = Latent.of(state.latent), self._sky.sets[0]
@@ -205,16 +221,17 @@ class Resolve:
 
     def _begin(self, residual: Image, model: Image, state: MinorState) -> Latent:
         """From the regularised maximum likelihood image, and the spectrum of its logarithm."""
-        in_noise = self._in_noise(residual)
-        if not (self._composition.is_signed or model.any()) and -in_noise.min() > max(in_noise.max(), SIGNAL):
+        dirty = jnp.asarray(residual[:, 0], float) + self._operators[0](jnp.asarray(model[:, 0], float))
+        in_noise = self._in_noise(np.asarray(dirty)[:, None])
+        if not self._composition.is_signed and -in_noise.min() > max(in_noise.max(), SIGNAL):
             raise ValueError(
-                f"the dirty image is more negative ({residual.min():.3g} Jy/beam) than positive "
-                f"({residual.max():.3g} Jy/beam), which no positive sky explains; use components=['absorption'], which "
+                f"the dirty image is more negative ({dirty.min():.3g} Jy/beam) than positive "
+                f"({dirty.max():.3g} Jy/beam), which no positive sky explains; use components=['absorption'], which "
                 "infers a negative component of one image as well"
             )
         planes, pixels = self._first_planes(residual, model)
         sources = self._point_sources(pixels, residual)
-        peak = self._peak(residual, model, planes, sources)
+        peak, whole = self._signals(dirty, planes, sources)
         heat = max(1.0, peak / HOTTEST)
         noise = self._response.noise_of_planes()
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
@@ -226,7 +243,7 @@ class Resolve:
             spectra=np.stack([each.spectrum for each in chains]),
             steps=np.full(CHAINS, FIRST_STEP),
             heat=np.array(heat),
-            least_heat=np.array(max(1.0, peak / LEARNABLE)),
+            least_heat=np.array(max(1.0, whole / LEARNABLE)),
             mean=planes.astype(float),
             sources=pixels,
             samples=np.zeros((0, *planes.shape), np.float32),
@@ -237,31 +254,23 @@ class Resolve:
             since=np.array(0),
         )
 
-    def _peak(self, residual: Image, model: Image, planes: NDArray[np.floating], sources: PointSources) -> float:
-        """Of the dirty image over the noise, without what point sources explain."""
-        points = self._sky.images(jnp.asarray(planes * self._composition.of_points[:, None, None]))
-        dirty = jnp.asarray(residual[:, 0], float) + self._operators[0](jnp.asarray(model[:, 0], float) - points)
-        return float(np.abs(self._in_noise(np.asarray(sources.without(dirty))[:, None])).max())
+    def _signals(self, dirty: jax.Array, planes: NDArray[np.floating], sources: PointSources) -> tuple[float, float]:
+        r"""Without point sources: peak of a dirty image over the noise, and $\sqrt{\sum I D} / \sigma$ of its image.
+
+        dirty: D, (channel or term, ny, nx), Jy/beam; planes: of I, (plane, ny, nx), Jy/pixel.
+        """
+        of_points = self._composition.of_points[:, None, None]
+        points, diffuse = (self._sky.images(jnp.where(each, planes, 0.0)) for each in (of_points, ~of_points))
+        left = sources.without(dirty - self._operators[0](points))
+        squared = float(np.sum(np.asarray(diffuse * left) / self._sigma[:, None, None] ** 2))
+        return float(np.abs(self._in_noise(np.asarray(left)[:, None])).max()), max(0.0, squared) ** 0.5
 
     def _first_planes(self, residual: Image, model: Image) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; pixels of these."""
-        with_points = self._sources is None or self._composition.of_points.any()
-        names = ["l1", "log_smoothness", *(["points"] if with_points else [])]
         some = np.s_[: len(self._sigma)]  # of Taylor terms the first
-        sketch = RegularisedMaximumLikelihood(
-            self._response.psfs[some, None],
-            self._sigma[:, None],
-            self._beam_areas,
-            names,
-            [1.0] * len(names),
-            positivity=not self._composition.is_signed,
-            support=lambda: np.broadcast_to(self._response.seen(), residual[some].shape),
-            operator=self._operators[1] if self._response.mosaic is not None else None,
-        )
-        found, state = sketch.update(residual[some], model[some], MinorState())
+        found, state = self.sketch().update(residual[some], model[some], MinorState())
         images, pixels = found[:, 0].astype(float), NO_SOURCES if self._sources is None else self._sources
-        if with_points:
-            assert state.points is not None, "the regulariser makes them"
+        if state.points is not None:
             points = state.points[:, 0].astype(float)
             if self._composition.of_points.any():
                 images = np.concatenate([images - points, points])

@@ -92,7 +92,7 @@ class _Resolveimage(ScriptTask):
             the T/F mask.
         normtype: Normalisation (flatnoise, flatsky, pbsquare).
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
-            until their mean is known to a third of the uncertainty.
+            until their mean is known to a quarter of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
             chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. While the
             noise falls there are as many as that takes; sampling ends before when the mean is known well enough.

@@ -26,7 +26,7 @@ from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
-from casa_ml_tasks.minor.resolve.latent import Latent, Stage, as_numbers
+from casa_ml_tasks.minor.resolve.latent import ENOUGH, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass, spectral_slopes
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
@@ -48,7 +48,7 @@ HOTTEST = 20.0
 #: Signal to noise of the whole image to which the spectrum is sampled with the sky. Fields that are known better than
 #: that, be it a few pixels or many, tie themselves to the spectrum too tightly for one trajectory to move both.
 LEARNABLE = 1500.0
-SETTLING = 2  # iterations at the least noise of a stage
+SETTLING = 3  # iterations at the least noise of a stage
 NO_SOURCES = np.zeros((0, 2), np.int64)
 MOST_ITERATIONS = 6  # of a stage
 FEWEST_KEPT = 12  # of a chain
@@ -407,7 +407,7 @@ class Resolve:
         stage, since = Stage(int(latent.stage)), int(latent.since) + 1
         latent, last = latent._replace(since=np.array(since)), since >= self._most_iterations
         if stage is Stage.SAMPLE:
-            enough = len(latent.samples) >= self._samples and latent.settled()
+            enough = len(latent.samples) >= self._samples and latent.settled(ENOUGH)
             return latent.begun(Stage.FINISHED) if enough or last else latent
         least = float(latent.least_heat) if stage is Stage.WARM else 1.0
         if latent.heat > least:

@@ -12,7 +12,7 @@ from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
 from casa_ml_tasks.tasks import outcome
-from casa_ml_tasks.tasks.data_rounds import Rounds, residual_over_noise, with_noise_of_residual
+from casa_ml_tasks.tasks.data_rounds import Rounds, residual_over_noise, with_noise_of_residual, with_noise_scale
 from tests.major_cycles import parameters_of
 from tests.simulated_ms import simulate, with_table
 
@@ -62,10 +62,12 @@ def test_only_a_finished_image_may_raise_a_noise_that_is_free(survey_of_ms, chan
         assert replace(heard, noise_scale=survey_of_ms.noise_scale).visibilities == survey_of_ms.visibilities
 
 
-@pytest.mark.parametrize(("beside", "heard"), [(1.4, 1.0), (2.0, 2.0)])
-def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms, beside, heard):
+@pytest.mark.parametrize(("errs", "beside", "heard"), [(False, 1.4, 1.0), (False, 2.0, 2.0), (True, 1.4, 1.4)])
+def test_what_the_residual_leaves_beside_the_image_is_noise_too(survey_of_ms, errs, beside, heard):
+    """From a lower level on where the calibration is known to err."""
     last = Progress(np.zeros((3, 1, 40, 50)), residual(1.0), stop=StopCode.CONVERGED)
-    data = with_noise_of_residual(survey_of_ms, None, beside * np.minimum(NOISE, 1), NOISE, AUTO, [last])
+    before = with_noise_scale(survey_of_ms, survey_of_ms.noise_scale) if errs else survey_of_ms
+    data = with_noise_of_residual(before, None, beside * np.minimum(NOISE, 1), NOISE, AUTO, [last])
     assert data.noise_scale == pytest.approx(heard * survey_of_ms.noise_scale)
 
 

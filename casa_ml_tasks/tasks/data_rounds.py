@@ -25,7 +25,9 @@ from casa_ml_tasks.tasks import cycle_choice, outcome
 #: The residual is louder than the noise if it is so by more than this factor.
 LOUDER = 1.15
 #: Beside the image by more than this: the noise of one small image scatters, and a source between pixels has sidelobes.
+#: Where a residual has been louder before, the calibration is known to err, and the factor above is enough.
 LOUDER_BESIDE = 1.5
+LOUDER_RESIDUAL = "what the model leaves"  # has told the noise scale
 MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
 #: A run that ends so has an image to fit the data model to, and may go on.
 GOES_ON = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
@@ -136,7 +138,8 @@ def with_noise_of_residual(
     ):
         return data
     factor = residual_over_noise(statistics, rounds[-1].residual, noise)
-    if beside is not None and (shared := float(np.median(beside / noise))) > LOUDER_BESIDE:
+    least = LOUDER if data.noise_scale_method == LOUDER_RESIDUAL else LOUDER_BESIDE
+    if beside is not None and (shared := float(np.median(beside / noise))) > least:
         factor = max(factor, shared)
     if factor < LOUDER:
         return data
@@ -151,7 +154,7 @@ def with_noise_of_residual(
 
 def with_noise_scale(data: Survey, noise_scale: float) -> Survey:
     """That a residual has told."""
-    return replace(data, noise_scale=noise_scale, noise_scale_method="what the model leaves")
+    return replace(data, noise_scale=noise_scale, noise_scale_method=LOUDER_RESIDUAL)
 
 
 def residual_over_noise(

@@ -20,6 +20,7 @@ DISPLAY_PIXELS = 1024
 PRIMARY_BEAM_LEVELS = {0.2: "20 %", 0.5: "50 %"}
 SMALL = (4.8, 4.2)  # inches; three of these stand in a row
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
+ROOM_OF_DIGIT = 0.014  # of the length of a colour bar
 
 
 def si_prefix(value: float) -> tuple[float, str]:
@@ -77,7 +78,8 @@ def asinh_ticks(norm: AsinhNorm) -> list[float]:
     powers = 10.0 ** np.arange(-4, 4)
     ticks = [0.0]
     for tick in (sign * digit * power for digit in (1, 5, 2) for power in powers for sign in (1, -1)):
-        if norm.vmin <= tick <= norm.vmax and np.min(np.abs(norm(ticks) - norm(tick))) > 0.05:
+        room = max(0.05, ROOM_OF_DIGIT * len(f"{tick:g}"))
+        if norm.vmin <= tick <= norm.vmax and np.min(np.abs(norm(ticks) - norm(tick))) > room:
             ticks.append(float(tick))
     return sorted(ticks)
 

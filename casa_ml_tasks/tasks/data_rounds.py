@@ -59,6 +59,7 @@ class Rounds:
         self._start = begin(major, start, self.noise_scale)
         self.noise = major.noise() * self.noise_scale
         self._done: list[Progress] = []
+        self._sketches = 0
 
     @property
     def noise_scale(self) -> float:
@@ -69,7 +70,7 @@ class Rounds:
         """Solve; then hear what the residual says of the noise, and fit the data model to the image."""
         major, parameters = self._major, self._parameters
         intensity = np.s_[: len(self.noise), :1]
-        criteria = left(criteria, self._done)
+        criteria = left(criteria, self._done[self._sketches :])
         self._done.append(solve(major, minor, criteria, self._start, checkpoint, outcome.log_cycle, intensity))
         last = self._done[-1]
         self.statistics = outcome.residual_statistics(major, last.model, self.data, self._workspace, parameters)
@@ -83,8 +84,8 @@ class Rounds:
             self.noise = major.noise() * self.noise_scale
 
     def another(self) -> None:
-        """A round is due, for another minor cycle goes on from what the last has left."""
-        self.unsettled = True
+        """A round is due, for another minor cycle goes on from the sketches so far, whose major cycles do not count."""
+        self.unsettled, self._sketches = True, len(self._done)
 
     @property
     def progress(self) -> Progress:

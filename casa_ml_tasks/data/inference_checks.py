@@ -21,7 +21,7 @@ from casa_ml_tasks.data.workspace import taylor_terms
 
 PRIORS = ("offsetstd", "fluctuations", "slope", "flexibility", "asperity")
 POSITIVE = ("offsetstd", "fluctuations", "flexibility", "asperity")  # of these, whose mean is a size
-FIND_SOURCES, SOURCES_EVERYWHERE = "auto", "everywhere"
+FIND_SOURCES, SOURCES_EVERYWHERE = UNNAMED_SOURCES = ("auto", "everywhere")
 ABSORPTION, CONTINUUM_BESIDE_LINE = COMPONENTS = ("absorption", "continuum")
 FEWEST_SAMPLES = 2  # that have a standard deviation
 USUAL_SAMPLES = 288  # that room is asked for: the most where the task chooses how many
@@ -75,7 +75,7 @@ def _check_components(parameters: Mapping[str, Any]) -> None:
         )
     if CONTINUUM_BESIDE_LINE in given and specmode in CONTINUUM:
         raise ValueError(f"components={given} infers a continuum beside a line; use specmode='cube'")
-    if ABSORPTION in given and {FIND_SOURCES, SOURCES_EVERYWHERE} & {*listed(parameters["pointsources"])}:
+    if ABSORPTION in given and {*UNNAMED_SOURCES} & {*listed(parameters["pointsources"])}:
         raise ValueError(
             f"pointsources={parameters['pointsources']!r} finds none beside components={given}; name their directions"
         )
@@ -107,7 +107,7 @@ def listed(names: str | Sequence[str]) -> list[str]:
 def _check_point_sources(parameters: Mapping[str, Any]) -> None:
     given = listed(parameters["pointsources"])
     for each in given:
-        if each not in (FIND_SOURCES, SOURCES_EVERYWHERE) and not is_direction(str(each)):
+        if each not in UNNAMED_SOURCES and not is_direction(str(each)):
             raise ValueError(
                 f"pointsources='{each}' is no direction; give directions such as 'J2000 19:58:40.9 +40.55.58', or "
                 "'auto' to have them found, or 'everywhere'"

@@ -88,10 +88,10 @@ class LogNormalSky:
 
     def in_sets(self, images: jax.Array) -> list[tuple[jax.Array, jax.Array, bool]]:
         """Images of the fields, (field, ny, nx): of each set, its cosines, and whether it is of brightness."""
-        groups = zip(self._in_sets(images), self.sets, self.of_brightness, strict=True)
+        groups = zip(self._parts(images), self.sets, self.of_brightness, strict=True)
         return [(part, jnp.asarray(cosines(each.count)), bright) for part, each, bright in groups]
 
-    def _in_sets(self, images: jax.Array) -> list[jax.Array]:
+    def _parts(self, images: jax.Array) -> list[jax.Array]:
         return jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
 
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
@@ -115,17 +115,17 @@ class LogNormalSky:
 
     def _logarithms(self, fields: jax.Array) -> jax.Array:
         return jnp.concatenate(
-            [each.logarithm(part) for each, part in zip(self.sets, self._in_sets(fields), strict=True)]
+            [each.logarithm(part) for each, part in zip(self.sets, self._parts(fields), strict=True)]
         )
 
-    def steepness(self, position: Position) -> jax.Array:
-        """Of the logarithms over the fields, (field, ny, nx); 1 but for point sources."""
-        fields = hartley(self.amplitude(position.spectrum) * position.excitations)
+    def steepness(self, coefficients: jax.Array) -> jax.Array:
+        """Of the logarithms over the fields with these, (field, ny, nx); 1 but for point sources."""
+        fields = hartley(coefficients)
         return jax.jvp(self._logarithms, (fields,), (jnp.ones_like(fields),))[1]
 
     def coefficients(self, log_planes: jax.Array) -> jax.Array:
         """Of the fields that come nearest to some planes, (field, ny, nx)."""
-        parts = self._in_sets(mix(self.unmixing, log_planes) - self.offsets)
+        parts = self._parts(mix(self.unmixing, log_planes) - self.offsets)
         fields = jnp.concatenate([each.field(part) for each, part in zip(self.sets, parts, strict=True)])
         return hartley(fields) / np.prod(self.shape)
 

@@ -76,13 +76,13 @@ class Mass(NamedTuple):
         factor, points = _factorised(flux_curvature, points)
         scale: NDArray[Any] = np.zeros((sky.parameters, 0))
         slopes: NDArray[Any] = np.zeros((len(points.y), 0))
-        steepness = np.asarray(sky.steepness(at))[:, points.y, points.x].T
+        amplitude = sky.amplitude(at.spectrum)
+        steepness = np.asarray(sky.steepness(amplitude * at.excitations))[:, points.y, points.x].T
         mixing = np.asarray(sky.mixing)[points.plane] * steepness
         if curvature is not None:
             along = np.asarray(spectral_slopes(sky, at, points.y, points.x, mixing))
             scale = np.asarray(unit_curvature(jnp.asarray(curvature - _gram(factor.T @ along))))
             slopes = along @ scale
-        amplitude = sky.amplitude(at.spectrum)
         inner = (
             np.eye(factor.shape[1]) + factor.T @ (_covariance(amplitude, points, mixing) + slopes @ slopes.T) @ factor
         )

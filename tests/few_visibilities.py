@@ -6,6 +6,7 @@ from scipy.linalg import block_diag
 
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.minor.resolve import composition
+from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
@@ -102,6 +103,12 @@ def drawn(sky, rng):
     """A position as probable as it is a priori."""
     excitations = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
     return Position(jnp.asarray(excitations), jnp.asarray(rng.normal(size=sky.parameters)))
+
+
+def some_centring(sky, rng):
+    """Every ring in coordinates of its own."""
+    logarithm = jnp.log(sky.amplitude_of_rings(jnp.asarray(rng.normal(size=sky.parameters))))
+    return Centring(logarithm, jnp.asarray(rng.uniform(size=logarithm.shape)))
 
 
 def finished(resolve, dirty, state=None):

@@ -20,9 +20,18 @@ from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, 
 from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST, LEARNABLE, forget_compiled
+from casa_ml_tasks.minor.resolve.minor_cycle import HOTTEST, forget_compiled
 from casa_ml_tasks.minor.resolve.posterior import Inference
-from tests.few_visibilities import COMPOSITIONS, Observation, blob, composed, drawn, finished, observation_for
+from tests.few_visibilities import (
+    COMPOSITIONS,
+    Observation,
+    blob,
+    composed,
+    drawn,
+    finished,
+    observation_for,
+    some_centring,
+)
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
@@ -33,10 +42,11 @@ def test_the_gradient_of_the_energy_is_the_finite_difference(kind, shape):
     sky = LogNormalSky.of(shape, composed(kind, observation))
     likelihood = observation.likelihood(observation.noise(1))
     at, along = drawn(sky, rng), drawn(sky, rng)
-    value, step = jax.jit(partial(energy, sky)), 1e-5
+    centring = some_centring(sky, rng)
+    value, step = jax.jit(partial(energy, sky, centring=centring)), 1e-5
     forward, backward = (jax.tree.map(lambda x, d, s=sign * step: x + s * d, at, along) for sign in (1, -1))
-    difference = (value(forward, likelihood) - value(backward, likelihood)) / (2 * step)
-    slope = jax.jit(partial(slope_of_energy, sky))(at, likelihood)
+    difference = (value(forward, likelihood=likelihood) - value(backward, likelihood=likelihood)) / (2 * step)
+    slope = jax.jit(partial(slope_of_energy, sky))(at, likelihood, centring)
     along_slope = sum(float(jnp.vdot(*each)) for each in zip(slope, along, strict=True))
     assert along_slope == pytest.approx(float(difference), rel=1e-5)  # in single precision
 
@@ -62,11 +72,12 @@ def test_the_likelihood_is_half_the_chi_squared_of_the_visibilities(kind, shape)
 def test_the_curvature_along_the_spectra_is_that_of_finite_differences_of_the_sky(kind, shape):
     observation, rng, step = observation_for(kind, shape), np.random.default_rng(2), 1e-5
     sky = LogNormalSky.of(shape, composed(kind, observation))
-    at, along = drawn(sky, rng), rng.normal(size=sky.parameters)
-    ends = (sky(at._replace(spectrum=at.spectrum + sign * step * along)) for sign in (1, -1))
+    at, along, centring = drawn(sky, rng), rng.normal(size=sky.parameters), some_centring(sky, rng)
+    x, spectrum = centring.enter(sky, at)
+    ends = (sky(centring.leave(sky, Position(x, spectrum + sign * step * along))) for sign in (1, -1))
     visibilities = observation.design @ np.ravel(next(ends) - next(ends)) / (2 * step)
-    curvature = spectral_curvature(sky, at, observation.likelihood(observation.noise(1)))
-    assert along @ curvature @ along == pytest.approx(np.vdot(visibilities, visibilities), rel=1e-5)
+    curvature = spectral_curvature(sky, at, observation.likelihood(observation.noise(1)), centring)
+    assert along @ curvature @ along == pytest.approx(np.vdot(visibilities, visibilities), rel=1e-4)
 
 
 def followed(sky, observation, likelihood, at, points, trajectories, step):
@@ -136,7 +147,7 @@ def detected_sky():
 def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     observation, sky, truth, likelihood, exact, exact_spectra = detected_sky
     points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
-    curvature = spectral_curvature(sky, truth, likelihood)
+    curvature = partial(spectral_curvature, sky, truth, likelihood)
     mass = Mass.of(sky, truth, points, observation.response(np.ones((1, 1))), likelihood.sources, curvature)
     at, skies, spectra, probabilities = truth, [], [], []
     for key in jax.random.split(jax.random.key(1), 1500):
@@ -315,14 +326,11 @@ def test_the_noise_cools_down_to_the_true_one_where_the_signal_is_strong():
     latents = [Latent.of(each.latent) for each in (*between, last)]
     peak = dirty.max() / observation.sigma[0]
     assert latents[0].heat == pytest.approx(peak / HOTTEST / COOLER, rel=1e-6)
-    whole = np.linalg.norm(observation.design @ blob(shape).ravel())
-    assert latents[0].least_heat == pytest.approx(whole / LEARNABLE, rel=0.01) != 1
     assert latents[-1].heat == 1
     stages = [iteration.stage for iteration in latents[-1].iterations()]
-    assert list(dict.fromkeys(stages)) == ["warm", "cool", "sample"]
-    known = [each for each in latents if each.stage >= Stage.COOL]
-    assert len({each.spectra.tobytes() for each in known}) == 1
-    assert len(np.unique(known[0].spectra, axis=0)) == CHAINS
+    assert list(dict.fromkeys(stages)) == ["warm", "sample"]
+    sampled = [each.spectra for each in latents if each.stage == Stage.SAMPLE]
+    assert (np.diff(sampled, axis=0) != 0).any(axis=-1).all()  # however strong the signal
     # No visibility holds the flux itself: six noises and six seeds gave 0.2 to 5 thousandths too much.
     assert resolve.posterior(last).fluxes.mean() == pytest.approx(1, abs=0.01)
 
@@ -336,8 +344,7 @@ def test_a_later_round_begins_with_the_noise_that_the_first_did():
     nothing = np.zeros((1, 1, *shape), np.float32)
     _, first = resolve.update(dirty[:, None].astype(np.float32), nothing, MinorState())
     _, later = resolve.update(residual[:, None].astype(np.float32), model[:, None].astype(np.float32), MinorState())
-    for of in ("heat", "least_heat"):
-        assert later.latent[of] == pytest.approx(first.latent[of], rel=1e-4) != 1
+    assert later.latent["heat"] == pytest.approx(first.latent["heat"], rel=1e-4) != 1
 
 
 def test_a_residual_that_is_no_number_is_named():

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
-from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, covariance
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, covariance
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
@@ -43,7 +43,7 @@ def test_every_mode_has_the_amplitude_of_its_ring(rng, shape):
     sky = LogNormalSky.of(shape, continuum(PRIOR))
     spectrum = drawn_spectrum(sky, rng)
     rings = np.asarray(sky.amplitude_of_rings(spectrum))
-    np.testing.assert_array_equal(sky.amplitude(spectrum), rings[:, sky.modes.ring])
+    np.testing.assert_array_equal(sky.of_modes(rings), rings[:, sky.modes.ring])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -185,7 +185,8 @@ def weighty(request):
         points = Points(*places, rng.uniform(0.1, 3, 15))
         sources = observation.sources(np.zeros((1, *shape)), pixels)
         given = sky, at, points, observation.response(composition.synthesis), sources
-        mass = Mass.of(*given, np.diag(rng.uniform(0, 1e5, sky.parameters)))
+        own = np.diag(rng.uniform(0, 1e5, sky.parameters))
+        mass = Mass.of(*given, lambda _: own)
     return given, observation.seen(points, composition.synthesis, pixels), mass
 
 
@@ -193,7 +194,8 @@ def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(weig
     (sky, at, points, *_), seen, mass = weighty
 
     def at_points(along):  # logarithm of the planes
-        def logarithm(excitations, spectrum):
+        def logarithm(*position):
+            excitations, spectrum = mass.centring.leave(sky, Position(*position))
             return sky.log_planes(sky.amplitude(spectrum) * excitations)[points.plane, points.y, points.x]
 
         return jax.jvp(logarithm, tuple(at), (along.excitations, mass.scale @ along.spectrum))[1]
@@ -206,6 +208,21 @@ def test_velocities_are_momenta_over_the_curvature_of_the_coarse_likelihood(weig
     assert ratio.min() > 0.99  # 1, but for curvatures that are negligible beside the prior's
     assert ratio.max() < 1 + 0.3 * len(points.flux)
     assert np.mean(np.abs(ratio - 1) < 1e-6) > 0.9
+
+
+def test_spectra_are_centred_where_the_coarse_likelihood_knows_the_modes(weighty):
+    (sky, at, points, *_), seen, mass = weighty
+
+    def at_points(excitations):
+        return sky.log_planes(sky.amplitude(at.spectrum) * excitations)[points.plane, points.y, points.x]
+
+    slopes = np.asarray(jax.jacobian(at_points)(at.excitations))
+    visibilities = np.einsum("vi,i,ifyx->vfyx", seen, points.flux, slopes)
+    known = (visibilities**2).sum(axis=0)
+    of_ring = sky.modes.ring == np.arange(sky.modes.count.size)[:, None, None]
+    mean = np.einsum("ryx,fyx->fr", of_ring, known) / np.maximum(sky.modes.count, 1)
+    np.testing.assert_allclose(mass.centring.weight, mean / (mean + 2), atol=0.05)  # negligible curvatures are left out
+    assert np.ptp(mass.centring.weight) > 0.5
 
 
 def test_momenta_have_the_covariance_whose_inverse_gives_velocities(weighty):

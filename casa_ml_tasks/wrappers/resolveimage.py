@@ -94,8 +94,8 @@ class _Resolveimage(ScriptTask):
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
             until their mean is known to a quarter of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
-            chains over some trajectories: to warm up, to cool the noise down to the true one, to sample. While the
-            noise falls there are as many as that takes; sampling ends before when the mean is known well enough.
+            chains over some trajectories: to warm up while the noise falls to the true one, and to sample. While
+            it falls there are as many as that takes; sampling ends before when the mean is known well enough.
         pointsources: Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'. Such
             as ['J2000 19:58:40.9 +40.55.58']. Their fluxes have an inverse-gamma prior, with 'everywhere' in each
             pixel; a product .points holds the mean.

@@ -33,6 +33,7 @@ def position_of(sky: LogNormalSky, planes: NDArray[np.floating], noise: NDArray,
     return Position(coefficients / sky.amplitude(spectrum), spectrum)
 
 
+@jax.jit
 def fainter(sky: LogNormalSky, position: Position, mass: Mass, key: jax.Array) -> Position:
     """A sky that is as rough as its spectra say where nothing is seen, but nowhere brighter.
 

@@ -60,7 +60,7 @@ def follow(
     keys: jax.Array,
     likelihood: Likelihood,
     mass: Mass,
-    scale: jax.Array | None,
+    scale: jax.Array,
     step: float,
     adapts: bool,
     fluxes: NDArray[np.float64],
@@ -72,7 +72,7 @@ def follow(
         position: where to begin.
         keys: of the random numbers of each trajectory.
         likelihood, mass: for `trajectory`.
-        scale: for `spectrum.draw`; None for a spectrum that is known.
+        scale: for `spectrum.draw`.
         step: of the first trajectory.
         adapts: whether the next have better ones.
         fluxes: of the point sources to begin with, (source,), Jy; without them the sources' prior stays flat.
@@ -80,8 +80,7 @@ def follow(
     positions, planes, all_fluxes, probabilities, steps, leaps = [], [], [], [], [], 0
     for key in keys:
         of_spectrum, of_trajectory, of_fluxes = jax.random.split(key, 3)
-        if scale is not None:
-            position = _with_another_spectrum(sky, position, of_spectrum, scale)
+        position = _with_another_spectrum(sky, position, of_spectrum, scale)
         leaps += (now := enough_leaps(step))
         moved = trajectory(sky, position, of_trajectory, likelihood, mass, step, now)
         if fluxes.size:

@@ -106,6 +106,8 @@ class CorrelatedField:
         self.count = count
         self._identity = shape, prior._replace(offset=0.0), count
         self.modes = Modes.of(shape)
+        bins, rings = np.arange(self.modes.frequency.size - 1), np.arange(self.modes.count.size - 1)
+        self._between_bins = np.array([np.interp(rings / RINGS_PER_BIN, bins, each) for each in np.eye(bins.size)]).T
         lengths = np.concatenate([[0.0], np.log(self.modes.frequency[1:] / self.modes.frequency[1])])
         grid = RegularCartesianGrid(
             shape=shape,
@@ -162,9 +164,7 @@ class CorrelatedField:
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(count, rings): of one mode in each ring; of the mean first."""
         logarithm = jnp.log(self.amplitude_of_bins(spectrum))
-        position = jnp.arange(self.modes.count.size - 1) / RINGS_PER_BIN
-        rings = jnp.interp(position, jnp.arange(logarithm.size - 1), logarithm[1:])
-        of_one = jnp.exp(jnp.concatenate([logarithm[:1], rings]))
+        of_one = jnp.exp(jnp.concatenate([logarithm[:1], self._between_bins @ logarithm[1:]]))
         return jnp.multiply.outer(self.amplitude_of_cosines(spectrum), of_one)
 
     @staticmethod

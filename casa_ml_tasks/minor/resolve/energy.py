@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from casa_ml_tasks.kernels.normal_operator import Operator
+from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, mix
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
@@ -48,37 +50,42 @@ class Likelihood(NamedTuple):
         In single precision, whose error is that of a force which is always the same at the same place: a trajectory
         bends by less than the leapfrog bends it, and whether it is accepted is decided by exact energies.
         """
-        dirty = self.quick((sky - self.model).astype(jnp.float32)).astype(sky.dtype)
-        return (self.sources.without(dirty) - self.residual) / self.sigma**2
+        return (self.quickly(sky - self.model) - self.residual) / self.sigma**2
+
+    def quickly(self, sky: jax.Array) -> jax.Array:
+        """H I in single precision, (channel or term, ny, nx), Jy/beam."""
+        return self.sources.without(self.quick(sky.astype(jnp.float32)).astype(sky.dtype))
 
     def draw_fluxes(self, sky: jax.Array, key: jax.Array) -> jax.Array:
         """Of the point sources beside that sky, (source,), Jy, as if their prior were flat."""
         return self.sources.draw(self.normal(sky - self.model), self.sigma[0, 0, 0], key)
 
 
-def energy(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
-    r"""$\frac12 |\xi|^2 + \frac12 |\theta|^2 + L(I(\xi, \theta))$: excitations, spectrum, and the `Likelihood`."""
-    excitations, spectrum = position
-    prior = 0.5 * jnp.vdot(excitations, excitations) + 0.5 * jnp.vdot(spectrum, spectrum)
-    return prior + likelihood(sky(position))
+def energy(sky: LogNormalSky, position: Position, likelihood: Likelihood, centring: Centring) -> jax.Array:
+    """Of the prior and the `Likelihood`; position: in the coordinates of the centring."""
+    prior, images = centring.prior_and_sky(sky, position)
+    return prior + likelihood(images)
 
 
-def slope_of_energy(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> Position:
-    """Along excitations and spectrum."""
-    images, pull_back = jax.vjp(sky, position)
-    (of_likelihood,) = pull_back(likelihood.slope(images))
-    return jax.tree.map(jnp.add, position, of_likelihood)
+def slope_of_energy(sky: LogNormalSky, position: Position, likelihood: Likelihood, centring: Centring) -> Position:
+    """Along these coordinates and the spectrum."""
+    (prior, images), pull_back = jax.vjp(partial(centring.prior_and_sky, sky), position)
+    (slope,) = pull_back((jnp.ones_like(prior), likelihood.slope(images)))
+    return slope
 
 
 @jax.jit
-def spectral_curvature(sky: LogNormalSky, position: Position, likelihood: Likelihood) -> jax.Array:
-    r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed excitations, (parameters, parameters)."""
-    planes = sky.planes(position)
+def spectral_curvature(sky: LogNormalSky, at: Position, likelihood: Likelihood, centring: Centring) -> jax.Array:
+    r"""$D^T H D / \sigma^2$ with $D = \partial I / \partial \theta$ at fixed x, (parameters, parameters).
+
+    at: with its excitations.
+    """
+    planes = sky.planes(at)
 
     def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fields = hartley(sky.amplitude_slope(position.spectrum, direction) * position.excitations)
+        fields = hartley(centring.slope(sky, at, direction))
         slope = sky.images(planes * mix(sky.mixing, fields))
-        return slope.ravel(), (likelihood.operator(slope) / likelihood.sigma**2).ravel()
+        return slope.ravel(), (likelihood.quickly(slope) / likelihood.sigma**2).ravel()
 
     slopes, dirty = jax.lax.map(along, jnp.eye(sky.parameters))
     return slopes @ dirty.T

@@ -41,16 +41,22 @@ def trajectory(
         leaps: how many.
     """
 
+    centring = mass.centring
+
+    def energy_at(position: Position) -> jax.Array:
+        return energy(sky, position, likelihood, centring)
+
     def slope(position: Position) -> Position:
-        along = slope_of_energy(sky, position, likelihood)
+        along = slope_of_energy(sky, position, likelihood, centring)
         return along._replace(spectrum=mass.scale.T @ along.spectrum)
 
     def displacement(velocity: Position) -> Position:
         return velocity._replace(spectrum=mass.scale @ velocity.spectrum)
 
     of_momentum, rest = jax.random.split(key)
-    dynamics = Dynamics(lambda position: energy(sky, position, likelihood), slope, mass.velocity, displacement)
-    return follow(dynamics, start, mass.draw(of_momentum), step, leaps, rest)
+    dynamics = Dynamics(energy_at, slope, mass.velocity, displacement)
+    moved = follow(dynamics, centring.enter(sky, start), mass.draw(of_momentum), step, leaps, rest)
+    return moved._replace(position=centring.leave(sky, moved.position))
 
 
 def enough_leaps(step: float) -> int:

@@ -23,10 +23,9 @@ SETTLED, ENOUGH = 1 / 3, 1 / 4
 class Stage(IntEnum):
     """What a global iteration is for."""
 
-    WARM = 0  # chains of skies and spectra forget where they began, while the noise falls
-    COOL = 1  # the noise falls on to the true one, for spectra that are known
-    SAMPLE = 2  # samples are kept
-    FINISHED = 3
+    WARM = 0  # chains forget where they began, while the noise falls to the true one
+    SAMPLE = 1  # samples are kept
+    FINISHED = 2
 
 
 class Latent(NamedTuple):
@@ -37,7 +36,6 @@ class Latent(NamedTuple):
         spectra: parameters of the power spectra, (chain, parameters).
         steps: of the leapfrog, (chain,).
         heat: the noise as the chains take it now, over the true noise.
-        least_heat: down to which they move the spectra with the sky.
         mean: of the planes of the sky in the last iteration, (plane, ny, nx), Jy/pixel.
         sources: pixels y, x of the point sources, (source, 2).
         samples: of the posterior so far, planes of the sky without the point sources, (sample, plane, ny, nx),
@@ -53,7 +51,6 @@ class Latent(NamedTuple):
     spectra: NDArray[np.float64]
     steps: NDArray[np.float64]
     heat: NDArray[np.float64]
-    least_heat: NDArray[np.float64]
     mean: NDArray[np.float64]
     sources: NDArray[np.int64]
     samples: NDArray[np.float32]
@@ -75,10 +72,6 @@ class Latent(NamedTuple):
             for number, stage, samples, energy, error, count, *rest in self.records.tolist()
         )
 
-    def spectra_are_known(self) -> bool:
-        """Whether the chains move the sky alone."""
-        return bool(self.heat < self.least_heat)
-
     def settled(self, error: float = SETTLED) -> bool:
         """Whether the chains agreed in the last iteration, to that error of the mean over the uncertainty."""
         return self.iterations()[-1].mean_error < error
@@ -91,9 +84,9 @@ class Latent(NamedTuple):
         """Another stage."""
         return self._replace(stage=np.array(stage), since=np.array(0))
 
-    def cooled(self, least: float) -> Latent:
-        """With less noise, but not less than that; iterations count from where it stays."""
-        return self._replace(heat=np.array(max(least, float(self.heat) / COOLER)), since=np.array(0))
+    def cooled(self) -> Latent:
+        """With less noise, but not less than the true one; iterations count from where it stays."""
+        return self._replace(heat=np.array(max(1.0, float(self.heat) / COOLER)), since=np.array(0))
 
     def without_samples(self) -> Latent:
         """As before the first of them."""

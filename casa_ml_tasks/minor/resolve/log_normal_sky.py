@@ -99,15 +99,16 @@ class LogNormalSky:
         pairs = zip(self.sets, self.spectra(spectrum), strict=True)
         return jnp.concatenate([each.amplitude_of_rings(part) for each, part in pairs])
 
+    @jax.jit
     def amplitude(self, spectrum: jax.Array) -> jax.Array:
-        """(field, ny, nx): of every mode; gathered for a quarter of them, of which the others are mirror images."""
+        """(field, ny, nx): of every mode."""
+        return self.of_modes(self.amplitude_of_rings(spectrum))
+
+    def of_modes(self, rings: jax.Array) -> jax.Array:
+        """(..., rings): (..., ny, nx); gathered for a quarter of them, of which the others are mirror images."""
         ny, nx = self.shape
         quarter = self.modes.ring[: ny // 2 + 1, : nx // 2 + 1]
-        return _mirrored(_mirrored(self.amplitude_of_rings(spectrum)[:, quarter], ny, 1), nx, 2)
-
-    def amplitude_slope(self, spectrum: jax.Array, direction: jax.Array) -> jax.Array:
-        """Of the amplitudes along a direction of the spectra's parameters, (field, ny, nx)."""
-        return jax.jvp(self.amplitude, (spectrum,), (direction,))[1]
+        return _mirrored(_mirrored(rings[:, quarter], ny, 1), nx, 2)
 
     def log_planes(self, coefficients: jax.Array) -> jax.Array:
         """coefficients: amplitudes times excitations, (field, ny, nx). Returns (plane, ny, nx), ln(Jy/pixel)."""
@@ -118,17 +119,20 @@ class LogNormalSky:
             [each.logarithm(part) for each, part in zip(self.sets, self._parts(fields), strict=True)]
         )
 
+    @jax.jit
     def steepness(self, coefficients: jax.Array) -> jax.Array:
         """Of the logarithms over the fields with these, (field, ny, nx); 1 but for point sources."""
         fields = hartley(coefficients)
         return jax.jvp(self._logarithms, (fields,), (jnp.ones_like(fields),))[1]
 
+    @jax.jit
     def coefficients(self, log_planes: jax.Array) -> jax.Array:
         """Of the fields that come nearest to some planes, (field, ny, nx)."""
         parts = self._parts(mix(self.unmixing, log_planes) - self.offsets)
         fields = jnp.concatenate([each.field(part) for each, part in zip(self.sets, parts, strict=True)])
         return hartley(fields) / np.prod(self.shape)
 
+    @jax.jit
     def planes(self, position: Position) -> jax.Array:
         """(plane, ny, nx), Jy/pixel."""
         return jnp.exp(self.log_planes(self.amplitude(position.spectrum) * position.excitations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpstrf
 
+from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
+from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
@@ -27,8 +30,8 @@ class Mass(NamedTuple):
 
     $C_{ij} = F_i\, H_{ij}\, F_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes F of `Points`,
     H the `Response` less what `PointSources` explain. J takes excitations and the spectra to the logarithm of a plane
-    in these points, the spectra in coordinates t in which the rest of their curvature is 1 too,
-    $\theta = \theta_0 + T t$. Woodbury's identity gives $M^{-1} = 1 - J^T X J$,
+    in these points, the excitations as a `Centring` has them, the spectra in coordinates t in which the rest of their
+    curvature is 1 too, $\theta = \theta_0 + T t$. Woodbury's identity gives $M^{-1} = 1 - J^T X J$,
     $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take tens of steps for what takes thousands without, for
     the curvature is $10^8$ where the signal is $10^4$ times the noise, and 1 in empty sky.
 
@@ -40,6 +43,7 @@ class Mass(NamedTuple):
         scale: T, (parameters, parameters); (parameters, 0) for spectra that are known, for then there is no t.
         inverse: X, (point, point).
         factor: L, (point, point).
+        centring: of the positions that move with it.
     """
 
     amplitude: jax.Array
@@ -50,6 +54,7 @@ class Mass(NamedTuple):
     scale: jax.Array
     inverse: jax.Array
     factor: jax.Array
+    centring: Centring
 
     @classmethod
     def of(
@@ -59,7 +64,7 @@ class Mass(NamedTuple):
         points: Points,
         response: Response,
         sources: PointSources,
-        curvature: NDArray[np.floating] | None = None,
+        curvature: Callable[[Centring], NDArray[np.floating]] | None = None,
     ) -> Mass:
         """Make it.
 
@@ -70,7 +75,7 @@ class Mass(NamedTuple):
             response: of the data.
             sources: beside the sky.
             curvature: of the likelihood in the spectra's parameters, (parameters, parameters); without it the spectra
-                are known.
+                are known and the position is in excitations.
         """
         flux_curvature = np.multiply.outer(points.flux, points.flux) * response.between(points, sources)
         factor, points = _factorised(flux_curvature, points)
@@ -79,24 +84,27 @@ class Mass(NamedTuple):
         amplitude = sky.amplitude(at.spectrum)
         steepness = np.asarray(sky.steepness(amplitude * at.excitations))[:, points.y, points.x].T
         mixing = np.asarray(sky.mixing)[points.plane] * steepness
+        size = len(points.y) + -len(points.y) % FILLED_UP
+        where = _filled_up(points.y, size), _filled_up(points.x, size), _filled_up(mixing, size, mixing.shape[1])
+        centring = Centring.none(sky, at.spectrum)
         if curvature is not None:
-            along = np.asarray(spectral_slopes(sky, at, points.y, points.x, mixing))
-            scale = np.asarray(unit_curvature(jnp.asarray(curvature - _gram(factor.T @ along))))
+            centring = Centring.of(sky, at.spectrum, _known(amplitude, points, factor @ factor.T, mixing))
+            along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
+            whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
+            scale = np.asarray(unit_curvature(jnp.asarray(whole - _gram(factor.T @ along))))
             slopes = along @ scale
         inner = (
             np.eye(factor.shape[1]) + factor.T @ (_covariance(amplitude, points, mixing) + slopes @ slopes.T) @ factor
         )
         root = scipy.linalg.solve_triangular(scipy.linalg.cholesky(inner, lower=True), factor.T, lower=True)
-        size = len(points.y) + -len(points.y) % FILLED_UP
         return cls(
-            amplitude=amplitude,
-            y=_filled_up(points.y, size),
-            x=_filled_up(points.x, size),
-            mixing=_filled_up(mixing, size, mixing.shape[1]),
+            amplitude,
+            *where,
             slopes=_filled_up(slopes, size, slopes.shape[1]),
             scale=jnp.asarray(scale),
             inverse=_filled_up(_gram(root), size, size),
             factor=_filled_up(factor, size, size),
+            centring=centring,
         )
 
     def velocity(self, momentum: Position) -> Position:
@@ -133,6 +141,23 @@ def _covariance(amplitude: jax.Array, points: Points, mixing: NDArray[np.floatin
     return total
 
 
+def _known(
+    amplitude: jax.Array, points: Points, curvature: NDArray[np.floating], mixing: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    r"""$(J^T C J)_{kk}$ of the excitations, (field, ny, nx), mean of those of a frequency and its negative.
+
+    $A_k^2 \sum_{ij} C_{ij} B_i B_j \cos k (x_i - x_j)$: the Fourier transform of a sum over lags.
+    """
+    _, ny, nx = amplitude.shape
+    down, along = points.distances(0, 0)
+    lags = ((down % ny) * nx + along % nx).ravel()
+    found = []
+    for of_field, mixed in zip(np.asarray(amplitude), mixing.T, strict=True):
+        summed = np.bincount(lags, (np.multiply.outer(mixed, mixed) * curvature).ravel(), ny * nx)
+        found.append(of_field**2 * np.maximum(0, np.fft.fft2(summed.reshape(ny, nx)).real))
+    return np.array(found)
+
+
 def _filled_up(array: NDArray[Any], *shape: int) -> jax.Array:
     """With zeros to that shape."""
     return jnp.asarray(np.pad(array, [(0, size - n) for size, n in zip(shape, array.shape, strict=True)]))
@@ -151,11 +176,13 @@ def _factorised(curvature: NDArray[np.floating], points: Points) -> tuple[NDArra
 
 
 @jax.jit
-def spectral_slopes(sky: LogNormalSky, at: Position, y: jax.Array, x: jax.Array, mixing: jax.Array) -> jax.Array:
+def spectral_slopes(
+    sky: LogNormalSky, at: Position, y: jax.Array, x: jax.Array, mixing: jax.Array, centring: Centring
+) -> jax.Array:
     """Of the logarithm of the planes in some pixels along the spectra's parameters, (point, parameters)."""
 
     def along(direction: jax.Array) -> jax.Array:
-        fields = hartley(sky.amplitude_slope(at.spectrum, direction) * at.excitations)
+        fields = hartley(centring.slope(sky, at, direction))
         return _at_points(fields, y, x, mixing)
 
     return jax.lax.map(along, jnp.eye(sky.parameters)).T

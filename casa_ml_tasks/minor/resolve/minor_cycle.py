@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from casa_ml_tasks.kernels.normal_operator import Operator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
+from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
@@ -45,10 +46,8 @@ TRAJECTORIES_OF_SAMPLES = 12
 #: Peak over the noise with which the chains begin. Most of the sky is empty then, and as free as the prior leaves it;
 #: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
 HOTTEST = 20.0
-#: Signal to noise of the whole image to which the spectrum is sampled with the sky. Fields that are known better than
-#: that, be it a few pixels or many, tie themselves to the spectrum too tightly for one trajectory to move both.
-LEARNABLE = 1500.0
-SETTLING = 3  # iterations at the least noise of a stage
+SETTLING = 3  # iterations at the true noise before samples are kept
+T = TypeVar("T")
 NO_SOURCES = np.zeros((0, 2), np.int64)
 MOST_ITERATIONS = 6  # of a stage
 FEWEST_KEPT = 12  # of a chain
@@ -60,7 +59,7 @@ class Resolve:
     The sky is made of exponentials of correlated fields, whose power spectra are as unknown as they. Chains of
     Hamiltonian Monte Carlo (`hamiltonian`) begin at the regularised maximum likelihood image, move sky and spectra
     together until they have forgotten it, and are then samples of the posterior, without any approximation of its
-    shape. Only where the image has more than `LEARNABLE` times the noise the spectra are those of a higher noise.
+    shape.
 
     One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
     """
@@ -207,7 +206,7 @@ class Resolve:
             return Latent.of(state.latent)
         if state.predicted_residual is None:
             return None
-        return Latent.of(state.latent).without_samples().begun(Stage.COOL)
+        return Latent.of(state.latent).without_samples().begun(Stage.WARM)
 
     def _in_noise(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
         """images: (channel or term, 1, ny, nx), Jy/beam. Returns them over the noise, (channel or 1, ny, nx)."""
@@ -231,8 +230,7 @@ class Resolve:
             )
         planes, pixels = self._first_planes(residual, model)
         sources = self._point_sources(pixels, residual)
-        peak, whole = self._signals(dirty, planes, sources)
-        heat = max(1.0, peak / HOTTEST)
+        heat = max(1.0, self._peak(dirty, planes, sources) / HOTTEST)
         noise = self._response.noise_of_planes()
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
         mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
@@ -243,7 +241,6 @@ class Resolve:
             spectra=np.stack([each.spectrum for each in chains]),
             steps=np.full(CHAINS, FIRST_STEP),
             heat=np.array(heat),
-            least_heat=np.array(max(1.0, whole / LEARNABLE)),
             mean=planes.astype(float),
             sources=pixels,
             samples=np.zeros((0, *planes.shape), np.float32),
@@ -254,16 +251,14 @@ class Resolve:
             since=np.array(0),
         )
 
-    def _signals(self, dirty: jax.Array, planes: NDArray[np.floating], sources: PointSources) -> tuple[float, float]:
-        r"""Without point sources: peak of a dirty image over the noise, and $\sqrt{\sum I D} / \sigma$ of its image.
+    def _peak(self, dirty: jax.Array, planes: NDArray[np.floating], sources: PointSources) -> float:
+        """Of a dirty image without point sources, over the noise.
 
-        dirty: D, (channel or term, ny, nx), Jy/beam; planes: of I, (plane, ny, nx), Jy/pixel.
+        dirty: (channel or term, ny, nx), Jy/beam; planes: of its image, (plane, ny, nx), Jy/pixel.
         """
-        of_points = self._composition.of_points[:, None, None]
-        points, diffuse = (self._sky.images(jnp.where(each, planes, 0.0)) for each in (of_points, ~of_points))
+        points = self._sky.images(jnp.where(self._composition.of_points[:, None, None], planes, 0.0))
         left = sources.without(dirty - self._operators[0](points))
-        squared = float(np.sum(np.asarray(diffuse * left) / self._sigma[:, None, None] ** 2))
-        return float(np.abs(self._in_noise(np.asarray(left)[:, None])).max()), max(0.0, squared) ** 0.5
+        return float(np.abs(self._in_noise(np.asarray(left)[:, None])).max())
 
     def _first_planes(self, residual: Image, model: Image) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; pixels of these."""
@@ -293,21 +288,19 @@ class Resolve:
             FloatingPointError: the energy is not a number.
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
-        masses, positions, keeps = self._masses(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
+        mass, positions, keeps = self._mass(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
         middle = jnp.mean(latent.spectra, axis=0)
         fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
-        scale = None if latent.spectra_are_known() else power_spectrum.scale_of(self._sky, middle)
+        scale = power_spectrum.scale_of(self._sky, middle)
 
         def chain(which: int) -> Chain:
-            with jax.enable_x64(True):
-                key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
-                keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
-                at, mass, of_sources = positions[which], masses[which], fluxes[which]
-                whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
-                return whole if keeps else whole.late()
+            key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
+            keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
+            at, of_sources = positions[which], fluxes[which]
+            whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
+            return whole if keeps else whole.late()
 
-        with ThreadPoolExecutor(available_cores()) as pool:
-            chains = list(pool.map(chain, range(CHAINS)))
+        chains = _of_each_chain(chain)
         energies = [each.energy for each in chains]
         if not np.isfinite(energies).all():
             raise FloatingPointError(
@@ -367,20 +360,19 @@ class Resolve:
         fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, keys, strict=True)]
         return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability
 
-    def _masses(self, latent: Latent, likelihood: Likelihood) -> list[Mass]:
-        """Of every chain; one for all while they move their spectra."""
+    def _mass(self, latent: Latent, likelihood: Likelihood) -> Mass:
+        """Of all chains."""
         heat, positions = float(latent.heat), latent.positions()
-        mass = partial(
-            Mass.of,
-            self._sky,
-            points=self._points_of(latent.mean, heat),
-            response=self._heated(heat),
-            sources=likelihood.sources,
-        )
-        if latent.spectra_are_known():
-            return [mass(at=each) for each in positions]
-        curvatures = [spectral_curvature(self._sky, each, likelihood) for each in positions]
-        return [mass(at=self._middle(positions), curvature=np.mean(curvatures, axis=0))] * CHAINS
+
+        def curvature(centring: Centring) -> NDArray[np.floating]:
+            def of_chain(which: int) -> jax.Array:
+                return spectral_curvature(self._sky, positions[which], likelihood, centring)
+
+            return np.mean(_of_each_chain(of_chain), axis=0)
+
+        points = self._points_of(latent.mean, heat)
+        at, sources = self._middle(positions), likelihood.sources
+        return Mass.of(self._sky, at, points, self._heated(heat), sources, curvature)
 
     def _middle(self, positions: Sequence[Position]) -> Position:
         """The mean spectra, and the mean fields."""
@@ -409,14 +401,20 @@ class Resolve:
         if stage is Stage.SAMPLE:
             enough = len(latent.samples) >= self._samples and latent.settled(ENOUGH)
             return latent.begun(Stage.FINISHED) if enough or last else latent
-        least = float(latent.least_heat) if stage is Stage.WARM else 1.0
-        if latent.heat > least:
-            return latent.cooled(least)
-        if since < SETTLING and not last:
-            return latent
         if latent.heat > 1:
-            return latent.begun(Stage.COOL).cooled(1.0)
-        return latent.begun(Stage.SAMPLE)
+            return latent.cooled()
+        return latent if since < SETTLING and not last else latent.begun(Stage.SAMPLE)
+
+
+def _of_each_chain(function: Callable[[int], T]) -> list[T]:
+    """What a function makes of the number of each chain, in threads."""
+
+    def precisely(which: int) -> T:
+        with jax.enable_x64(True):
+            return function(which)
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(precisely, range(CHAINS)))
 
 
 def _next_step(chain: Chain) -> float:
@@ -429,7 +427,8 @@ def forget_compiled() -> None:
 
     Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
     """
-    draw, scale_of = power_spectrum.draw, power_spectrum.scale_of
-    of_skies: Sequence[Any] = (trajectory, spectral_curvature, spectral_slopes, draw, scale_of)
-    for compiled in of_skies:
+    of_spectra = (getattr(power_spectrum, each) for each in ("curvature", "draw", "scale_of"))
+    of_skies = (getattr(LogNormalSky, each) for each in ("amplitude", "coefficients", "planes", "steepness"))
+    of_chains: Sequence[Any] = (fainter, spectral_curvature, spectral_slopes, trajectory)
+    for compiled in (*of_chains, *of_spectra, *of_skies):
         compiled.clear_cache()

@@ -51,7 +51,7 @@ class GlobalIteration:
 
     Attributes:
         iteration: 1 for the first.
-        stage: what it was for: to 'warm' the chains up, to 'cool' the noise down to the true one, to 'sample'.
+        stage: what it was for: to 'warm' the chains up while the noise falls to the true one, to 'sample'.
         samples: of the posterior so far.
         energy: minus the logarithm of the probability of sky, spectrum and data, up to a constant; mean over the
             chains.

@@ -68,10 +68,21 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
 
 
 @jax.jit
+def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | float) -> jax.Array:
+    r"""Of E but for $|\theta|^2/2$, (parameters, parameters), for c as strong as A: $2 \sum_k w_k^2\,
+    \partial_\theta \ln A_k\, \partial_\theta \ln A_k$.
+
+    weight: w, (field, rings), 1 at fixed coefficients; other coordinates are those of a `Centring`.
+    """
+    slopes = jax.jacobian(lambda each: jnp.log(sky.amplitude_of_rings(each)))(spectrum)
+    counts = jnp.broadcast_to(sky.modes.count * jnp.square(weight), slopes.shape[:2])
+    return 2 * jnp.einsum("frs,fr,frt->st", slopes, counts, slopes)
+
+
+@jax.jit
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
-    slopes = jax.jacobian(lambda each: jnp.log(sky.amplitude_of_rings(each)))(spectrum)
-    return unit_curvature(2 * jnp.einsum("frs,r,frt->st", slopes, sky.modes.count, slopes))
+    return unit_curvature(curvature(sky, spectrum, 1.0))
 
 
 @jax.jit

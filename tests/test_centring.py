@@ -1,0 +1,79 @@
+"""Coordinates of skies and spectra: the same posterior in all of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from casa_ml_tasks.minor.resolve.centring import Centring
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
+from casa_ml_tasks.minor.resolve.spectrum import curvature
+from tests.few_visibilities import COMPOSITIONS, composed, drawn, observation_for, some_centring
+
+pytestmark = pytest.mark.usefixtures("double_precision")
+SHAPES = [(12, 12), (9, 14)]
+
+
+@pytest.fixture(params=COMPOSITIONS)
+def kind(request):
+    return request.param
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_position_comes_back_from_any_coordinates(kind, shape):
+    rng, sky = np.random.default_rng(1), LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
+    at, centring = drawn(sky, rng), some_centring(sky, rng)
+    inside = centring.enter(sky, at)
+    assert np.std(inside.excitations / at.excitations) > 0.1
+    np.testing.assert_allclose(centring.leave(sky, inside).excitations, at.excitations, rtol=1e-12)
+    unchanged = Centring.none(sky, at.spectrum).enter(sky, drawn(sky, rng)._replace(excitations=at.excitations))
+    np.testing.assert_array_equal(unchanged.excitations, at.excitations)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_probabilities_change_by_the_volume_that_the_coordinates_stretch(kind, shape):
+    rng, sky = np.random.default_rng(2), LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
+    centring = some_centring(sky, rng)
+
+    def volume(at):
+        def coordinates(excitations):
+            return centring.enter(sky, at._replace(excitations=excitations.reshape(at.excitations.shape))).excitations
+
+        return np.linalg.slogdet(jax.jacobian(coordinates)(at.excitations.ravel()).reshape(2 * [at.excitations.size]))
+
+    for at in (drawn(sky, rng), drawn(sky, rng)):
+        prior, images = centring.prior_and_sky(sky, centring.enter(sky, at))
+        np.testing.assert_allclose(images, sky(at), rtol=1e-9)
+        assert float(prior) - 0.5 * sum(float(jnp.vdot(each, each)) for each in at) == pytest.approx(
+            volume(at).logabsdet, rel=1e-6
+        )
+        assert abs(volume(at).logabsdet) > 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_spectra_are_as_curved_as_modes_of_the_expected_strength_say(kind, shape):
+    rng, sky = np.random.default_rng(3), LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
+    spectrum = jnp.asarray(rng.normal(size=sky.parameters))
+    none = Centring.none(sky, spectrum)
+    centring = none._replace(weight=some_centring(sky, rng).weight)
+    strong = jnp.asarray(rng.choice([-1.0, 1.0], (sky.mixing.shape[1], *shape)))
+
+    def prior(spectrum):
+        return centring.prior_and_sky(sky, Position(strong, spectrum))[0]
+
+    expected = np.eye(sky.parameters) + curvature(sky, spectrum, centring.weight)
+    np.testing.assert_allclose(jax.hessian(prior)(spectrum), expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_weights_hold_a_spectrum_least(shape):
+    rng, sky = np.random.default_rng(4), LogNormalSky.of(shape, composed("cube", observation_for("cube", shape)))
+    of_rings = rng.lognormal(sigma=3, size=(sky.mixing.shape[1], sky.modes.count.size))
+    known = of_rings[:, sky.modes.ring]
+    weight = np.asarray(Centring.of(sky, jnp.zeros(sky.parameters), known).weight)[:, sky.modes.ring]
+
+    def held(weight):
+        return known * (1 - weight) ** 2 + 2 * weight**2
+
+    assert (held(weight) < held(weight + 1e-3)).all()
+    assert (held(weight) < held(weight - 1e-3)).all()

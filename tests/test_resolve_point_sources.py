@@ -90,7 +90,8 @@ def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
     points = coarse_points(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
     keys = jax.random.split(jax.random.key(5), 800)
-    chain = follow(sky, start, keys, likelihood, mass, None, 0.8, adapts=False, fluxes=np.array([sigma]))
+    still = jnp.zeros((sky.parameters, sky.parameters))  # of the spectra
+    chain = follow(sky, start, keys, likelihood, mass, still, 0.8, adapts=False, fluxes=np.array([sigma]))
     flux = sigma * np.linspace(1e-3, signal_to_noise + 6, 20_000)
     logarithm = jax.vmap(lambda each: log_prior(each, sigma))(jnp.asarray(flux)[:, None])
     density = np.exp(np.asarray(logarithm) - 0.5 * (flux / sigma - signal_to_noise) ** 2)

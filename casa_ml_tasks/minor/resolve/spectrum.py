@@ -14,7 +14,7 @@ from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, follow, unit_curvatur
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 
 MOST_ITERATIONS = 200  # of the search for the most probable spectrum
-TRAJECTORIES, LEAPS, STEP = 5, 12, 0.25  # of a draw
+TRAJECTORIES, LEAPS, STEP = 5, 300, 0.003  # of a draw: so short, for spectra bend away from the scale of their middle
 NOTHING = 1e-12  # of the power of another field: rounding
 
 

@@ -164,6 +164,17 @@ def test_spectra_are_drawn_as_they_are_probable(compose):
     assert np.mean(np.var(after, axis=0)) == pytest.approx(1, abs=0.05)
 
 
+def test_spectra_are_drawn_with_the_scale_of_their_middle(rng, compose):
+    """Modes by the thousand hold a spectrum so tightly that those of another spectrum hold other directions."""
+    sky, moved = LogNormalSky.of((160, 160), compose(PRIOR)), []
+    for key in jax.random.split(jax.random.key(4), 10):
+        excitations, before = drawn(sky, rng)
+        middle = before + 0.3 * drawn_spectrum(sky, rng)
+        found = draw(sky, sky.amplitude(before) * excitations, before, key, scale_of(sky, middle))
+        moved.append(float(jnp.sqrt(jnp.mean((found - before) ** 2))))
+    assert np.mean(np.array(moved) > 0.3) > 0.8
+
+
 def dense(function, at):
     """The matrix of a linear function of positions."""
     vector, position = ravel_pytree(at)

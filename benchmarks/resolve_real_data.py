@@ -183,7 +183,7 @@ def draw(observation: Observation, images: Images, work: Path) -> Figure:
     scale.minorticks_off()
     scale.set_label(f"{prefix}Jy/beam")
     relative = figure.colorbar(drawn, ax=axes[2], location="bottom", aspect=20, shrink=0.9, label="uncertainty / mean")
-    relative.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=99))
+    relative.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if lowest > 0.03 else (1, 3), numticks=99))
     relative.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     relative.ax.xaxis.set_minor_locator(NullLocator())
     return figure

@@ -70,7 +70,7 @@ def test_the_weights_hold_a_spectrum_least(shape):
     rng, sky = np.random.default_rng(4), LogNormalSky.of(shape, composed("cube", observation_for("cube", shape)))
     of_rings = rng.lognormal(sigma=3, size=(sky.mixing.shape[1], sky.modes.count.size))
     known = of_rings[:, sky.modes.ring]
-    weight = np.asarray(Centring.of(sky, jnp.zeros(sky.parameters), known).weight)[:, sky.modes.ring]
+    weight = np.asarray(Centring.none(sky, jnp.zeros(sky.parameters)).weighted(sky, known).weight)[:, sky.modes.ring]
 
     def held(weight):
         return known * (1 - weight) ** 2 + 2 * weight**2

@@ -31,35 +31,31 @@ class Centring(NamedTuple):
 
     @classmethod
     def none(cls, sky: LogNormalSky, spectrum: jax.Array) -> Centring:
-        """Excitations."""
+        """Of excitations; spectrum: whose amplitudes are $A_0$."""
         logarithm = jnp.log(sky.amplitude_of_rings(spectrum))
         return cls(logarithm, jnp.zeros_like(logarithm))
 
-    @classmethod
-    def of(cls, sky: LogNormalSky, spectrum: jax.Array, known: NDArray[np.floating]) -> Centring:
-        r"""In which a spectrum is held least.
+    def weighted(self, sky: LogNormalSky, known: NDArray[np.floating]) -> Centring:
+        r"""With the weights with which a spectrum is held least.
 
         A change $\delta$ of the logarithm of A costs $\frac12 r (1 - w)^2 \delta^2$ for each mode by the data, and
         $\frac12 2 w^2 \delta^2$ by the prior. The sum is least at $w = r / (r + 2)$.
 
         Args:
             sky: of these fields.
-            spectrum: whose amplitudes are $A_0$.
             known: r, curvature of the likelihood in the excitation of each mode, (field, ny, nx).
         """
         rings, count = sky.modes.ring.ravel(), np.maximum(sky.modes.count, 1)
         of_rings = np.array([np.bincount(rings, each.ravel()) for each in known]) / count
-        return cls.none(sky, spectrum)._replace(weight=jnp.asarray(of_rings / (of_rings + 2)))
+        return self._replace(weight=jnp.asarray(of_rings / (of_rings + 2)))
 
     def enter(self, sky: LogNormalSky, position: Position) -> Position:
         """From excitations to x."""
-        ratio = sky.of_modes(jnp.exp(self.weight * self._shift(sky, position.spectrum)))
-        return position._replace(excitations=ratio * position.excitations)
+        return self._scaled(sky, position, self.weight)
 
     def leave(self, sky: LogNormalSky, position: Position) -> Position:
         """From x to excitations."""
-        ratio = sky.of_modes(jnp.exp(-self.weight * self._shift(sky, position.spectrum)))
-        return position._replace(excitations=ratio * position.excitations)
+        return self._scaled(sky, position, -self.weight)
 
     def prior_and_sky(self, sky: LogNormalSky, position: Position) -> tuple[jax.Array, jax.Array]:
         r"""Minus the logarithm of the prior, and the sky, (channel or term, ny, nx), Jy/pixel.
@@ -81,6 +77,11 @@ class Centring(NamedTuple):
         """
         along = jax.jvp(sky.amplitude_of_rings, (at.spectrum,), (direction,))[1]
         return sky.of_modes((1 - self.weight) * along) * at.excitations
+
+    def _scaled(self, sky: LogNormalSky, position: Position, power: jax.Array) -> Position:
+        """Its excitations times $(A / A_0)$ to that power, (field, rings)."""
+        ratio = sky.of_modes(jnp.exp(power * self._shift(sky, position.spectrum)))
+        return position._replace(excitations=ratio * position.excitations)
 
     def _shift(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
         """$ln (A / A_0)$, (field, rings)."""

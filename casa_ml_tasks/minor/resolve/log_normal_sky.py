@@ -94,6 +94,7 @@ class LogNormalSky:
     def _parts(self, images: jax.Array) -> list[jax.Array]:
         return jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
 
+    @jax.jit
     def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(field, rings): of one mode in each ring; of the mean first."""
         pairs = zip(self.sets, self.spectra(spectrum), strict=True)

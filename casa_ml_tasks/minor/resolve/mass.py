@@ -88,7 +88,7 @@ class Mass(NamedTuple):
         where = _filled_up(points.y, size), _filled_up(points.x, size), _filled_up(mixing, size, mixing.shape[1])
         centring = Centring.none(sky, at.spectrum)
         if curvature is not None:
-            centring = Centring.of(sky, at.spectrum, _known(amplitude, points, factor @ factor.T, mixing))
+            centring = centring.weighted(sky, _known(amplitude, points, factor @ factor.T, mixing))
             along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
             whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
             scale = np.asarray(unit_curvature(jnp.asarray(whole - _gram(factor.T @ along))))

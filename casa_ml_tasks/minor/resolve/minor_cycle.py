@@ -427,8 +427,9 @@ def forget_compiled() -> None:
 
     Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
     """
-    of_spectra = (getattr(power_spectrum, each) for each in ("curvature", "draw", "scale_of"))
-    of_skies = (getattr(LogNormalSky, each) for each in ("amplitude", "coefficients", "planes", "steepness"))
+    sky, spectrum = LogNormalSky, power_spectrum
+    of_skies: Sequence[Any] = (sky.amplitude, sky.amplitude_of_rings, sky.coefficients, sky.planes, sky.steepness)
+    of_spectra: Sequence[Any] = (spectrum.curvature, spectrum.draw, spectrum.scale_of)
     of_chains: Sequence[Any] = (fainter, spectral_curvature, spectral_slopes, trajectory)
-    for compiled in (*of_chains, *of_spectra, *of_skies):
+    for compiled in (*of_skies, *of_spectra, *of_chains):
         compiled.clear_cache()

@@ -72,7 +72,7 @@ class Truth:
         peak = float(np.exp(generator.uniform(np.log(FAINTEST_PEAK), np.log(BRIGHTEST_PEAK))))
         with jax.enable_x64(True):
             sky = LogNormalSky.of(shape, continuum(Prior(0.0)))
-            spectrum = jnp.asarray(generator.normal(size=sky.parameters))
+            spectrum = sky.spectrum(jnp.asarray(generator.normal(size=sky.parameters)))
             excitations = jnp.asarray(generator.normal(size=(1, *shape)))
             logarithm = np.asarray(sky.log_planes(sky.amplitude(spectrum) * excitations))[0]
         highest = float(logarithm.max())

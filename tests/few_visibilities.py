@@ -102,12 +102,17 @@ def composed(kind, observation, prior=PRIOR):
 def drawn(sky, rng):
     """A position as probable as it is a priori."""
     excitations = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
-    return Position(jnp.asarray(excitations), jnp.asarray(rng.normal(size=sky.parameters)))
+    return Position(jnp.asarray(excitations), drawn_spectrum(sky, rng))
+
+
+def drawn_spectrum(sky, rng):
+    """Spectra as probable as they are a priori."""
+    return sky.spectrum(jnp.asarray(rng.normal(size=sky.parameters)))
 
 
 def some_centring(sky, rng):
     """Every ring in coordinates of its own."""
-    logarithm = jnp.log(sky.amplitude_of_rings(jnp.asarray(rng.normal(size=sky.parameters))))
+    logarithm = sky.log_amplitude_of_rings(drawn_spectrum(sky, rng))
     return Centring(logarithm, jnp.asarray(rng.uniform(size=logarithm.shape)))
 
 

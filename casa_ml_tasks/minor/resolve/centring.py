@@ -32,7 +32,7 @@ class Centring(NamedTuple):
     @classmethod
     def none(cls, sky: LogNormalSky, spectrum: jax.Array) -> Centring:
         """Of excitations; spectrum: whose amplitudes are $A_0$."""
-        logarithm = jnp.log(sky.amplitude_of_rings(spectrum))
+        logarithm = sky.log_amplitude_of_rings(spectrum)
         return cls(logarithm, jnp.zeros_like(logarithm))
 
     def weighted(self, sky: LogNormalSky, known: NDArray[np.floating]) -> Centring:
@@ -60,14 +60,14 @@ class Centring(NamedTuple):
     def prior_and_sky(self, sky: LogNormalSky, position: Position) -> tuple[jax.Array, jax.Array]:
         r"""Minus the logarithm of the prior, and the sky, (channel or term, ny, nx), Jy/pixel.
 
-        $\frac12 |x (A_0 / A)^w|^2 + \sum_k w \ln (A / A_0) + \frac12 |\theta|^2$ and $I(A^{1 - w} A_0^w x)$.
+        $\frac12 |x (A_0 / A)^w|^2 + \sum_k w \ln (A / A_0) - \ln p(\theta)$ and $I(A^{1 - w} A_0^w x)$.
         """
         x, spectrum = position
         shift = self._shift(sky, spectrum)
         logarithms = jnp.concatenate([self.logarithm + (1 - self.weight) * shift, -2 * self.weight * shift])
         amplitude, excitation_squared = jnp.split(sky.of_modes(jnp.exp(logarithms)), 2)
         volume = jnp.sum(self.weight * sky.modes.count * shift)
-        prior = 0.5 * jnp.vdot(x, excitation_squared * x) + volume + 0.5 * jnp.vdot(spectrum, spectrum)
+        prior = 0.5 * jnp.vdot(x, excitation_squared * x) + volume + sky.prior_of_spectra(spectrum)
         return prior, sky.images(jnp.exp(sky.log_planes(amplitude * x)))
 
     def slope(self, sky: LogNormalSky, at: Position, direction: jax.Array) -> jax.Array:
@@ -75,8 +75,8 @@ class Centring(NamedTuple):
 
         at: with its excitations.
         """
-        along = jax.jvp(sky.amplitude_of_rings, (at.spectrum,), (direction,))[1]
-        return sky.of_modes((1 - self.weight) * along) * at.excitations
+        logarithm, along = jax.jvp(sky.log_amplitude_of_rings, (at.spectrum,), (direction,))
+        return sky.of_modes((1 - self.weight) * along * jnp.exp(logarithm)) * at.excitations
 
     def _scaled(self, sky: LogNormalSky, position: Position, power: jax.Array) -> Position:
         """Its excitations times $(A / A_0)$ to that power, (field, rings)."""
@@ -85,4 +85,4 @@ class Centring(NamedTuple):
 
     def _shift(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
         """$ln (A / A_0)$, (field, rings)."""
-        return jnp.log(sky.amplitude_of_rings(spectrum)) - self.logarithm
+        return sky.log_amplitude_of_rings(spectrum) - self.logarithm

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from nifty.re import lognormal_prior, normal_prior
-from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
+from jax.scipy.special import logsumexp
 from numpy.typing import NDArray
 
-#: Bins of the power spectrum to a factor of two in frequency; between bins the logarithm of the amplitude is linear.
-BINS_PER_OCTAVE = 6
-RINGS_PER_BIN = 4  # in which all modes have one amplitude
+from casa_ml_tasks.minor.resolve.modes import RINGS_PER_BIN, Modes
 
 MeanAndDeviation = tuple[float, float]
 
@@ -44,60 +41,28 @@ class Prior(NamedTuple):
     variation_slope: MeanAndDeviation = (-2.5, 0.8)
 
 
-@dataclass(frozen=True)
-class Modes:
-    """The Fourier modes of an image, by their spatial frequency.
-
-    Attributes:
-        frequency: of the bins of the power spectrum, (bins,), cycles per pixel; the first, zero, is the mean.
-        bin: the bin below each mode, (ny, nx).
-        fraction: how far each mode is from that bin to the next, in the logarithm of the frequency, (ny, nx).
-        ring: number of the ring of each mode, (ny, nx); 0 for the mean.
-        count: modes in each ring, (rings,).
-    """
-
-    frequency: NDArray[np.float64]
-    bin: NDArray[np.int64]
-    fraction: NDArray[np.float64]
-    ring: NDArray[np.int64]
-    count: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, shape: tuple[int, int]) -> Modes:
-        """shape: (ny, nx)."""
-        frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
-        lowest, highest = frequency[frequency > 0].min(), frequency.max()
-        intervals = max(2, round(BINS_PER_OCTAVE * np.log2(highest / lowest)))
-        position = np.log(np.maximum(frequency, lowest) / lowest) / np.log(highest / lowest) * intervals
-        below = np.minimum(position.astype(int), intervals - 1)
-        ring = np.where(frequency > 0, 1 + np.rint(RINGS_PER_BIN * position).astype(int), 0)
-        bins = np.concatenate([[0.0], np.geomspace(lowest, highest, intervals + 1)])
-        return cls(bins, below + 1, position - below, ring, np.bincount(ring.ravel()))
-
-    def multiplicity(self) -> NDArray[np.float64]:
-        """Modes for which each bin stands, (bins,)."""
-        others = self.ring > 0
-        counts = np.bincount(self.bin[others], 1 - self.fraction[others], self.frequency.size).astype(float)
-        counts += np.bincount(self.bin[others] + 1, self.fraction[others], self.frequency.size)
-        counts[0] = 1
-        return counts
-
-    def frequency_of_rings(self) -> NDArray[np.float64]:
-        """(rings,), cycles per pixel; of the mean, zero, first."""
-        rings = np.geomspace(self.frequency[1], self.frequency[-1], self.count.size - 1)
-        return np.concatenate([[0.0], rings])
-
-
 class CorrelatedField:
     r"""$\varphi = \mathcal{H}(A(\theta)\,\xi)$ with white excitations $\xi$, the Hartley transform $\mathcal{H}$.
 
-    The amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6, 259,
-    methods), which is where $\theta$ and its standard normal prior come from; but on bins of frequency that are even in
-    the logarithm instead of one for every distance in the grid, which are 50 numbers in place of 10,000. A spectrum
-    $\theta$ is the vector of these, (parameters,); zeros are what the prior expects.
+    A priori the amplitudes $A_k$ are those of NIFTy's correlated field model (Arras et al. 2022, Nature Astronomy 6,
+    259, methods), but on bins of frequency that are even in the logarithm instead of one for every distance in the
+    grid, which are 50 numbers in place of 10,000. Over such bins, of width h, with l the logarithm of a frequency over
+    the lowest,
+
+    $\ln A_k = u + \frac12 (s\, l_k + w_k - w_\infty l_k / l_\infty)$,
+    $w_{k+1} - w_k = a_k + h (\sum_{i<k} b_i + \frac12 b_k)$:
+
+    a slope s, and an integrated Wiener process of kinks $a_k$ and bends $b_k$. These are normal with deviations
+    $f \sqrt{h (h^2/12 + g)}$ and $f \sqrt h$ for a flexibility f and an asperity g. The level u follows from the
+    fluctuations of the whole field, $u = \ln F - \frac12 \ln \sum_k n_k A_k^2$ with the others' A, of all $n_k$ modes.
+
+    A spectrum $\theta$ is the vector of these numbers, (parameters,), in logarithms where they are positive. NIFTy has
+    standard normal ones in their place. But in ours $\ln A$ is linear, so that the data, which hold $\ln A$ to one in
+    thousands, hold the same directions of the spectrum wherever it is; through NIFTy's they bend.
 
     Of a cube there is one such field for each cosine along the channels. Their amplitudes are $A_k f_j$, with $f_0 = 1$
-    and $f_j \propto j^{s/2}$, so that neighbouring channels are alike; $\sum_{j>0} f_j^2$ and s are inferred too.
+    and $\ln f_j = u' + \frac12 s' \ln j$, so that neighbouring channels are alike. The prior is of $\sum_{j>0} f_j^2$
+    and $s'$.
     """
 
     def __init__(self, shape: tuple[int, int], prior: Prior, count: int = 1):
@@ -106,39 +71,26 @@ class CorrelatedField:
         self.count = count
         self._identity = shape, prior._replace(offset=0.0), count
         self.modes = Modes.of(shape)
-        bins, rings = np.arange(self.modes.frequency.size - 1), np.arange(self.modes.count.size - 1)
+        self._lengths = np.log(self.modes.frequency[1:] / self.modes.frequency[1])
+        self._interval = self._lengths[1]
+        bins, rings = np.arange(self._lengths.size), np.arange(self.modes.count.size - 1)
         self._between_bins = np.array([np.interp(rings / RINGS_PER_BIN, bins, each) for each in np.eye(bins.size)]).T
-        lengths = np.concatenate([[0.0], np.log(self.modes.frequency[1:] / self.modes.frequency[1])])
-        grid = RegularCartesianGrid(
-            shape=shape,
-            total_volume=1.0,
-            distances=tuple(1 / n for n in shape),
-            harmonic_grid=RegularFourierGrid(
-                shape=shape,
-                power_distributor=self.modes.bin,
-                mode_multiplicity=self.modes.multiplicity(),
-                mode_lengths=self.modes.frequency,
-                relative_log_mode_lengths=lengths,
-                log_volume=np.diff(lengths[1:]),
-            ),
-        )
-        self._mean_amplitude = lognormal_prior(*prior.offset_deviation)
-        self._variation = lognormal_prior(*prior.variation)
-        self._variation_slope = normal_prior(*prior.variation_slope)
-        self._amplitude_of_bins = NonParametricAmplitude(
-            grid,
-            lognormal_prior(*prior.fluctuations),
-            normal_prior(*prior.slope),
-            lognormal_prior(*prior.flexibility),
-            lognormal_prior(*prior.asperity),
-            kind="power",
-        )
-        along_channels = ("variation", "variation_slope") if count > 1 else ()
-        scalars = {name: jax.ShapeDtypeStruct((), float) for name in ("mean", *along_channels)}
-        named = {**self._amplitude_of_bins.domain, **scalars}
-        zeros = {name: jnp.zeros(each.shape) for name, each in sorted(named.items())}
-        expected, self._named = ravel_pytree(zeros)
-        self.parameters = expected.size
+        self._multiplicity = self.modes.multiplicity()[1:]
+        self._log_numbers = np.log(np.arange(1, count))
+        self._normal = {
+            "mean": _of_logarithm(*prior.offset_deviation),
+            "level": _of_logarithm(*prior.fluctuations),
+            "slope": prior.slope,
+            "flexibility": _of_logarithm(*prior.flexibility),
+            "asperity": _of_logarithm(*prior.asperity),
+        }
+        if count > 1:
+            self._normal |= {"variation": _of_logarithm(*prior.variation), "variation_slope": prior.variation_slope}
+        self._interval_count = bins.size - 1
+        of_intervals = dict.fromkeys(("kinks", "bends"), jnp.ones(self._interval_count))
+        is_wiggle, self._named = ravel_pytree({**dict.fromkeys(self._normal, 0.0), **of_intervals})
+        self._is_wiggle = np.asarray(is_wiggle, bool)
+        self.parameters = is_wiggle.size
 
     def __eq__(self, other: object) -> bool:
         """Whether they are alike but for the offset, which is not part of them."""
@@ -147,25 +99,80 @@ class CorrelatedField:
     def __hash__(self) -> int:
         return hash(self._identity)
 
-    def amplitude_of_bins(self, spectrum: jax.Array) -> jax.Array:
+    def log_amplitude_of_bins(self, spectrum: jax.Array) -> jax.Array:
         """(bins,): of one mode of the frequency of each bin; of the mean first."""
         named = self._named(spectrum)
-        return self._amplitude_of_bins(named).at[0].set(self._mean_amplitude(named["mean"]))
+        return jnp.concatenate([named["mean"][None], named["level"] + 0.5 * self._log_power(named)])
 
-    def amplitude_of_cosines(self, spectrum: jax.Array) -> jax.Array:
-        """f, (count,)."""
+    def log_amplitude_of_cosines(self, spectrum: jax.Array) -> jax.Array:
+        """ln f, (count,)."""
         if self.count == 1:
-            return jnp.ones(1)
-        named, number = self._named(spectrum), jnp.arange(1, self.count)
-        power = number ** self._variation_slope(named["variation_slope"])
-        others = self._variation(named["variation"]) * jnp.sqrt(power / power.sum())
-        return jnp.concatenate([jnp.ones(1), others])
+            return jnp.zeros(1)
+        named = self._named(spectrum)
+        return jnp.concatenate([jnp.zeros(1), named["variation"] + 0.5 * self._log_power_of_cosines(named)])
 
-    def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
+    def log_amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
         """(count, rings): of one mode in each ring; of the mean first."""
-        logarithm = jnp.log(self.amplitude_of_bins(spectrum))
-        of_one = jnp.exp(jnp.concatenate([logarithm[:1], self._between_bins @ logarithm[1:]]))
-        return jnp.multiply.outer(self.amplitude_of_cosines(spectrum), of_one)
+        of_bins = self.log_amplitude_of_bins(spectrum)
+        of_one = jnp.concatenate([of_bins[:1], self._between_bins @ of_bins[1:]])
+        return jnp.add.outer(self.log_amplitude_of_cosines(spectrum), of_one)
+
+    def spectrum(self, standard: jax.Array) -> jax.Array:
+        """With the numbers of NIFTy's prior, which are standard normal, (parameters,)."""
+        named = self._named(standard)
+        named |= {name: mean + deviation * named[name] for name, (mean, deviation) in self._normal.items()}
+        named |= {name: named[name] * jnp.exp(each) for name, each in self._log_deviations(named).items()}
+        named |= {name: named[name] - each for name, each in self._log_totals(named).items()}
+        return ravel_pytree(named)[0]
+
+    def standard(self, spectrum: jax.Array) -> jax.Array:
+        """The same the other way round."""
+        named = self._named(spectrum)
+        named |= {name: named[name] + each for name, each in self._log_totals(named).items()}
+        named |= {name: named[name] / jnp.exp(each) for name, each in self._log_deviations(named).items()}
+        named |= {name: (named[name] - mean) / deviation for name, (mean, deviation) in self._normal.items()}
+        return ravel_pytree(named)[0]
+
+    def log_volume(self, spectrum: jax.Array) -> jax.Array:
+        """Of spectra over that of their standard normal numbers, but for a constant."""
+        return self._interval_count * self._log_widths(spectrum).sum()
+
+    def curvature_of_prior(self, spectrum: jax.Array) -> jax.Array:
+        r"""Of minus the logarithm of a spectrum's probability, (parameters, parameters).
+
+        For kinks and bends that are as strong as their deviations $\sigma$ have it, n of them with $n\ln\sigma$ and
+        $\sum x^2/2\sigma^2$, which bend by $2n$ along $\ln\sigma$.
+        """
+        slopes, widths = jax.jacobian(self.standard)(spectrum), jax.jacobian(self._log_widths)(spectrum)
+        of_others = slopes[~self._is_wiggle]
+        of_wiggles = jnp.where(self._is_wiggle, jnp.diag(slopes), 0.0)
+        return of_others.T @ of_others + jnp.diag(of_wiggles**2) + 2 * self._interval_count * widths.T @ widths
+
+    def _log_power(self, named: Mapping[str, jax.Array]) -> jax.Array:
+        """Of one mode of each bin but the mean, over that of the first, (bins - 1,)."""
+        steepness = jnp.cumsum(named["bends"]) - 0.5 * named["bends"]
+        steps = named["kinks"] + self._interval * steepness
+        wiggles = jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])
+        return (named["slope"] - wiggles[-1] / self._lengths[-1]) * self._lengths + wiggles
+
+    def _log_power_of_cosines(self, named: Mapping[str, jax.Array]) -> jax.Array:
+        """Of all but the first, over that of the second, (count - 1,)."""
+        return named["variation_slope"] * self._log_numbers
+
+    def _log_totals(self, named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Of deviations whose prior is of the whole, over one part of it."""
+        totals = {"level": 0.5 * logsumexp(self._log_power(named), b=self._multiplicity)}
+        if self.count > 1:
+            totals["variation"] = 0.5 * logsumexp(self._log_power_of_cosines(named))
+        return totals
+
+    def _log_deviations(self, named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Of kinks and bends a priori."""
+        bends = named["flexibility"] + 0.5 * np.log(self._interval)
+        return {"kinks": bends + 0.5 * jnp.log(self._interval**2 / 12 + jnp.exp(named["asperity"])), "bends": bends}
+
+    def _log_widths(self, spectrum: jax.Array) -> jax.Array:
+        return jnp.stack(list(self._log_deviations(self._named(spectrum)).values()))
 
     @staticmethod
     def logarithm(field: jax.Array) -> jax.Array:
@@ -176,6 +183,12 @@ class CorrelatedField:
     def field(logarithm: jax.Array) -> jax.Array:
         """The same the other way round."""
         return logarithm
+
+
+def _of_logarithm(mean: float, deviation: float) -> MeanAndDeviation:
+    """Of the logarithm of what is log-normal with this mean and deviation."""
+    variance = np.log1p((deviation / mean) ** 2)
+    return float(np.log(mean) - variance / 2), float(np.sqrt(variance))
 
 
 def cosines(channels: int) -> NDArray[np.float64]:

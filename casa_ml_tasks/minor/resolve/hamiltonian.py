@@ -14,7 +14,7 @@ from casa_ml_tasks.minor.resolve.mass import Mass
 
 LENGTH = 2.5  # of one trajectory; a quarter of an oscillation is 1.6
 MOST_LEAPS = 120
-FIRST_STEP = 0.02
+FIRST_STEP = 0.08
 WANTED = 0.8  # probability that a trajectory is accepted
 GAIN = 0.8  # of the logarithm of the step
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 
 #: Of the step: from here to there at random, so that no trajectory closes in itself, and that none sticks for ever.
 SHORTEST, LONGEST = 0.5, 1.2
@@ -82,7 +83,12 @@ def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
     return jax.tree.map(lambda at, along: at + length * along, position, direction)
 
 
-def unit_curvature(curvature: jax.Array) -> jax.Array:
-    """T, (n, n), for which 1 + curvature is 1 along x = T t; what is negative in the curvature counts as nothing."""
-    values, vectors = jnp.linalg.eigh(curvature)
-    return vectors / jnp.sqrt(1 + jnp.maximum(values, 0))
+def unit_curvature(curvature: jax.Array, prior: jax.Array) -> jax.Array:
+    """T, (n, n), with which the sum of both curvatures is 1 along x = T t; what is negative in the first is nothing.
+
+    curvature, prior: (n, n); the second positive.
+    """
+    root = jnp.linalg.cholesky(prior)
+    in_prior = solve_triangular(root, solve_triangular(root, curvature, lower=True).T, lower=True)
+    values, vectors = jnp.linalg.eigh(in_prior)
+    return solve_triangular(root, vectors, lower=True, trans="T") / jnp.sqrt(1 + jnp.maximum(values, 0))

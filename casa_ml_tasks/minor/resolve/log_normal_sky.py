@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import block_diag
 
 from casa_ml_tasks.minor.resolve.composition import Composition
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Modes, cosines, hartley
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, cosines, hartley
+from casa_ml_tasks.minor.resolve.modes import Modes
 from casa_ml_tasks.minor.resolve.point_field import PointField
 
 
 class Position(NamedTuple):
-    """In the space of skies and spectra; a priori every number in it is standard normal.
+    """In the space of skies and spectra.
 
     Attributes:
-        excitations: of the fields, (field, ny, nx).
+        excitations: of the fields, standard normal a priori, (field, ny, nx).
         spectrum: parameters of the power spectra, (parameters,).
     """
 
@@ -94,16 +97,35 @@ class LogNormalSky:
     def _parts(self, images: jax.Array) -> list[jax.Array]:
         return jnp.split(images, np.cumsum([each.count for each in self.sets])[:-1])
 
+    def _of_sets(self, spectrum: jax.Array) -> Iterator[tuple[CorrelatedField | PointField, jax.Array]]:
+        return zip(self.sets, self.spectra(spectrum), strict=True)
+
     @jax.jit
-    def amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
-        """(field, rings): of one mode in each ring; of the mean first."""
-        pairs = zip(self.sets, self.spectra(spectrum), strict=True)
-        return jnp.concatenate([each.amplitude_of_rings(part) for each, part in pairs])
+    def log_amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
+        """(field, rings): of one mode in each ring; of the mean first. Linear in the spectrum but for a constant."""
+        return jnp.concatenate([each.log_amplitude_of_rings(part) for each, part in self._of_sets(spectrum)])
 
     @jax.jit
     def amplitude(self, spectrum: jax.Array) -> jax.Array:
         """(field, ny, nx): of every mode."""
-        return self.of_modes(self.amplitude_of_rings(spectrum))
+        return self.of_modes(jnp.exp(self.log_amplitude_of_rings(spectrum)))
+
+    def spectrum(self, standard: jax.Array) -> jax.Array:
+        """Of numbers that are standard normal a priori, (parameters,); zeros are what the prior expects."""
+        return jnp.concatenate([each.spectrum(part) for each, part in self._of_sets(standard)])
+
+    def standard(self, spectrum: jax.Array) -> jax.Array:
+        """The same the other way round."""
+        return jnp.concatenate([each.standard(part) for each, part in self._of_sets(spectrum)])
+
+    def prior_of_spectra(self, spectrum: jax.Array) -> jax.Array:
+        """Minus the logarithm of their probability, but for a constant."""
+        standard, volumes = self.standard(spectrum), [each.log_volume(part) for each, part in self._of_sets(spectrum)]
+        return 0.5 * jnp.vdot(standard, standard) + sum(volumes)
+
+    def curvature_of_prior(self, spectrum: jax.Array) -> jax.Array:
+        """Of that, for spectra as wiggly as they are expected, (parameters, parameters)."""
+        return block_diag(*[each.curvature_of_prior(part) for each, part in self._of_sets(spectrum)])
 
     def of_modes(self, rings: jax.Array) -> jax.Array:
         """(..., rings): (..., ny, nx); gathered for a quarter of them, of which the others are mirror images."""

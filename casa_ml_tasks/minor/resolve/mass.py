@@ -91,7 +91,8 @@ class Mass(NamedTuple):
             centring = centring.weighted(sky, _known(amplitude, points, factor @ factor.T, mixing))
             along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
             whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
-            scale = np.asarray(unit_curvature(jnp.asarray(whole - _gram(factor.T @ along))))
+            rest = jnp.asarray(whole - _gram(factor.T @ along))
+            scale = np.asarray(unit_curvature(rest, sky.curvature_of_prior(at.spectrum)))
             slopes = along @ scale
         inner = (
             np.eye(factor.shape[1]) + factor.T @ (_covariance(amplitude, points, mixing) + slopes @ slopes.T) @ factor

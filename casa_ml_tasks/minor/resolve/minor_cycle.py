@@ -170,7 +170,7 @@ class Resolve:
         assert isinstance(brightness, CorrelatedField), "of any composition"
         with jax.enable_x64(True):
             spectra = [self._sky.spectra(jnp.asarray(each))[0] for each in latent.sampled_spectra]
-            amplitudes = [brightness.amplitude_of_bins(each)[1:] for each in spectra]
+            amplitudes = [np.exp(brightness.log_amplitude_of_bins(each)[1:]) for each in spectra]
         area = self._sky.shape[0] * self._sky.shape[1] * self._cell**2
         spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, np.square(amplitudes) * area)
         images, seen = self._images(latent), latent.samples * self._response.seen()
@@ -428,7 +428,7 @@ def forget_compiled() -> None:
     Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
     """
     sky, spectrum = LogNormalSky, power_spectrum
-    of_skies: Sequence[Any] = (sky.amplitude, sky.amplitude_of_rings, sky.coefficients, sky.planes, sky.steepness)
+    of_skies: Sequence[Any] = (sky.amplitude, sky.log_amplitude_of_rings, sky.coefficients, sky.planes, sky.steepness)
     of_spectra: Sequence[Any] = (spectrum.curvature, spectrum.draw, spectrum.scale_of)
     of_chains: Sequence[Any] = (fainter, spectral_curvature, spectral_slopes, trajectory)
     for compiled in (*of_skies, *of_spectra, *of_chains):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr, ndtr, ndtri
 
-from casa_ml_tasks.minor.resolve.correlated_field import Modes
+from casa_ml_tasks.minor.resolve.modes import Modes
 
 FAINTEST = -5.0  # logarithm of the flux over the prior's scale: what is less probable than 1e-60
 
@@ -36,9 +36,29 @@ class PointField:
         """All are as strong."""
         return Modes.of(self.shape)
 
-    def amplitude_of_rings(self, _: jax.Array) -> jax.Array:
+    def log_amplitude_of_rings(self, _: jax.Array) -> jax.Array:
         """(1, rings): of one mode in each ring."""
-        return jnp.full((1, self.modes.count.size), 1 / np.sqrt(np.prod(self.shape)))
+        return jnp.full((1, self.modes.count.size), -0.5 * np.log(np.prod(self.shape)))
+
+    @staticmethod
+    def spectrum(standard: jax.Array) -> jax.Array:
+        """Nothing, (0,)."""
+        return standard
+
+    @staticmethod
+    def standard(spectrum: jax.Array) -> jax.Array:
+        """Nothing, (0,)."""
+        return spectrum
+
+    @staticmethod
+    def log_volume(_: jax.Array) -> jax.Array:
+        """None."""
+        return jnp.zeros(())
+
+    @staticmethod
+    def curvature_of_prior(_: jax.Array) -> jax.Array:
+        """(0, 0)."""
+        return jnp.zeros((0, 0))
 
     @staticmethod
     def logarithm(field: jax.Array) -> jax.Array:

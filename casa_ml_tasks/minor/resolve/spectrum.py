@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, follow, unit_curvatur
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 
 MOST_ITERATIONS = 200  # of the search for the most probable spectrum
-TRAJECTORIES, LEAPS, STEP = 5, 300, 0.003  # of a draw: so short, for spectra bend away from the scale of their middle
+TRAJECTORIES, LEAPS, STEP = 20, 10, 0.2  # of a draw
 NOTHING = 1e-12  # of the power of another field: rounding
 
 
@@ -24,10 +22,8 @@ def power_of_rings(sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
     return zeros.at[:, sky.modes.ring].add(coefficients**2)
 
 
-def spectral_energy(
-    sky: LogNormalSky, spectrum: jax.Array, power: jax.Array, seen: jax.Array | float = 1.0
-) -> jax.Array:
-    r"""$E(\theta) = \sum_k \left[\frac{c_k^2}{2 A_k(\theta)^2} + \ln A_k(\theta)\right] + |\theta|^2/2$.
+def spectral_energy(sky: LogNormalSky, spectrum: jax.Array, power: jax.Array) -> jax.Array:
+    r"""$E(\theta) = \sum_k \left[\frac{c_k^2}{2 A_k(\theta)^2} + \ln A_k(\theta)\right] - \ln p(\theta)$.
 
     Minus the logarithm of the probability of the spectra, given the coefficients $c = A\xi$ of the fields (as the
     critical filter has it, Ensslin & Frommert 2011, Phys. Rev. D 83, 105014, here for fields without uncertainty).
@@ -36,15 +32,18 @@ def spectral_energy(
         sky: with the prior of the spectra.
         spectrum: (parameters,).
         power: of c, (field, rings).
-        seen: part of the fields that has this power, (field or 1, rings), where the rest is not known.
     """
-    logarithm, count = jnp.log(sky.amplitude_of_rings(spectrum)), seen * sky.modes.count
-    misfit = jnp.sum(jnp.where(count > 0, 0.5 * power * jnp.exp(-2 * logarithm) + count * logarithm, 0))
-    return misfit + 0.5 * jnp.vdot(spectrum, spectrum)
+    return _misfit(sky, spectrum, power) + sky.prior_of_spectra(spectrum)
+
+
+def _misfit(sky: LogNormalSky, spectrum: jax.Array, power: jax.Array, seen: jax.Array | float = 1.0) -> jax.Array:
+    """Its sum; seen: part of the fields that has this power, (field or 1, rings), where the rest is not known."""
+    logarithm, count = sky.log_amplitude_of_rings(spectrum), seen * sky.modes.count
+    return jnp.sum(jnp.where(count > 0, 0.5 * power * jnp.exp(-2 * logarithm) + count * logarithm, 0))
 
 
 def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_area: float) -> NDArray[np.float64]:
-    """The spectra that suit what an image shows best, (parameters,).
+    """The spectra that suit what an image shows best, of the most probable standard normal numbers, (parameters,).
 
     Args:
         sky: with the prior of the spectra.
@@ -57,24 +56,30 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
     power = resolved * power_of_rings(sky, coefficients)
     of_fields = power.sum(axis=1, keepdims=True)
     shown = of_fields > NOTHING * of_fields.max()  # a field that no image shows may be anything
-    value_and_gradient = jax.jit(jax.value_and_grad(partial(spectral_energy, sky, seen=part * resolved * shown)))
+    seen = part * resolved * shown
 
-    def of_arrays(spectrum: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
-        value, gradient = value_and_gradient(jnp.asarray(spectrum), power)
+    @jax.jit
+    @jax.value_and_grad
+    def energy(standard: jax.Array) -> jax.Array:
+        return _misfit(sky, sky.spectrum(standard), power, seen) + 0.5 * jnp.vdot(standard, standard)
+
+    def of_arrays(standard: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = energy(jnp.asarray(standard))
         return float(value), np.asarray(gradient, float)
 
     start, options = np.zeros(sky.parameters), {"maxiter": MOST_ITERATIONS}
-    return np.asarray(scipy.optimize.minimize(of_arrays, start, jac=True, method="L-BFGS-B", options=options).x)
+    found = scipy.optimize.minimize(of_arrays, start, jac=True, method="L-BFGS-B", options=options).x
+    return np.asarray(sky.spectrum(jnp.asarray(found)))
 
 
 @jax.jit
 def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | float) -> jax.Array:
-    r"""Of E but for $|\theta|^2/2$, (parameters, parameters), for c as strong as A: $2 \sum_k w_k^2\,
-    \partial_\theta \ln A_k\, \partial_\theta \ln A_k$.
+    r"""Of the sum in E, (parameters, parameters), for c as strong as A: $2 \sum_k w_k^2\, \partial_\theta \ln A_k\,
+    \partial_\theta \ln A_k$.
 
     weight: w, (field, rings), 1 at fixed coefficients; other coordinates are those of a `Centring`.
     """
-    slopes = jax.jacobian(lambda each: jnp.log(sky.amplitude_of_rings(each)))(spectrum)
+    slopes = jax.jacobian(sky.log_amplitude_of_rings)(spectrum)
     counts = jnp.broadcast_to(sky.modes.count * jnp.square(weight), slopes.shape[:2])
     return 2 * jnp.einsum("frs,fr,frt->st", slopes, counts, slopes)
 
@@ -82,7 +87,7 @@ def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | float)
 @jax.jit
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
-    return unit_curvature(curvature(sky, spectrum, 1.0))
+    return unit_curvature(curvature(sky, spectrum, 1.0), sky.curvature_of_prior(spectrum))
 
 
 @jax.jit

@@ -110,6 +110,11 @@ def drawn_spectrum(sky, rng):
     return sky.spectrum(jnp.asarray(rng.normal(size=sky.parameters)))
 
 
+def expected_spectrum(sky):
+    """Spectra as the prior expects them."""
+    return sky.spectrum(jnp.zeros(sky.parameters))
+
+
 def some_centring(sky, rng):
     """Every ring in coordinates of its own."""
     logarithm = sky.log_amplitude_of_rings(drawn_spectrum(sky, rng))

@@ -28,6 +28,7 @@ from tests.few_visibilities import (
     blob,
     composed,
     drawn,
+    expected_spectrum,
     finished,
     observation_for,
     some_centring,
@@ -97,7 +98,7 @@ def test_samples_of_an_almost_linear_sky_have_the_analytic_mean_and_covariance()
     shape, offset = (10, 12), 0.0
     observation = Observation(shape, 2e-3)
     sky = LogNormalSky.of(shape, continuum(Prior(offset, (0.01, 0.001), (0.02, 0.002))))
-    spectrum = jnp.zeros(sky.parameters)
+    spectrum = expected_spectrum(sky)
     amplitude = sky.amplitude(spectrum)
     size = amplitude.size
     truth = sky(Position(jnp.asarray(np.random.default_rng(2).normal(size=(1, *shape))), spectrum))
@@ -126,21 +127,22 @@ def detected_sky():
         observation = Observation(shape, 0.3)
         sky = LogNormalSky.of(shape, continuum(Prior(offset, (0.5, 0.1), (1.0, 0.3))))
         excitations = np.random.default_rng(4).normal(size=(1, *shape))
-        truth = Position(jnp.asarray(excitations), jnp.zeros(sky.parameters))
+        truth = Position(jnp.asarray(excitations), expected_spectrum(sky))
         likelihood = observation.likelihood(observation.observe(np.asarray(sky(truth))))
 
         def model():
-            normal = [
+            excitations, standard = (
                 numpyro.sample(n, numpyro.distributions.Normal(jnp.zeros(s.shape), 1))
-                for n, s in (("excitations", truth.excitations), ("spectrum", truth.spectrum))
-            ]
-            numpyro.factor("data", -likelihood(sky(Position(*normal))))
+                for n, s in (("excitations", truth.excitations), ("standard", truth.spectrum))
+            )
+            numpyro.factor("data", -likelihood(sky(Position(excitations, sky.spectrum(standard)))))
 
         sampler = MCMC(NUTS(model, max_tree_depth=7), num_warmup=400, num_samples=1500, progress_bar=False)
         sampler.run(jax.random.PRNGKey(0))
         found = sampler.get_samples()
-        exact = np.array([sky(Position(*each)) for each in zip(found["excitations"], found["spectrum"], strict=True)])
-    return observation, sky, truth, likelihood, exact, np.asarray(found["spectrum"])
+        spectra = [sky.spectrum(each) for each in found["standard"]]
+        exact = np.array([sky(Position(*each)) for each in zip(found["excitations"], spectra, strict=True)])
+    return observation, sky, truth, likelihood, exact, np.asarray(found["standard"])
 
 
 @pytest.mark.usefixtures("double_precision")
@@ -154,7 +156,7 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
         moved = trajectory(sky, at, key, likelihood, mass, 0.05, 80)
         at = moved.position
         skies.append(np.asarray(sky(at)))
-        spectra.append(np.asarray(at.spectrum))
+        spectra.append(np.asarray(sky.standard(at.spectrum)))
         probabilities.append(float(moved.probability))
     assert np.mean(probabilities) > 0.6
     for ours, theirs in ((np.array(skies[100:]), exact), (np.array(spectra[100:]), exact_spectra)):
@@ -174,7 +176,7 @@ def test_the_mass_lets_long_steps_be_taken_at_high_dynamic_range():
     observation = Observation(shape, sigma, points=400)
     sky = LogNormalSky.of(shape, continuum(Prior(offset=float(np.log(0.1 * sigma / observation.beam_area)))))
     image = blob(shape, width=6.0)[None]
-    spectrum = jnp.zeros(sky.parameters)
+    spectrum = expected_spectrum(sky)
     excitations = sky.coefficients(jnp.log(image + 1e-3 * image.max())) / sky.amplitude(spectrum)
     likelihood, start = observation.likelihood(observation.observe(image)), Position(excitations, spectrum)
 

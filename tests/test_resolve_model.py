@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from nifty.re import CorrelatedFieldMaker
+from nifty.re import CorrelatedFieldMaker, lognormal_prior, normal_prior
+from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
 from scipy.stats import norm
 
 from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
+from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, covariance
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
-from tests.few_visibilities import COMPOSITIONS, composed, drawn, observation_for
+from tests.few_visibilities import COMPOSITIONS, composed, drawn, drawn_spectrum, expected_spectrum, observation_for
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 SHAPES = [(24, 24), (15, 22), (21, 17)]
@@ -34,16 +36,12 @@ def compose(request):
     return request.param
 
 
-def drawn_spectrum(sky, rng):
-    return jnp.asarray(rng.normal(size=sky.parameters))
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_mode_has_the_amplitude_of_its_ring(rng, shape):
     sky = LogNormalSky.of(shape, continuum(PRIOR))
     spectrum = drawn_spectrum(sky, rng)
-    rings = np.asarray(sky.amplitude_of_rings(spectrum))
-    np.testing.assert_array_equal(sky.amplitude(spectrum), rings[:, sky.modes.ring])
+    rings = np.exp(sky.log_amplitude_of_rings(spectrum))
+    np.testing.assert_allclose(sky.amplitude(spectrum), rings[:, sky.modes.ring], rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -80,13 +78,86 @@ def test_a_power_law_has_the_amplitudes_of_nifty(shape):
     expected = (maker.azm(white) * theirs.normalized_amplitudes[0](white) / grid.total_volume)[
         grid.harmonic_grid.power_distributor
     ]
-    actual = np.array(sky.amplitude(jnp.zeros(sky.parameters))[0])
+    actual = np.array(sky.amplitude(expected_spectrum(sky))[0])
     assert actual[0, 0] == pytest.approx(expected[0, 0])
     others = np.ones(shape, bool)
     others[0, 0] = False
     np.testing.assert_allclose(
         actual[others], expected[others], rtol=0.04
     )  # rings have one amplitude, and the norm is summed over bins
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_bent_spectrum_has_the_amplitudes_and_the_prior_of_nifty(shape, rng):
+    field = LogNormalSky.of(shape, continuum(PRIOR)).sets[0]
+    lengths = np.concatenate([[0.0], np.log(field.modes.frequency[1:] / field.modes.frequency[1])])
+    grid = RegularCartesianGrid(
+        shape=shape,
+        total_volume=1.0,
+        distances=tuple(1 / n for n in shape),
+        harmonic_grid=RegularFourierGrid(
+            shape=shape,
+            power_distributor=field.modes.bin,
+            mode_multiplicity=field.modes.multiplicity(),
+            mode_lengths=field.modes.frequency,
+            relative_log_mode_lengths=lengths,
+            log_volume=np.diff(lengths[1:]),
+        ),
+    )
+    theirs = NonParametricAmplitude(
+        grid,
+        lognormal_prior(*PRIOR.fluctuations),
+        normal_prior(*PRIOR.slope),
+        lognormal_prior(*PRIOR.flexibility),
+        lognormal_prior(*PRIOR.asperity),
+        kind="power",
+    )
+    intervals = lengths.size - 2
+    kinks, bends = rng.normal(size=(2, intervals))
+    numbers = dict(zip(("asperity", "flexibility", "fluctuations", "loglogavgslope"), rng.normal(size=4), strict=True))
+    ours = {"level": numbers["fluctuations"], "slope": numbers["loglogavgslope"], "mean": 0.7}
+    shared = {name: numbers[name] for name in ("asperity", "flexibility")}
+    spectrum = field.spectrum(ravel_pytree({**ours, **shared, "kinks": kinks, "bends": bends})[0])
+    expected = theirs({**numbers, "spectrum": jnp.stack([kinks, bends], axis=1)})
+    np.testing.assert_allclose(field.log_amplitude_of_bins(spectrum)[1:], np.log(expected)[1:], atol=1e-12)
+    mean = lognormal_prior(*PRIOR.offset_deviation)(0.7)
+    assert float(field.log_amplitude_of_bins(spectrum)[0]) == pytest.approx(np.log(mean))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_logarithm_of_the_amplitudes_is_linear_in_the_spectrum(shape, rng, compose):
+    sky = LogNormalSky.of(shape, compose(PRIOR))
+    one, other = drawn_spectrum(sky, rng), drawn_spectrum(sky, rng)
+    slopes = jax.jacobian(sky.log_amplitude_of_rings)
+    np.testing.assert_array_equal(slopes(one), slopes(other))
+    np.testing.assert_allclose(sky.standard(sky.spectrum(sky.standard(one))), sky.standard(one), atol=1e-12)
+    np.testing.assert_allclose(sky.spectrum(sky.standard(one)), one, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_prior_of_a_spectrum_is_as_curved_as_is_said(shape, rng, compose):
+    """On average over the signs of kinks and bends as strong as they are expected, beside others as expected."""
+    sky = LogNormalSky.of(shape, compose(PRIOR))
+    wiggles = rng.choice([-1.0, 1.0], (2, sky.modes.frequency.size - 2))
+    scalars = ["asperity", "flexibility", "level", "mean", "slope"]
+    scalars += ["variation", "variation_slope"] if sky.sets[0].count > 1 else []
+    spectra = []
+    for kinks, bends in (wiggles, -wiggles):
+        standard, _ = ravel_pytree({**dict.fromkeys(scalars, 0.0), "kinks": kinks, "bends": bends})
+        spectra.append(sky.spectrum(standard))
+    expected = np.mean([jax.hessian(sky.prior_of_spectra)(each) for each in spectra], axis=0)
+    actual = np.mean([sky.curvature_of_prior(each) for each in spectra], axis=0)
+    np.testing.assert_allclose(actual, expected, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_curvatures_are_one_in_their_own_units(size, rng):
+    one, other, third = rng.normal(size=(3, size, size))
+    prior, curvature = one @ one.T + np.eye(size), 10 * other @ other.T
+    scale = np.asarray(unit_curvature(jnp.asarray(curvature), jnp.asarray(prior)))
+    np.testing.assert_allclose(scale.T @ (prior + curvature) @ scale, np.eye(size), atol=1e-9)
+    scale = np.asarray(unit_curvature(jnp.asarray(-third @ third.T), jnp.asarray(prior)))
+    np.testing.assert_allclose(scale.T @ prior @ scale, np.eye(size), atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,8 +173,8 @@ def test_a_field_has_the_covariance_that_is_said(shape, rng, compose):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rings_stand_for_the_amplitudes_of_their_modes(shape):
     sky = LogNormalSky.of(shape, continuum(PRIOR))
-    expected = jnp.zeros(sky.parameters)
-    bins = np.log(sky.sets[0].amplitude_of_bins(expected))
+    expected = expected_spectrum(sky)
+    bins = sky.sets[0].log_amplitude_of_bins(expected)
     at, between = sky.modes.bin, sky.modes.fraction
     of_modes = np.where(sky.modes.ring > 0, (1 - between) * bins[at] + between * bins[at + 1], bins[0])
     assert np.abs(of_modes - np.log(sky.amplitude(expected)[0])).max() < 0.05
@@ -116,29 +187,35 @@ def test_the_energy_of_the_spectra_is_that_of_gaussian_modes_and_parameters(rng,
     sky = LogNormalSky.of((20, 27), compose(PRIOR))
     coefficients = rng.normal(size=(sky.mixing.shape[1], *sky.shape))
     power, spectra = power_of_rings(sky, jnp.asarray(coefficients)), [drawn_spectrum(sky, rng) for _ in "12"]
-    expected = [-norm.logpdf(coefficients, 0, sky.amplitude(each)).sum() - norm.logpdf(each).sum() for each in spectra]
+
+    def expected(spectrum):
+        standard = sky.standard(spectrum)
+        volume = np.linalg.slogdet(jax.jacobian(sky.spectrum)(standard)).logabsdet
+        return volume - norm.logpdf(coefficients, 0, sky.amplitude(spectrum)).sum() - norm.logpdf(standard).sum()
+
     actual = [spectral_energy(sky, each, power) for each in spectra]
-    assert float(actual[1] - actual[0]) == pytest.approx(expected[1] - expected[0], rel=1e-9)
+    difference = expected(spectra[1]) - expected(spectra[0])
+    assert float(actual[1] - actual[0]) == pytest.approx(difference, rel=1e-9)
 
 
 def test_the_gradient_of_the_spectrums_energy_is_the_finite_difference(rng, compose):
     sky = LogNormalSky.of((20, 27), compose(PRIOR))
     power = power_of_rings(sky, jnp.asarray(rng.normal(size=(sky.mixing.shape[1], 20, 27))))
-    at, along = rng.normal(size=(2, sky.parameters))
-    step = 1e-5
+    at, along, step = drawn_spectrum(sky, rng), rng.normal(size=sky.parameters), 1e-5
     forward, backward = (spectral_energy(sky, at + sign * step * along, power) for sign in (1, -1))
-    slope = jax.grad(spectral_energy, argnums=1)(sky, jnp.asarray(at), power)
+    slope = jax.grad(spectral_energy, argnums=1)(sky, at, power)
     assert np.vdot(slope, along) == pytest.approx(float(forward - backward) / (2 * step), rel=1e-6)
 
 
 def test_the_spectrum_of_a_drawn_field_is_found(rng):
-    sky = LogNormalSky.of((64, 64), continuum(PRIOR._replace(slope=(-3.0, 1.0))))
+    prior = PRIOR._replace(slope=(-3.0, 1.0), flexibility=(0.3, 0.1))  # what is not seen goes on as what is
+    sky = LogNormalSky.of((64, 64), continuum(prior))
     truth, field = drawn_spectrum(sky, rng), sky.sets[0]
     amplitude = np.array(sky.amplitude(truth))
     coefficients = amplitude * rng.normal(size=amplitude.shape)
 
     def error(found):
-        return np.log(field.amplitude_of_bins(jnp.asarray(found)) / field.amplitude_of_bins(truth))[-20:]
+        return np.asarray(field.log_amplitude_of_bins(jnp.asarray(found)) - field.log_amplitude_of_bins(truth))[-20:]
 
     whole = error(most_probable(sky, coefficients, part=1.0, beam_area=0.0))
     assert np.sqrt(np.mean(whole**2)) < 0.12  # in bins of hundreds of modes
@@ -157,21 +234,21 @@ def test_spectra_are_drawn_as_they_are_probable(compose):
     for key in jax.random.split(jax.random.key(4), 200):
         excitations, before = drawn(sky, rng)
         found = draw(sky, sky.amplitude(before) * excitations, before, key, scale_of(sky, before))
-        changes.append(np.asarray(found - before))
-        after.append(np.asarray(found))
+        changes.append(np.asarray(sky.standard(found) - sky.standard(before)))
+        after.append(np.asarray(sky.standard(found)))
     assert np.sqrt(np.mean(np.square(changes))) > 0.5
     assert np.sqrt(np.mean(np.square(np.mean(after, axis=0)))) < 1.5 / np.sqrt(200)
     assert np.mean(np.var(after, axis=0)) == pytest.approx(1, abs=0.05)
 
 
 def test_spectra_are_drawn_with_the_scale_of_their_middle(rng, compose):
-    """Modes by the thousand hold a spectrum so tightly that those of another spectrum hold other directions."""
+    """Modes by the thousand hold a spectrum tightly, but in the same directions as another spectrum."""
     sky, moved = LogNormalSky.of((160, 160), compose(PRIOR)), []
     for key in jax.random.split(jax.random.key(4), 10):
         excitations, before = drawn(sky, rng)
-        middle = before + 0.3 * drawn_spectrum(sky, rng)
+        middle = sky.spectrum(sky.standard(before) + 0.3 * rng.normal(size=sky.parameters))
         found = draw(sky, sky.amplitude(before) * excitations, before, key, scale_of(sky, middle))
-        moved.append(float(jnp.sqrt(jnp.mean((found - before) ** 2))))
+        moved.append(float(jnp.sqrt(jnp.mean((sky.standard(found) - sky.standard(before)) ** 2))))
     assert np.mean(np.array(moved) > 0.3) > 0.8
 
 

@@ -16,7 +16,7 @@ from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.point_field import PointField
 from casa_ml_tasks.minor.resolve.point_sources import log_prior, standing_out
-from tests.few_visibilities import Observation, blob, finished
+from tests.few_visibilities import Observation, blob, expected_spectrum, finished
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 PIXELS = np.array([[3, 5], [7, 2], [6, 9]])
@@ -86,7 +86,7 @@ def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
     dirty = np.zeros((1, *observation.shape))
     dirty[0, *place[0]] = signal_to_noise * sigma
     likelihood = observation.likelihood(dirty, place)
-    start = Position(jnp.zeros((1, *observation.shape)), jnp.zeros(sky.parameters))
+    start = Position(jnp.zeros((1, *observation.shape)), expected_spectrum(sky))
     points = coarse_points(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
     keys = jax.random.split(jax.random.key(5), 800)
@@ -159,7 +159,7 @@ def test_sources_everywhere_are_found_within_their_uncertainty_and_told_from_wha
 def test_pixels_of_a_point_field_have_an_inverse_gamma_distribution(shape):
     """Gaussian excitations make them independent; the logarithm is undone as far as it is steep."""
     field, rng = PointField(shape), np.random.default_rng(3)
-    modes = field.amplitude_of_rings(jnp.zeros(0))[0, field.modes.ring]
+    modes = jnp.exp(field.log_amplitude_of_rings(jnp.zeros(0)))[0, field.modes.ring]
     white = np.array([hartley(modes * rng.normal(size=shape)) for _ in range(300)])
     np.testing.assert_allclose(np.cov(white.reshape(300, -1).T), np.eye(white[0].size), atol=0.3)
     assert kstest(np.exp(field.logarithm(jnp.asarray(white))).ravel(), invgamma(1).cdf).pvalue > 0.01

@@ -83,6 +83,7 @@ def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
     return jax.tree.map(lambda at, along: at + length * along, position, direction)
 
 
+@jax.jit
 def unit_curvature(curvature: jax.Array, prior: jax.Array) -> jax.Array:
     """T, (n, n), with which the sum of both curvatures is 1 along x = T t; what is negative in the first is nothing.
 

@@ -110,6 +110,7 @@ class LogNormalSky:
         """(field, ny, nx): of every mode."""
         return self.of_modes(jnp.exp(self.log_amplitude_of_rings(spectrum)))
 
+    @jax.jit
     def spectrum(self, standard: jax.Array) -> jax.Array:
         """Of numbers that are standard normal a priori, (parameters,); zeros are what the prior expects."""
         return jnp.concatenate([each.spectrum(part) for each, part in self._of_sets(standard)])
@@ -123,6 +124,7 @@ class LogNormalSky:
         standard, volumes = self.standard(spectrum), [each.log_volume(part) for each, part in self._of_sets(spectrum)]
         return 0.5 * jnp.vdot(standard, standard) + sum(volumes)
 
+    @jax.jit
     def curvature_of_prior(self, spectrum: jax.Array) -> jax.Array:
         """Of that, for spectra as wiggly as they are expected, (parameters, parameters)."""
         return block_diag(*[each.curvature_of_prior(part) for each, part in self._of_sets(spectrum)])

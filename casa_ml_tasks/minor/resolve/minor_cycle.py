@@ -28,6 +28,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
 from casa_ml_tasks.minor.resolve.latent import ENOUGH, Latent, Stage, as_numbers
+from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass, spectral_slopes
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
@@ -169,10 +170,10 @@ class Resolve:
         latent, brightness = Latent.of(state.latent), self._sky.sets[0]
         assert isinstance(brightness, CorrelatedField), "of any composition"
         with jax.enable_x64(True):
-            spectra = [self._sky.spectra(jnp.asarray(each))[0] for each in latent.sampled_spectra]
-            amplitudes = [np.exp(brightness.log_amplitude_of_bins(each)[1:]) for each in spectra]
+            spectra = [self._sky.spectra(each)[0] for each in latent.sampled_spectra]
+            amplitudes = np.exp(jax.vmap(brightness.log_amplitude_of_bins)(jnp.array(spectra)))[:, 1:]
         area = self._sky.shape[0] * self._sky.shape[1] * self._cell**2
-        spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, np.square(amplitudes) * area)
+        spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, amplitudes**2 * area)
         images, seen = self._images(latent), latent.samples * self._response.seen()
         points = self._points(latent).mean(axis=0)[None, None] if len(latent.sources) else None
         return Posterior(
@@ -428,8 +429,9 @@ def forget_compiled() -> None:
     Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
     """
     sky, spectrum = LogNormalSky, power_spectrum
-    of_skies: Sequence[Any] = (sky.amplitude, sky.log_amplitude_of_rings, sky.coefficients, sky.planes, sky.steepness)
-    of_spectra: Sequence[Any] = (spectrum.curvature, spectrum.draw, spectrum.scale_of)
+    of_positions: Sequence[Any] = (sky.amplitude, sky.coefficients, sky.planes, sky.steepness)
+    of_priors: Sequence[Any] = (sky.log_amplitude_of_rings, sky.spectrum, sky.curvature_of_prior, unit_curvature)
+    of_spectra: Sequence[Any] = (spectrum.curvature, spectrum.draw)
     of_chains: Sequence[Any] = (fainter, spectral_curvature, spectral_slopes, trajectory)
-    for compiled in (*of_skies, *of_spectra, *of_chains):
+    for compiled in (*of_positions, *of_priors, *of_spectra, *of_chains):
         compiled.clear_cache()

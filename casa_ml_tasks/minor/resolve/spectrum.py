@@ -84,7 +84,6 @@ def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | float)
     return 2 * jnp.einsum("frs,fr,frt->st", slopes, counts, slopes)
 
 
-@jax.jit
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
     return unit_curvature(curvature(sky, spectrum, 1.0), sky.curvature_of_prior(spectrum))

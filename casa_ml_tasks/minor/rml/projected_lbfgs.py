@@ -126,7 +126,7 @@ def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> St
     longer = jnp.asarray(1 / BACKTRACKING, state.position.dtype)
     search = (jnp.array(-1), longer, state.position, jnp.full_like(state.value, jnp.inf), state.gradient)
     backtracks, _, position, value, gradient = jax.lax.while_loop(too_long, shorten, search)
-    stalled = backtracks >= MOST_BACKTRACKS
+    stalled = jnp.asarray(backtracks >= MOST_BACKTRACKS, bool)  # of that type, or all is compiled once more
     position, value, gradient = jax.tree.map(
         partial(jnp.where, stalled), (state.position, state.value, state.gradient), (position, value, gradient)
     )

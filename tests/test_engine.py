@@ -181,6 +181,15 @@ def test_a_checkpoint_of_other_parameters_is_not_taken_up(tmp_path):
     assert FileCheckpoint(tmp_path / "c.npz", {"cell": "2arcsec"}).load() is None
 
 
+def test_a_checkpoint_of_an_older_format_is_not_taken_up(tmp_path, monkeypatch):
+    checkpoint = FileCheckpoint(tmp_path / "checkpoint.npz", {"vis": "a.ms"})
+    monkeypatch.setattr("casa_ml_tasks.engine.checkpoint.FORMAT", 1)
+    checkpoint.save(Progress(model=np.zeros((1, 1, 4, 4), np.float32)))
+    assert checkpoint.load() is not None
+    monkeypatch.undo()
+    assert checkpoint.load() is None
+
+
 @pytest.mark.parametrize("noise_scale", [None, 2.5])
 def test_a_checkpoint_knows_what_a_residual_has_told_of_the_noise(noise_scale, tmp_path):
     checkpoint = FileCheckpoint(tmp_path / "c.npz", {})

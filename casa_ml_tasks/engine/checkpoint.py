@@ -15,6 +15,8 @@ from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
 _LATENT = "latent/"  # before the names of the minor cycle's own arrays
+#: Of what is stored; one more whenever a number or an array of any minor cycle changes its meaning.
+FORMAT = 2
 
 
 class FileCheckpoint:
@@ -39,6 +41,7 @@ class FileCheckpoint:
             **{_LATENT + name: array for name, array in progress.state.latent.items()},
         }
         numbers = {
+            "format": FORMAT,
             "parameters": self._parameters,
             "iterations": progress.state.iterations,
             "unfinished": progress.state.unfinished,
@@ -54,11 +57,11 @@ class FileCheckpoint:
         os.replace(unfinished, self._path)
 
     def load(self) -> Progress | None:
-        """The progress of an interrupted run with the same parameters, or None."""
+        """The progress of an interrupted run with the same parameters and of this format, or None."""
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 numbers = json.loads(str(stored["numbers"]))
-                if numbers["parameters"] != self._parameters:
+                if (numbers.get("format"), numbers["parameters"]) != (FORMAT, self._parameters):
                     return None
                 image = {name: stored[name] for name in stored.files if name != "numbers"}
         except (FileNotFoundError, zipfile.BadZipFile):

@@ -53,8 +53,8 @@ class CorrelatedField:
     $w_{k+1} - w_k = a_k + h (\sum_{i<k} b_i + \frac12 b_k)$:
 
     a slope s, and an integrated Wiener process of kinks $a_k$ and bends $b_k$. These are normal with deviations
-    $f \sqrt{h (h^2/12 + g)}$ and $f \sqrt h$ for a flexibility f and an asperity g. The level u follows from the
-    fluctuations of the whole field, $u = \ln F - \frac12 \ln \sum_k n_k A_k^2$ with the others' A, of all $n_k$ modes.
+    $f \sqrt{h (h^2/12 + g)}$ and $f \sqrt h$ for a flexibility f and an asperity g. Instead of the level u the
+    fluctuations of the whole field have a prior, $F^2 = \sum_k n_k A_k^2$ with $n_k$ modes in a bin.
 
     A spectrum $\theta$ is the vector of these numbers, (parameters,), in logarithms where they are positive. NIFTy has
     standard normal ones in their place. But in ours $\ln A$ is linear, so that the data, which hold $\ln A$ to one in

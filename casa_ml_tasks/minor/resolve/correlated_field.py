@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import logsumexp
 from numpy.typing import NDArray
+from scipy.linalg import orth
 
 from casa_ml_tasks.minor.resolve.modes import RINGS_PER_BIN, Modes
 
@@ -63,6 +64,11 @@ class CorrelatedField:
     Of a cube there is one such field for each cosine along the channels. Their amplitudes are $A_k f_j$, with $f_0 = 1$
     and $\ln f_j = u' + \frac12 s' \ln j$, so that neighbouring channels are alike. The prior is of $\sum_{j>0} f_j^2$
     and $s'$.
+
+    Attributes:
+        parameters: of a spectrum, how many.
+        directions: of spectra, orthonormal, (direction, parameters): no other changes an amplitude. They are half as
+            many as the parameters, for kinks alone would do.
     """
 
     def __init__(self, shape: tuple[int, int], prior: Prior, count: int = 1):
@@ -91,6 +97,8 @@ class CorrelatedField:
         is_wiggle, self._named = ravel_pytree({**dict.fromkeys(self._normal, 0.0), **of_intervals})
         self._is_wiggle = np.asarray(is_wiggle, bool)
         self.parameters = is_wiggle.size
+        slopes = jax.jit(jax.jacobian(self.log_amplitude_of_rings))(jnp.zeros(self.parameters))
+        self.directions = orth(np.reshape(slopes, (-1, self.parameters)).T).T
 
     def __eq__(self, other: object) -> bool:
         """Whether they are alike but for the offset, which is not part of them."""

@@ -87,5 +87,5 @@ def spectral_curvature(sky: LogNormalSky, at: Position, likelihood: Likelihood, 
         slope = sky.images(planes * mix(sky.mixing, fields))
         return slope.ravel(), (likelihood.quickly(slope) / likelihood.sigma**2).ravel()
 
-    slopes, dirty = jax.lax.map(along, jnp.eye(sky.parameters))
-    return slopes @ dirty.T
+    slopes, dirty = jax.lax.map(along, jnp.asarray(sky.directions))
+    return sky.directions.T @ (slopes @ dirty.T) @ sky.directions

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax.scipy.linalg import block_diag
+from numpy.typing import NDArray
 
 from casa_ml_tasks.minor.resolve.composition import Composition
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, cosines, hartley
@@ -84,6 +86,11 @@ class LogNormalSky:
     def parameters(self) -> int:
         """Of all power spectra."""
         return sum(each.parameters for each in self.sets)
+
+    @property
+    def directions(self) -> NDArray[np.float64]:
+        """Of the spectra, orthonormal, (direction, parameters): along others no amplitude changes."""
+        return np.asarray(scipy.linalg.block_diag(*[each.directions for each in self.sets]))
 
     def spectra(self, spectrum: jax.Array) -> list[jax.Array]:
         """The parameters of each set of fields."""

@@ -186,4 +186,4 @@ def spectral_slopes(
         fields = hartley(centring.slope(sky, at, direction))
         return _at_points(fields, y, x, mixing)
 
-    return jax.lax.map(along, jnp.eye(sky.parameters)).T
+    return jax.lax.map(along, jnp.asarray(sky.directions)).T @ sky.directions

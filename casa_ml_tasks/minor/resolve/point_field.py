@@ -30,6 +30,7 @@ class PointField:
     shape: tuple[int, int]
     count = 1
     parameters = 0
+    directions = np.zeros((0, 0))
 
     @cached_property
     def modes(self) -> Modes:

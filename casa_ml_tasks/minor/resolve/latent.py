@@ -44,7 +44,7 @@ class Latent(NamedTuple):
         sampled_spectra: (sample, parameters).
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
-        since: iterations since the stage began.
+        since: iterations with samples since their stage began.
     """
 
     excitations: NDArray[np.float64]
@@ -85,8 +85,8 @@ class Latent(NamedTuple):
         return self._replace(stage=np.array(stage), since=np.array(0))
 
     def cooled(self) -> Latent:
-        """With less noise, but not less than the true one; iterations count from where it stays."""
-        return self._replace(heat=np.array(max(1.0, float(self.heat) / COOLER)), since=np.array(0))
+        """With less noise, but not less than the true one."""
+        return self._replace(heat=np.array(max(1.0, float(self.heat) / COOLER)))
 
     def without_samples(self) -> Latent:
         """As before the first of them."""

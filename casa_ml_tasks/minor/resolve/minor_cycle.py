@@ -47,10 +47,9 @@ TRAJECTORIES_OF_SAMPLES = 12
 #: Peak over the noise with which the chains begin. Most of the sky is empty then, and as free as the prior leaves it;
 #: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
 HOTTEST = 20.0
-SETTLING = 3  # iterations at the true noise before samples are kept
 T = TypeVar("T")
 NO_SOURCES = np.zeros((0, 2), np.int64)
-MOST_ITERATIONS = 6  # of a stage
+MOST_ITERATIONS = 6  # with samples
 FEWEST_KEPT = 12  # of a chain
 
 
@@ -91,7 +90,7 @@ class Resolve:
             prior: fields of `Prior` that are not to be set from the data.
             samples: of the posterior, at least; 0 for the usual.
             sources: pixels y, x with a point source, (source, 2); None to find them. Beside one image only.
-            most_iterations: global ones of each stage.
+            most_iterations: global ones with samples.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
             mosaic: of several pointings, with its psf in every channel.
@@ -397,14 +396,11 @@ class Resolve:
 
     def _next(self, latent: Latent) -> Latent:
         """The stage of the next iteration, and its noise."""
-        stage, since = Stage(int(latent.stage)), int(latent.since) + 1
-        latent, last = latent._replace(since=np.array(since)), since >= self._most_iterations
-        if stage is Stage.SAMPLE:
-            enough = len(latent.samples) >= self._samples and latent.settled(ENOUGH)
-            return latent.begun(Stage.FINISHED) if enough or last else latent
-        if latent.heat > 1:
-            return latent.cooled()
-        return latent if since < SETTLING and not last else latent.begun(Stage.SAMPLE)
+        if latent.stage == Stage.WARM:
+            return latent.cooled() if latent.heat > 1 else latent.begun(Stage.SAMPLE)
+        latent = latent._replace(since=latent.since + 1)
+        enough = len(latent.samples) >= self._samples and latent.settled(ENOUGH)
+        return latent.begun(Stage.FINISHED) if enough or latent.since >= self._most_iterations else latent
 
 
 def _of_each_chain(function: Callable[[int], T]) -> list[T]:

@@ -260,8 +260,8 @@ def test_a_source_is_found_within_its_uncertainty(shape):
 def test_a_run_resumed_between_global_iterations_ends_as_one_that_was_not_killed():
     observation = Observation((20, 20), 0.02)
     dirty = observation.observe(blob((20, 20)))
-    whole, between = finished(observation.resolve(samples=4, most_iterations=2), dirty)
-    resumed, _ = finished(observation.resolve(samples=4, most_iterations=2), dirty, between[-2])
+    whole, between = finished(observation.resolve(samples=4, most_iterations=3), dirty)
+    resumed, _ = finished(observation.resolve(samples=4, most_iterations=3), dirty, between[-2])
     assert len(between) > 2
     for name, array in whole.latent.items():
         if name != "records":  # which hold seconds

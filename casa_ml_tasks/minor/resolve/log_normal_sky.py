@@ -1,4 +1,4 @@
-"""The sky as a function of excitations and power spectra that are all standard normal before the data are seen."""
+"""The sky as a function of excitations, standard normal before the data are seen, and power spectra."""
 
 from __future__ import annotations
 

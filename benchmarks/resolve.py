@@ -107,9 +107,10 @@ def speed(work: Path) -> None:
             )
             posterior = result["posterior"]
             steps = len(posterior["iterations"])
-            flux, truth = posterior["flux"][0][0], sum(each.flux for each in sources)
+            truth = sum(each.flux for each in sources)
+            flux, error = (posterior[name][0][0] / truth for name in ("flux", "flux_uncertainty"))
             counts = [f"{visibilities:.1e}", f"{seconds:.0f}", str(steps), str(posterior["converged"])]
-            yield [*counts, f"{flux / truth:.3f}"]
+            yield [*counts, f"{flux:.3f} ± {error:.3f}"]
 
     print_table(("visibilities", "[s]", "global iterations", "converged", "flux found"), rows())
 

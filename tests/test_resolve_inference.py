@@ -20,7 +20,7 @@ from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, 
 from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST, forget_compiled
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST
 from casa_ml_tasks.minor.resolve.posterior import Inference
 from tests.few_visibilities import (
     COMPOSITIONS,
@@ -359,11 +359,3 @@ def test_a_residual_that_is_no_number_is_named():
     broken[0, 3, 3] = np.nan
     with pytest.raises(FloatingPointError, match="no number"):
         resolve.update(broken[None].astype(np.float32), np.zeros((1, 1, 16, 16), np.float32), first)
-
-
-def test_what_was_compiled_for_past_skies_is_forgotten():
-    observation = Observation((12, 12), 0.02)
-    finished(observation.resolve(samples=4, most_iterations=1), observation.observe(blob((12, 12))))
-    assert trajectory._cache_size() > 0
-    forget_compiled()
-    assert trajectory._cache_size() == 0

@@ -36,6 +36,7 @@ class NormalOperator:
         """(ny, nx) of the images."""
         return self.transfer.shape[-2] // 2, self.transfer.shape[-1] - 1
 
+    @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
         """image: (..., ny, nx), Jy/pixel. Returns the dirty image of it, (..., ny, nx), Jy/beam."""
         return _cropped(_spectrum(image) * self.transfer)
@@ -65,6 +66,7 @@ class TaylorNormalOperator:
             raise ValueError(f"{len(psfs)} PSFs are of no number of Taylor terms; n terms have 2 n - 1")
         return cls(_transfer(psfs, precision))
 
+    @jax.jit
     def __call__(self, terms: jax.Array) -> jax.Array:
         """terms: (term, ny, nx), Jy/pixel. Returns the dirty Taylor images, (term, ny, nx), Jy/beam."""
         spectra = _spectrum(terms)
@@ -114,6 +116,7 @@ class MosaicNormalOperator:
         transfer, transfers = (_transfer(each, precision) for each in (psf, psfs))
         return cls(transfer, transfers, jnp.asarray(beams.astype(precision)), jnp.asarray(corners))
 
+    @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
         """image: (..., ny, nx), Jy/pixel. Returns the dirty image, (..., ny, nx), Jy/beam, with the beams once more."""
         *planes, _, _ = image.shape

@@ -12,8 +12,14 @@ from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.minor.resolve.minor_cycle import forget_compiled
-from casa_ml_tasks.tasks import cycle_choice, data_rounds, outcome, posterior_products, resolve_choice
+from casa_ml_tasks.tasks import (
+    compiled_programs,
+    cycle_choice,
+    data_rounds,
+    outcome,
+    posterior_products,
+    resolve_choice,
+)
 
 
 def resolveimage(**parameters: Any) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         major.predict(progress.model)
     finally:
         major.close()
-        forget_compiled()
+        compiled_programs.forget_if_many()
     products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
     return outcome.report(
         "resolveimage",

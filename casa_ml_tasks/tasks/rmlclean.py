@@ -13,7 +13,7 @@ from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.tasks import cycle_choice, data_rounds, outcome, rml_choice
+from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice
 
 
 def rmlclean(**parameters: Any) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         major.predict(progress.model)
     finally:
         major.close()
+        compiled_programs.forget_if_many()
     products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
     return outcome.report(

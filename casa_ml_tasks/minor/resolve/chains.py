@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ class Chain(NamedTuple):
 def follow(
     sky: LogNormalSky,
     position: Position,
-    keys: jax.Array,
+    keys: Sequence[jax.Array],
     likelihood: Likelihood,
     mass: Mass,
     scale: jax.Array,

@@ -26,11 +26,10 @@ from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
-from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step, trajectory
+from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step
 from casa_ml_tasks.minor.resolve.latent import ENOUGH, Latent, Stage, as_numbers
-from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
-from casa_ml_tasks.minor.resolve.mass import Mass, spectral_slopes
+from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.resolve.response import Response
@@ -169,8 +168,8 @@ class Resolve:
         latent, brightness = Latent.of(state.latent), self._sky.sets[0]
         assert isinstance(brightness, CorrelatedField), "of any composition"
         with jax.enable_x64(True):
-            spectra = [self._sky.spectra(each)[0] for each in latent.sampled_spectra]
-            amplitudes = np.exp(jax.vmap(brightness.log_amplitude_of_bins)(jnp.array(spectra)))[:, 1:]
+            spectra = latent.sampled_spectra[:, : brightness.parameters]
+            amplitudes = np.exp(jax.jit(jax.vmap(brightness.log_amplitude_of_bins))(spectra))[:, 1:]
         area = self._sky.shape[0] * self._sky.shape[1] * self._cell**2
         spectrum = PowerSpectrum(self._sky.modes.frequency[1:] / self._cell, amplitudes**2 * area)
         images, seen = self._images(latent), latent.samples * self._response.seen()
@@ -234,8 +233,7 @@ class Resolve:
         noise = self._response.noise_of_planes()
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
         mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
-        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
-        chains = [fainter(self._sky, position, mass, key) for key in keys]
+        chains = [fainter(self._sky, position, mass, key) for key in self._keys(0, CHAINS)]
         return Latent(
             excitations=np.stack([each.excitations for each in chains]),
             spectra=np.stack([each.spectrum for each in chains]),
@@ -289,14 +287,13 @@ class Resolve:
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
         mass, positions, keeps = self._mass(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
-        middle = jnp.mean(latent.spectra, axis=0)
+        middle = jnp.asarray(latent.spectra.mean(axis=0))
         fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
         scale = power_spectrum.scale_of(self._sky, middle)
 
         def chain(which: int) -> Chain:
-            key = jax.random.key(np.random.default_rng([self._seed, number, which]).integers(2**31))
-            keys, step = jax.random.split(key, self._trajectories(stage)), float(latent.steps[which])
-            at, of_sources = positions[which], fluxes[which]
+            keys = self._keys(number, self._trajectories(stage), which)
+            at, step, of_sources = positions[which], float(latent.steps[which]), fluxes[which]
             whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
             return whole if keeps else whole.late()
 
@@ -355,30 +352,31 @@ class Resolve:
         """Of the point sources with which each chain goes on, (chain, source), Jy."""
         if len(latent.samples):
             return latent.sampled_fluxes[-CHAINS:]
-        keys = jax.random.split(jax.random.key(self._seed), CHAINS)
         skies = [self._sky(each) for each in latent.positions()]
-        fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, keys, strict=True)]
+        fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, self._keys(0, CHAINS), strict=True)]
         return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability
 
+    def _keys(self, iteration: int, count: int, chain: int = 0) -> list[jax.Array]:
+        """Of random numbers; in iteration 0 those to begin with."""
+        seeds = np.random.default_rng([self._seed, iteration, chain]).integers(2**31, size=count)
+        return [jax.random.key(each) for each in seeds]
+
     def _mass(self, latent: Latent, likelihood: Likelihood) -> Mass:
-        """Of all chains."""
+        """Of all chains; the curvature in their spectra is that of one, each in turn, which serves all as well."""
         heat, positions = float(latent.heat), latent.positions()
+        at = positions[len(latent.records) % CHAINS]
 
-        def curvature(centring: Centring) -> NDArray[np.floating]:
-            def of_chain(which: int) -> jax.Array:
-                return spectral_curvature(self._sky, positions[which], likelihood, centring)
-
-            return np.mean(_of_each_chain(of_chain), axis=0)
+        def curvature(centring: Centring) -> jax.Array:
+            return spectral_curvature(self._sky, at, likelihood, centring)
 
         points = self._points_of(latent.mean, heat)
-        at, sources = self._middle(positions), likelihood.sources
-        return Mass.of(self._sky, at, points, self._heated(heat), sources, curvature)
+        return Mass.of(self._sky, self._middle(positions), points, self._heated(heat), likelihood.sources, curvature)
 
     def _middle(self, positions: Sequence[Position]) -> Position:
         """The mean spectra, and the mean fields."""
-        spectrum = jnp.mean(jnp.stack([each.spectrum for each in positions]), axis=0)
-        fields = jnp.stack([self._sky.amplitude(each.spectrum) * each.excitations for each in positions])
-        return Position(jnp.mean(fields, axis=0) / self._sky.amplitude(spectrum), spectrum)
+        spectrum = np.mean([each.spectrum for each in positions], axis=0)
+        fields = [np.asarray(self._sky.amplitude(each.spectrum)) * each.excitations for each in positions]
+        return Position(np.mean(fields, axis=0) / self._sky.amplitude(spectrum), jnp.asarray(spectrum))
 
     def _trajectories(self, stage: Stage) -> int:
         """Of every chain in an iteration."""
@@ -417,17 +415,3 @@ def _of_each_chain(function: Callable[[int], T]) -> list[T]:
 def _next_step(chain: Chain) -> float:
     """Of a chain whose steps do not change with every trajectory."""
     return better_step(chain.typical_step(), float(np.mean(chain.probabilities)))
-
-
-def forget_compiled() -> None:
-    """Drop the programs that JAX compiled for the skies of past runs, and would keep for ever.
-
-    Each sky has its own, with thousands of memory maps: of these a process has 65,530 before it crashes.
-    """
-    sky, spectrum = LogNormalSky, power_spectrum
-    of_positions: Sequence[Any] = (sky.amplitude, sky.coefficients, sky.planes, sky.steepness)
-    of_priors: Sequence[Any] = (sky.log_amplitude_of_rings, sky.spectrum, sky.curvature_of_prior, unit_curvature)
-    of_spectra: Sequence[Any] = (spectrum.curvature, spectrum.draw)
-    of_chains: Sequence[Any] = (fainter, spectral_curvature, spectral_slopes, trajectory)
-    for compiled in (*of_positions, *of_priors, *of_spectra, *of_chains):
-        compiled.clear_cache()

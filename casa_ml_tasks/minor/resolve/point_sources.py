@@ -55,6 +55,7 @@ class PointSources(NamedTuple):
         y, x = pixels.T
         return cls(*map(jnp.asarray, (y, x, beams, np.linalg.inv(beams[:, y, x]), dirty[y, x].astype(float))))
 
+    @jax.jit
     def without(self, dirty: jax.Array) -> jax.Array:
         """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
         return dirty - jnp.tensordot(self.inverse @ dirty[0, self.y, self.x], self.beams, 1)

@@ -16,6 +16,7 @@ TRAJECTORIES, LEAPS, STEP = 20, 10, 0.2  # of a draw
 NOTHING = 1e-12  # of the power of another field: rounding
 
 
+@jax.jit
 def power_of_rings(sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
     """Sum of squares in each ring of modes, (field, rings). coefficients: amplitudes times excitations, of each."""
     zeros = jnp.zeros((len(coefficients), sky.modes.count.size))
@@ -73,20 +74,20 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
 
 
 @jax.jit
-def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | float) -> jax.Array:
+def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | NDArray[np.floating]) -> jax.Array:
     r"""Of the sum in E, (parameters, parameters), for c as strong as A: $2 \sum_k w_k^2\, \partial_\theta \ln A_k\,
     \partial_\theta \ln A_k$.
 
     weight: w, (field, rings), 1 at fixed coefficients; other coordinates are those of a `Centring`.
     """
     slopes = jax.jacobian(sky.log_amplitude_of_rings)(spectrum)
-    counts = jnp.broadcast_to(sky.modes.count * jnp.square(weight), slopes.shape[:2])
-    return 2 * jnp.einsum("frs,fr,frt->st", slopes, counts, slopes)
+    return 2 * jnp.einsum("frs,fr,frt->st", slopes, sky.modes.count * jnp.square(weight), slopes)
 
 
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
-    return unit_curvature(curvature(sky, spectrum, 1.0), sky.curvature_of_prior(spectrum))
+    of_sum = curvature(sky, spectrum, np.ones((len(sky.offsets), sky.modes.count.size)))
+    return unit_curvature(of_sum, sky.curvature_of_prior(spectrum))
 
 
 @jax.jit

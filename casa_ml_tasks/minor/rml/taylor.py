@@ -99,6 +99,7 @@ class BandNormalOperator(NormalOperator):
         conversion = jnp.asarray(band.conversion, jnp.float32)
         return cls(jnp.tensordot(alone, taylor.transfer, 1), taylor, conversion)
 
+    @jax.jit
     def __call__(self, images: jax.Array) -> jax.Array:
         """images: (..., frequency, ny, nx), Jy/pixel. Returns what they make of each other's dirty image, Jy/beam."""
         return jnp.tensordot(self.conversion.T, self.taylor(jnp.tensordot(self.conversion, images, 1)), 1)

@@ -155,8 +155,8 @@ def main() -> None:
             observed = Observation(int(count))
             prior = Prior(float(np.log(0.1 * observed.noise / np.sqrt(count) / 10)))
             jax.clear_caches()
-            _, seconds = timed(observed.infer, prior)
-            ours, compiled_seconds = timed(observed.infer, prior)
+            _, seconds = timed(observed.infer, prior=prior)
+            ours, compiled_seconds = timed(observed.infer, prior=prior)
             with tempfile.TemporaryDirectory() as folder:
                 theirs = observed.peer(options.peer, prior, options.iterations, Path(folder))
             each = float(np.mean(theirs["seconds"]))

@@ -64,7 +64,7 @@ class Mass(NamedTuple):
         points: Points,
         response: Response,
         sources: PointSources,
-        curvature: Callable[[Centring], jax.Array] | None = None,
+        curvature: Callable[[Centring], NDArray[np.floating]] | None = None,
     ) -> Mass:
         """Make it.
 
@@ -90,8 +90,8 @@ class Mass(NamedTuple):
         if curvature is not None:
             centring = centring.weighted(sky, _known(amplitude, points, factor @ factor.T, mixing))
             along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
-            whole = curvature(centring) + power_spectrum.curvature(sky, at.spectrum, centring.weight)
-            rest = whole - _gram(factor.T @ along)
+            whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
+            rest = jnp.asarray(whole - _gram(factor.T @ along))
             scale = np.asarray(unit_curvature(rest, sky.curvature_of_prior(at.spectrum)))
             slopes = along @ scale
         inner = (

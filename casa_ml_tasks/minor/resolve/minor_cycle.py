@@ -362,12 +362,14 @@ class Resolve:
         return [jax.random.key(each) for each in seeds]
 
     def _mass(self, latent: Latent, likelihood: Likelihood) -> Mass:
-        """Of all chains; the curvature in their spectra is that of one, each in turn, which serves all as well."""
+        """Of all chains. In their spectra the curvature is the mean: with that of one chain others may get stuck."""
         heat, positions = float(latent.heat), latent.positions()
-        at = positions[len(latent.records) % CHAINS]
 
-        def curvature(centring: Centring) -> jax.Array:
-            return spectral_curvature(self._sky, at, likelihood, centring)
+        def curvature(centring: Centring) -> NDArray[np.floating]:
+            def of_chain(which: int) -> jax.Array:
+                return spectral_curvature(self._sky, positions[which], likelihood, centring)
+
+            return np.mean(_of_each_chain(of_chain), axis=0)
 
         points = self._points_of(latent.mean, heat)
         return Mass.of(self._sky, self._middle(positions), points, self._heated(heat), likelihood.sources, curvature)

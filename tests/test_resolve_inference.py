@@ -11,7 +11,8 @@ from numpyro.infer import MCMC, NUTS
 
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
-from casa_ml_tasks.minor.resolve.chains import mean_error
+from casa_ml_tasks.minor.resolve.centring import Centring
+from casa_ml_tasks.minor.resolve.chains import STRAGGLING, Chain, mean_error, stragglers, without_stragglers
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
@@ -359,3 +360,24 @@ def test_a_residual_that_is_no_number_is_named():
     broken[0, 3, 3] = np.nan
     with pytest.raises(FloatingPointError, match="no number"):
         resolve.update(broken[None].astype(np.float32), np.zeros((1, 1, 16, 16), np.float32), first)
+
+
+def test_a_chain_whose_energy_is_far_above_the_others_is_replaced_by_the_best():
+    at = Position(np.zeros((1, 8, 9)), np.zeros(5))
+    limit = STRAGGLING * np.sqrt(8 * 9 / 2)
+    energies = 40.0, 39.0, 39.0 + 1.01 * limit, 39.0 + 0.99 * limit
+    chains = [Chain([at], np.zeros((1, 1, 8, 9)), np.zeros((1, 0)), each, [1.0], [0.1], 3) for each in energies]
+    assert stragglers(chains).tolist() == [False, False, True, False]
+    assert [each.energy for each in without_stragglers(chains)] == [40.0, 39.0, 39.0, energies[-1]]
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_the_energy_of_a_trajectory_is_that_of_excitations_wherever_the_centring_is(detected_sky):
+    observation, sky, truth, likelihood, *_ = detected_sky
+    points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
+    curvature = partial(spectral_curvature, sky, truth, likelihood)
+    mass = Mass.of(sky, truth, points, observation.response(np.ones((1, 1))), likelihood.sources, curvature)
+    moved = trajectory(sky, truth, jax.random.key(3), likelihood, mass, 0.05, 10)
+    expected = energy(sky, moved.position, likelihood, Centring.none(sky, truth.spectrum))
+    np.testing.assert_allclose(moved.energy, expected, rtol=1e-9)
+    assert abs(mass.centring.log_volume(sky, moved.position.spectrum)) > 1e-3

@@ -66,9 +66,13 @@ class Centring(NamedTuple):
         shift = self._shift(sky, spectrum)
         logarithms = jnp.concatenate([self.logarithm + (1 - self.weight) * shift, -2 * self.weight * shift])
         amplitude, excitation_squared = jnp.split(sky.of_modes(jnp.exp(logarithms)), 2)
-        volume = jnp.sum(self.weight * sky.modes.count * shift)
-        prior = 0.5 * jnp.vdot(x, excitation_squared * x) + volume + sky.prior_of_spectra(spectrum)
+        prior = 0.5 * jnp.vdot(x, excitation_squared * x) + sky.prior_of_spectra(spectrum)
+        prior += self.log_volume(sky, spectrum)
         return prior, sky.images(jnp.exp(sky.log_planes(amplitude * x)))
+
+    def log_volume(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
+        """Of x over that of excitations: what the energy has more in these coordinates."""
+        return jnp.sum(self.weight * sky.modes.count * self._shift(sky, spectrum))
 
     def slope(self, sky: LogNormalSky, at: Position, direction: jax.Array) -> jax.Array:
         r"""$\partial c / \partial\theta$ at fixed x along a direction of the spectra's parameters, (field, ny, nx).

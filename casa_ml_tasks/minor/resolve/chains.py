@@ -17,6 +17,9 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.point_sources import log_prior
 
+#: Of the scatter of energies in equilibrium: how much higher that of a chain may be.
+STRAGGLING = 10.0
+
 
 class Chain(NamedTuple):
     """Where a chain was.
@@ -121,6 +124,22 @@ def _beside_sources(
     gain = log_prior(fluxes, sigma) - log_prior(jnp.asarray(old[1]), sigma)
     accepted = jnp.log(jax.random.uniform(of_acceptance)) < gain
     return (position, np.asarray(fluxes)) if accepted else old
+
+
+def stragglers(chains: Sequence[Chain]) -> NDArray[np.bool_]:
+    r"""Which chains fell behind while the noise fell, and stay behind, (chain,).
+
+    Caught in a corner that gets narrower as the noise falls, their energy is higher than that of others by many times
+    $\sqrt{n/2}$, by which that of n excitations scatters in equilibrium.
+    """
+    energies = np.array([each.energy for each in chains])
+    return energies - energies.min() > STRAGGLING * np.sqrt(chains[0].positions[-1].excitations.size / 2)
+
+
+def without_stragglers(chains: Sequence[Chain]) -> list[Chain]:
+    """With the chain of least energy in their place (as Hou et al. 2012, ApJ 745, 198 prune before they count)."""
+    least = min(chains, key=lambda chain: chain.energy)
+    return [least if behind else each for each, behind in zip(chains, stragglers(chains), strict=True)]
 
 
 def mean_error(chains: NDArray[np.floating]) -> float:

@@ -29,7 +29,7 @@ def trajectory(
     step: jax.Array | float,
     leaps: jax.Array | int,
 ) -> Moved:
-    """Leapfrog from a random momentum, accepted or not.
+    """Leapfrog from a random momentum, accepted or not; its energy is that of excitations, wherever it has leapt.
 
     Args:
         sky: of excitations and spectra.
@@ -56,7 +56,8 @@ def trajectory(
     of_momentum, rest = jax.random.split(key)
     dynamics = Dynamics(energy_at, slope, mass.velocity, displacement)
     moved = follow(dynamics, centring.enter(sky, start), mass.draw(of_momentum), step, leaps, rest)
-    return moved._replace(position=centring.leave(sky, moved.position))
+    of_excitations = moved.energy - centring.log_volume(sky, moved.position.spectrum)
+    return moved._replace(position=centring.leave(sky, moved.position), energy=of_excitations)
 
 
 def enough_leaps(step: float) -> int:

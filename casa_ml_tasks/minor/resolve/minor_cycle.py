@@ -21,7 +21,7 @@ from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
-from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error
+from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, stragglers, without_stragglers
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
@@ -298,6 +298,8 @@ class Resolve:
             return whole if keeps else whole.late()
 
         chains = _of_each_chain(chain)
+        if not keeps:
+            chains = without_stragglers(chains)
         energies = [each.energy for each in chains]
         if not np.isfinite(energies).all():
             raise FloatingPointError(
@@ -313,6 +315,8 @@ class Resolve:
             mean=mean,
         )
         moved, error = self._sampled(moved, chains, planes) if keeps else (moved, mean_error(planes))
+        if stragglers(chains).any():
+            error = float("inf")
         record = GlobalIteration(
             iteration=number,
             stage=stage.name.lower(),

@@ -297,15 +297,14 @@ class Resolve:
             whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
             return whole if keeps else whole.late()
 
-        chains = _of_each_chain(chain)
-        if not keeps:
-            chains = without_stragglers(chains)
-        energies = [each.energy for each in chains]
+        followed = _of_each_chain(chain)
+        energies = [each.energy for each in followed]
         if not np.isfinite(energies).all():
             raise FloatingPointError(
                 f"the energy is {energies[0]}, because the visibilities, their weights or the model hold what is no "
                 "number; flag them and call again: the last good state is kept"
             )
+        chains = followed if keeps else without_stragglers(followed)
         planes = np.stack([each.planes for each in chains], axis=1)  # (trajectory, chain, plane, ny, nx)
         mean = planes.mean(axis=(0, 1), dtype=float)
         moved = latent._replace(
@@ -323,8 +322,8 @@ class Resolve:
             samples=len(moved.samples),
             energy=float(np.mean(energies)),
             mean_error=error,
-            operator_products=sum(each.leaps for each in chains),
-            accepted=float(np.mean([each.probabilities for each in chains])),
+            operator_products=sum(each.leaps for each in followed),
+            accepted=float(np.mean([each.probabilities for each in followed])),
             residual=self._residual(likelihood, mean),
             seconds=time.monotonic() - started,
         )

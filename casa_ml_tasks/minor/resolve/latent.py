@@ -36,7 +36,9 @@ class Latent(NamedTuple):
         spectra: parameters of the power spectra, (chain, parameters).
         steps: of the leapfrog, (chain,).
         heat: the noise as the chains take it now, over the true noise.
-        mean: of the planes of the sky in the last iteration, (plane, ny, nx), Jy/pixel.
+        warm_excitations, warm_spectra: of the chains before there were samples, where their mass is made: it must not
+            depend on the samples.
+        mean: of the planes of the sky in the last iteration without samples, (plane, ny, nx), Jy/pixel.
         sources: pixels y, x of the point sources, (source, 2).
         samples: of the posterior so far, planes of the sky without the point sources, (sample, plane, ny, nx),
             Jy/pixel; of every chain in turn.
@@ -44,13 +46,15 @@ class Latent(NamedTuple):
         sampled_spectra: (sample, parameters).
         records: (iteration, fields of `GlobalIteration`).
         stage: of the next iteration.
-        since: iterations with samples since their stage began.
+        since: iterations with the true noise since their stage began.
     """
 
     excitations: NDArray[np.float64]
     spectra: NDArray[np.float64]
     steps: NDArray[np.float64]
     heat: NDArray[np.float64]
+    warm_excitations: NDArray[np.float64]
+    warm_spectra: NDArray[np.float64]
     mean: NDArray[np.float64]
     sources: NDArray[np.int64]
     samples: NDArray[np.float32]
@@ -78,7 +82,15 @@ class Latent(NamedTuple):
 
     def positions(self) -> list[Position]:
         """Where the chains are."""
-        return [Position(*map(jnp.asarray, each)) for each in zip(self.excitations, self.spectra, strict=True)]
+        return _positions(self.excitations, self.spectra)
+
+    def warm_positions(self) -> list[Position]:
+        """Where they were before there were samples."""
+        return _positions(self.warm_excitations, self.warm_spectra)
+
+    def warmed(self, mean: NDArray[np.float64]) -> Latent:
+        """After an iteration without samples. mean: of its planes, (plane, ny, nx), Jy/pixel."""
+        return self._replace(warm_excitations=self.excitations, warm_spectra=self.spectra, mean=mean)
 
     def begun(self, stage: Stage) -> Latent:
         """Another stage."""
@@ -100,6 +112,10 @@ class Latent(NamedTuple):
             sampled_fluxes=self.sampled_fluxes[first:],
             sampled_spectra=self.sampled_spectra[first:],
         )
+
+
+def _positions(excitations: NDArray[np.float64], spectra: NDArray[np.float64]) -> list[Position]:
+    return [Position(*map(jnp.asarray, each)) for each in zip(excitations, spectra, strict=True)]
 
 
 def as_numbers(record: GlobalIteration) -> list[float]:

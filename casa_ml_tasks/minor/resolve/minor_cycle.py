@@ -106,6 +106,7 @@ class Resolve:
         self._most_iterations = most_iterations
         self._seed = seed
         self._on_iteration = on_iteration
+        self._mass: Mass | None = None
 
     @cached_property
     def _sky(self) -> LogNormalSky:
@@ -234,9 +235,12 @@ class Resolve:
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
         mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
         chains = [fainter(self._sky, position, mass, key) for key in self._keys(0, CHAINS)]
+        excitations, spectra = (np.stack(each) for each in zip(*chains, strict=True))
         return Latent(
-            excitations=np.stack([each.excitations for each in chains]),
-            spectra=np.stack([each.spectrum for each in chains]),
+            excitations=excitations,
+            spectra=spectra,
+            warm_excitations=excitations,
+            warm_spectra=spectra,
             steps=np.full(CHAINS, FIRST_STEP),
             heat=np.array(heat),
             mean=planes.astype(float),
@@ -286,8 +290,11 @@ class Resolve:
             FloatingPointError: the energy is not a number.
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
-        mass, positions, keeps = self._mass(latent, likelihood), latent.positions(), stage is Stage.SAMPLE
-        middle = jnp.asarray(latent.spectra.mean(axis=0))
+        positions, keeps = latent.positions(), stage is Stage.SAMPLE
+        if self._mass is None or not len(latent.samples):
+            self._mass = self._mass_of(latent, likelihood)
+        mass = self._mass
+        middle = jnp.asarray(latent.warm_spectra.mean(axis=0))
         fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
         scale = power_spectrum.scale_of(self._sky, middle)
 
@@ -311,10 +318,9 @@ class Resolve:
             excitations=np.stack([each.positions[-1].excitations for each in chains]),
             spectra=np.stack([each.positions[-1].spectrum for each in chains]),
             steps=np.array([_next_step(each) if keeps else each.typical_step() for each in chains]),
-            mean=mean,
         )
-        moved, error = self._sampled(moved, chains, planes) if keeps else (moved, mean_error(planes))
-        if stragglers(chains).any():
+        moved, error = self._sampled(moved, chains, planes) if keeps else (moved.warmed(mean), mean_error(planes))
+        if stragglers(followed).any():
             error = float("inf")
         record = GlobalIteration(
             iteration=number,
@@ -364,9 +370,9 @@ class Resolve:
         seeds = np.random.default_rng([self._seed, iteration, chain]).integers(2**31, size=count)
         return [jax.random.key(each) for each in seeds]
 
-    def _mass(self, latent: Latent, likelihood: Likelihood) -> Mass:
+    def _mass_of(self, latent: Latent, likelihood: Likelihood) -> Mass:
         """Of all chains. In their spectra the curvature is the mean: with that of one chain others may get stuck."""
-        heat, positions = float(latent.heat), latent.positions()
+        heat, positions = float(latent.heat), latent.warm_positions()
 
         def curvature(centring: Centring) -> NDArray[np.floating]:
             def of_chain(which: int) -> jax.Array:
@@ -399,11 +405,14 @@ class Resolve:
 
     def _next(self, latent: Latent) -> Latent:
         """The stage of the next iteration, and its noise."""
-        if latent.stage == Stage.WARM:
-            return latent.cooled() if latent.heat > 1 else latent.begun(Stage.SAMPLE)
+        if latent.stage == Stage.WARM and latent.heat > 1:
+            return latent.cooled()
         latent = latent._replace(since=latent.since + 1)
+        last = latent.since >= self._most_iterations
+        if latent.stage == Stage.WARM:  # until all chains kept up
+            return latent.begun(Stage.SAMPLE) if last or latent.settled(np.inf) else latent
         enough = len(latent.samples) >= self._samples and latent.settled(ENOUGH)
-        return latent.begun(Stage.FINISHED) if enough or latent.since >= self._most_iterations else latent
+        return latent.begun(Stage.FINISHED) if last or enough else latent
 
 
 def _of_each_chain(function: Callable[[int], T]) -> list[T]:

@@ -85,9 +85,9 @@ def test_the_curvature_along_the_spectra_is_that_of_finite_differences_of_the_sk
 def followed(sky, observation, likelihood, at, points, trajectories, step):
     """A chain with the spectrum that it begins with. Returns its excitations, and how likely they were accepted."""
     mass = Mass.of(sky, at, points, observation.response(np.ones((1, 1))), likelihood.sources)
-    excitations, probabilities = [], []
-    for key in jax.random.split(jax.random.key(1), trajectories):
-        moved = trajectory(sky, at, key, likelihood, mass, step, 80)
+    excitations, probabilities, generator = [], [], np.random.default_rng(1)
+    for _ in range(trajectories):
+        moved = trajectory(sky, at, generator, likelihood, mass, step, 80)
         at = moved.position
         excitations.append(at.excitations)
         probabilities.append(float(moved.probability))
@@ -152,9 +152,9 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
     curvature = partial(spectral_curvature, sky, truth, likelihood)
     mass = Mass.of(sky, truth, points, observation.response(np.ones((1, 1))), likelihood.sources, curvature)
-    at, skies, spectra, probabilities = truth, [], [], []
-    for key in jax.random.split(jax.random.key(1), 1500):
-        moved = trajectory(sky, at, key, likelihood, mass, 0.05, 80)
+    at, skies, spectra, probabilities, generator = truth, [], [], [], np.random.default_rng(1)
+    for _ in range(1500):
+        moved = trajectory(sky, at, generator, likelihood, mass, 0.05, 80)
         at = moved.position
         skies.append(np.asarray(sky(at)))
         spectra.append(np.asarray(sky.standard(at.spectrum)))
@@ -203,7 +203,9 @@ def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
     start = position_of(sky, image, np.full((1, 1, 1), noise), observation.beam_area)
     points, sources = coarse_points(image, observation.sigma, observation.beam_area), observation.sources(image)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), sources)
-    whole, lower = (np.asarray(sky(each)) for each in (start, fainter(sky, start, mass, jax.random.key(1))))
+    whole, lower = (
+        np.asarray(sky(each)) for each in (start, fainter(sky, start, mass, mass.noise(np.random.default_rng(1))))
+    )
     assert np.abs(whole - image)[image > 10 * noise].max() < 0.01 * image.max()
     assert (lower < whole * (1 + 1e-9)).all()
     fell = np.log(whole / lower)
@@ -377,7 +379,7 @@ def test_the_energy_of_a_trajectory_is_that_of_excitations_wherever_the_centring
     points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
     curvature = partial(spectral_curvature, sky, truth, likelihood)
     mass = Mass.of(sky, truth, points, observation.response(np.ones((1, 1))), likelihood.sources, curvature)
-    moved = trajectory(sky, truth, jax.random.key(3), likelihood, mass, 0.05, 10)
+    moved = trajectory(sky, truth, np.random.default_rng(3), likelihood, mass, 0.05, 10)
     expected = energy(sky, moved.position, likelihood, Centring.none(sky, truth.spectrum))
     np.testing.assert_allclose(moved.energy, expected, rtol=1e-9)
     assert abs(mass.centring.log_volume(sky, moved.position.spectrum)) > 1e-3

@@ -68,8 +68,8 @@ def test_fluxes_are_drawn_with_their_mean_and_covariance(observed):
     observation, dirty, sky = observed
     sources = observation.sources(dirty, PIXELS)
     of_sky = NormalOperator.from_psf(observation.psfs)(jnp.asarray(sky))
-    keys = jax.random.split(jax.random.key(1), 4000)
-    drawn = np.array(jax.vmap(lambda key: sources.draw(of_sky, observation.sigma[0], key))(keys))
+    noise = np.random.default_rng(1).standard_normal((4000, len(PIXELS)))
+    drawn = np.array(jax.vmap(lambda each: sources.draw(of_sky, observation.sigma[0], each))(noise))
     mean, covariance = best_fluxes(observation, dirty, sky)
     scatter = np.sqrt(np.diag(covariance))
     assert np.abs((drawn.mean(axis=0) - mean) / scatter).max() < 4 / np.sqrt(4000)
@@ -89,9 +89,9 @@ def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
     start = Position(jnp.zeros((1, *observation.shape)), expected_spectrum(sky))
     points = coarse_points(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
-    keys = jax.random.split(jax.random.key(5), 800)
-    still = jnp.zeros((sky.parameters, sky.parameters))  # of the spectra
-    chain = follow(sky, start, keys, likelihood, mass, still, 0.8, adapts=False, fluxes=np.array([sigma]))
+    still, generator = jnp.zeros((sky.parameters, sky.parameters)), np.random.default_rng(5)  # of the spectra
+    fluxes = np.array([sigma])
+    chain = follow(sky, start, 800, generator, likelihood, mass, still, 0.8, adapts=False, fluxes=fluxes)
     flux = sigma * np.linspace(1e-3, signal_to_noise + 6, 20_000)
     logarithm = jax.vmap(lambda each: log_prior(each, sigma))(jnp.asarray(flux)[:, None])
     density = np.exp(np.asarray(logarithm) - 0.5 * (flux / sigma - signal_to_noise) ** 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, mix
-from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.mass import Mass, Noise
 from casa_ml_tasks.minor.resolve.spectrum import most_probable
 
 TINY = 1e-9  # of the noise: above zero, which has no logarithm
@@ -34,7 +34,7 @@ def position_of(sky: LogNormalSky, planes: NDArray[np.floating], noise: NDArray,
 
 
 @jax.jit
-def fainter(sky: LogNormalSky, position: Position, mass: Mass, key: jax.Array) -> Position:
+def fainter(sky: LogNormalSky, position: Position, mass: Mass, noise: Noise) -> Position:
     """A sky that is as rough as its spectra say where nothing is seen, but nowhere brighter.
 
     The logarithm of the brightness is lowered by the modulus of a random field, of the covariance that the `Mass` gives
@@ -42,7 +42,7 @@ def fainter(sky: LogNormalSky, position: Position, mass: Mass, key: jax.Array) -
     which takes long: chains find few modes of the finest scales excited, and hence a spectrum that lets them excite
     few.
     """
-    unknown = hartley(mass.amplitude * mass.velocity(mass.draw(key)).excitations)
+    unknown = hartley(mass.amplitude * mass.velocity(mass.momentum(noise)).excitations)
     change = [
         mix(basis.T, -jnp.abs(mix(basis, part))) / len(basis) if is_brightness else part
         for part, basis, is_brightness in sky.in_sets(unknown)

@@ -61,7 +61,8 @@ class Chain(NamedTuple):
 def follow(
     sky: LogNormalSky,
     position: Position,
-    keys: Sequence[jax.Array],
+    trajectories: int,
+    generator: np.random.Generator,
     likelihood: Likelihood,
     mass: Mass,
     scale: jax.Array,
@@ -69,12 +70,13 @@ def follow(
     adapts: bool,
     fluxes: NDArray[np.float64],
 ) -> Chain:
-    """A chain over as many trajectories as there are keys.
+    """A chain over some trajectories.
 
     Args:
         sky: of excitations and spectra.
         position: where to begin.
-        keys: of the random numbers of each trajectory.
+        trajectories: how many.
+        generator: of the random numbers.
         likelihood, mass: for `trajectory`.
         scale: for `spectrum.draw`.
         step: of the first trajectory.
@@ -82,13 +84,12 @@ def follow(
         fluxes: of the point sources to begin with, (source,), Jy; without them the sources' prior stays flat.
     """
     positions, planes, all_fluxes, probabilities, steps, leaps = [], [], [], [], [], 0
-    for key in keys:
-        of_spectrum, of_trajectory, of_fluxes = jax.random.split(key, 3)
-        position = _with_another_spectrum(sky, position, of_spectrum, scale)
+    for _ in range(trajectories):
+        position = _with_another_spectrum(sky, position, generator, scale)
         leaps += (now := enough_leaps(step))
-        moved = trajectory(sky, position, of_trajectory, likelihood, mass, step, now)
+        moved = trajectory(sky, position, generator, likelihood, mass, step, now)
         if fluxes.size:
-            position, fluxes = _beside_sources(sky, likelihood, (position, fluxes), moved.position, of_fluxes)
+            position, fluxes = _beside_sources(sky, likelihood, (position, fluxes), moved.position, generator)
         else:
             position = moved.position
         positions.append(position)
@@ -100,14 +101,16 @@ def follow(
     return Chain(positions, np.stack(planes), np.stack(all_fluxes), float(moved.energy), probabilities, steps, leaps)
 
 
-def _with_another_spectrum(sky: LogNormalSky, position: Position, key: jax.Array, scale: jax.Array) -> Position:
+def _with_another_spectrum(
+    sky: LogNormalSky, position: Position, generator: np.random.Generator, scale: jax.Array
+) -> Position:
     """The same sky with a spectrum that suits it as well.
 
     Where the data determine the field, a trajectory hardly moves its spectrum, for sky and spectrum would have to move
     as one; where they do not, this one hardly does (Yu & Meng 2011, J. Comput. Graph. Stat. 20, 531).
     """
     coefficients = sky.amplitude(position.spectrum) * position.excitations
-    spectrum = power_spectrum.draw(sky, coefficients, position.spectrum, key, scale)
+    spectrum = power_spectrum.draw(sky, coefficients, position.spectrum, generator, scale)
     return Position(coefficients / sky.amplitude(spectrum), spectrum)
 
 
@@ -116,13 +119,12 @@ def _beside_sources(
     likelihood: Likelihood,
     old: tuple[Position, NDArray[np.float64]],
     position: Position,
-    key: jax.Array,
+    generator: np.random.Generator,
 ) -> tuple[Position, NDArray[np.float64]]:
     """A new position with fluxes of the point sources beside it, or the old ones, as `point_sources` has it."""
-    of_fluxes, of_acceptance = jax.random.split(key)
-    fluxes, sigma = likelihood.draw_fluxes(sky(position), of_fluxes), likelihood.sigma
+    fluxes, sigma = likelihood.draw_fluxes(sky(position), generator), likelihood.sigma
     gain = log_prior(fluxes, sigma) - log_prior(jnp.asarray(old[1]), sigma)
-    accepted = jnp.log(jax.random.uniform(of_acceptance)) < gain
+    accepted = np.log(generator.random()) < gain
     return (position, np.asarray(fluxes)) if accepted else old
 
 

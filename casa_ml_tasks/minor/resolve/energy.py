@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from casa_ml_tasks.kernels.normal_operator import Operator
 from casa_ml_tasks.minor.resolve.centring import Centring
@@ -56,9 +57,10 @@ class Likelihood(NamedTuple):
         """H I in single precision, (channel or term, ny, nx), Jy/beam."""
         return self.sources.without(self.quick(sky.astype(jnp.float32)).astype(sky.dtype))
 
-    def draw_fluxes(self, sky: jax.Array, key: jax.Array) -> jax.Array:
+    def draw_fluxes(self, sky: jax.Array, generator: np.random.Generator) -> jax.Array:
         """Of the point sources beside that sky, (source,), Jy, as if their prior were flat."""
-        return self.sources.draw(self.normal(sky - self.model), self.sigma[0, 0, 0], key)
+        noise = jnp.asarray(generator.standard_normal(self.sources.seen.shape))
+        return self.sources.draw(self.normal(sky - self.model), self.sigma[0, 0, 0], noise)
 
 
 def energy(sky: LogNormalSky, position: Position, likelihood: Likelihood, centring: Centring) -> jax.Array:

@@ -48,7 +48,7 @@ class Dynamics(NamedTuple):
 
 
 def follow(
-    dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: jax.Array | int, key: jax.Array
+    dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: jax.Array | int, chance: jax.Array
 ) -> Moved:
     """Leap, and accept where that led to or not.
 
@@ -58,7 +58,7 @@ def follow(
         momentum: drawn with the covariance M.
         step: of the leapfrog, on the whole.
         leaps: how many.
-        key: of the random numbers.
+        chance: two random numbers, even between 0 and 1.
     """
 
     def leap(_: int, now: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -68,13 +68,12 @@ def follow(
         slope = dynamics.slope(position)
         return position, _moved(momentum, -0.5 * length, slope), slope
 
-    of_step, of_acceptance = jax.random.split(key)
-    length = step * jax.random.uniform(of_step, minval=SHORTEST, maxval=LONGEST)
+    length = step * (SHORTEST + (LONGEST - SHORTEST) * chance[0])
     end, last_momentum, _ = jax.lax.fori_loop(0, leaps, leap, (start, momentum, dynamics.slope(start)))
     first, last = dynamics.energy(start), dynamics.energy(end)
     gain = first + dynamics.kinetic(momentum) - last - dynamics.kinetic(last_momentum)
     probability = jnp.where(jnp.isfinite(gain), jnp.minimum(1.0, jnp.exp(gain)), 0.0)
-    accepted = jax.random.uniform(of_acceptance) < probability
+    accepted = chance[1] < probability
     position = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), end, start)
     return Moved(position, jnp.where(accepted, last, first), probability)
 

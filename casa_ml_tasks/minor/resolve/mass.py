@@ -25,6 +25,20 @@ NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
 FILLED_UP = 500  # to a multiple of so many points, with points without weight: another shape is another compilation
 
 
+class Noise(NamedTuple):
+    """Standard normal numbers of which a random momentum is made.
+
+    Attributes:
+        of_excitations: (field, ny, nx).
+        of_spectra: (parameters or 0,).
+        of_points: (point,).
+    """
+
+    of_excitations: jax.Array
+    of_spectra: jax.Array
+    of_points: jax.Array
+
+
 class Mass(NamedTuple):
     r"""$M = 1 + J^T C J$, the curvature of a likelihood that sees the planes of the sky in some points only.
 
@@ -114,12 +128,14 @@ class Mass(NamedTuple):
         seen = _at_points(fields, self.y, self.x, self.mixing) + self.slopes @ momentum.spectrum
         return self._pulled(momentum, -(self.inverse @ seen))
 
-    def draw(self, key: jax.Array) -> Position:
-        """A momentum of covariance M."""
-        keys = jax.random.split(key, 3)
+    def noise(self, generator: np.random.Generator) -> Noise:
+        """For a momentum."""
         shapes = self.amplitude.shape, self.scale.shape[1:], self.factor.shape[1:]
-        white, spectral, coarse = (jax.random.normal(*each) for each in zip(keys, shapes, strict=True))
-        return self._pulled(Position(white, spectral), self.factor @ coarse)
+        return Noise(*(jnp.asarray(generator.standard_normal(shape)) for shape in shapes))
+
+    def momentum(self, noise: Noise) -> Position:
+        """Random, of covariance M."""
+        return self._pulled(Position(noise.of_excitations, noise.of_spectra), self.factor @ noise.of_points)
 
     def _pulled(self, position: Position, at_points: jax.Array) -> Position:
         """Added $J^T$ of numbers at the points, (point,)."""

@@ -234,7 +234,7 @@ class Resolve:
         noise = self._response.noise_of_planes()
         position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
         mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
-        chains = [fainter(self._sky, position, mass, key) for key in self._keys(0, CHAINS)]
+        chains = [fainter(self._sky, position, mass, mass.noise(self._generator(0, which))) for which in range(CHAINS)]
         excitations, spectra = (np.stack(each) for each in zip(*chains, strict=True))
         return Latent(
             excitations=excitations,
@@ -299,9 +299,9 @@ class Resolve:
         scale = power_spectrum.scale_of(self._sky, middle)
 
         def chain(which: int) -> Chain:
-            keys = self._keys(number, self._trajectories(stage), which)
+            count, generator = self._trajectories(stage), self._generator(number, which)
             at, step, of_sources = positions[which], float(latent.steps[which]), fluxes[which]
-            whole = follow(self._sky, at, keys, likelihood, mass, scale, step, not keeps, of_sources)
+            whole = follow(self._sky, at, count, generator, likelihood, mass, scale, step, not keeps, of_sources)
             return whole if keeps else whole.late()
 
         followed = _of_each_chain(chain)
@@ -361,14 +361,15 @@ class Resolve:
         """Of the point sources with which each chain goes on, (chain, source), Jy."""
         if len(latent.samples):
             return latent.sampled_fluxes[-CHAINS:]
-        skies = [self._sky(each) for each in latent.positions()]
-        fluxes = [likelihood.draw_fluxes(*each) for each in zip(skies, self._keys(0, CHAINS), strict=True)]
+        if not len(latent.sources):
+            return np.zeros((CHAINS, 0))
+        skies, generator = [self._sky(each) for each in latent.positions()], self._generator(0, CHAINS)
+        fluxes = [likelihood.draw_fluxes(each, generator) for each in skies]
         return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability
 
-    def _keys(self, iteration: int, count: int, chain: int = 0) -> list[jax.Array]:
+    def _generator(self, iteration: int, chain: int) -> np.random.Generator:
         """Of random numbers; in iteration 0 those to begin with."""
-        seeds = np.random.default_rng([self._seed, iteration, chain]).integers(2**31, size=count)
-        return [jax.random.key(each) for each in seeds]
+        return np.random.default_rng([self._seed, iteration, chain])
 
     def _mass_of(self, latent: Latent, likelihood: Likelihood) -> Mass:
         """Of all chains. In their spectra the curvature is the mean: with that of one chain others may get stuck."""

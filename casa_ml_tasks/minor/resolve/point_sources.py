@@ -60,13 +60,16 @@ class PointSources(NamedTuple):
         """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
         return dirty - jnp.tensordot(self.inverse @ dirty[0, self.y, self.x], self.beams, 1)
 
-    def draw(self, dirty: jax.Array, sigma: jax.Array | float, key: jax.Array) -> jax.Array:
-        """Fluxes of the sources beside a sky whose dirty image that is, (1, ny, nx), Jy/beam; (source,), Jy.
+    def draw(self, dirty: jax.Array, sigma: jax.Array | float, noise: jax.Array) -> jax.Array:
+        """Fluxes of the sources beside a sky whose dirty image that is, (source,), Jy.
 
-        sigma: noise of the dirty image, Jy/beam.
+        Args:
+            dirty: (1, ny, nx), Jy/beam.
+            sigma: noise of the dirty image, Jy/beam.
+            noise: standard normal numbers, (source,).
         """
         mean = self.inverse @ (self.seen - dirty[0, self.y, self.x])
-        return mean + sigma * jnp.linalg.cholesky(self.inverse) @ jax.random.normal(key, mean.shape)
+        return mean + sigma * jnp.linalg.cholesky(self.inverse) @ noise
 
 
 def log_prior(fluxes: jax.Array, sigma: jax.Array | float) -> jax.Array:

@@ -90,9 +90,8 @@ def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
     return unit_curvature(of_sum, sky.curvature_of_prior(spectrum))
 
 
-@jax.jit
 def draw(
-    sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, key: jax.Array, scale: jax.Array
+    sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, generator: np.random.Generator, scale: jax.Array
 ) -> jax.Array:
     """Spectra that suit the fields, (parameters,), by trajectories of Hamiltonian Monte Carlo that see no data.
 
@@ -100,9 +99,22 @@ def draw(
         sky: with the prior of the spectra.
         coefficients: of the fields, (field, ny, nx).
         spectrum: where to begin, (parameters,).
-        key: of the random numbers.
+        generator: of the random numbers.
         scale: as `scale_of` gives it.
     """
+    momenta, chances = generator.standard_normal((TRAJECTORIES, len(spectrum))), generator.random((TRAJECTORIES, 2))
+    return _drawn(sky, coefficients, spectrum, momenta, chances, scale)
+
+
+@jax.jit
+def _drawn(
+    sky: LogNormalSky,
+    coefficients: jax.Array,
+    spectrum: jax.Array,
+    momenta: jax.Array,
+    chances: jax.Array,
+    scale: jax.Array,
+) -> jax.Array:
     power = power_of_rings(sky, coefficients)
 
     def energy(spectrum: jax.Array) -> jax.Array:
@@ -113,9 +125,8 @@ def draw(
 
     dynamics = Dynamics(energy, slope, lambda momentum: momentum, lambda velocity: scale @ velocity)
 
-    def trajectory(start: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        of_momentum, rest = jax.random.split(key)
-        momentum = jax.random.normal(of_momentum, start.shape)
-        return follow(dynamics, start, momentum, STEP, LEAPS, rest).position, None
+    def trajectory(start: jax.Array, random: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        momentum, chance = random
+        return follow(dynamics, start, momentum, STEP, LEAPS, chance).position, None
 
-    return jax.lax.scan(trajectory, spectrum, jax.random.split(key, TRAJECTORIES))[0]
+    return jax.lax.scan(trajectory, spectrum, (momenta, chances))[0]

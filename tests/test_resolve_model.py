@@ -154,9 +154,9 @@ def test_the_prior_of_a_spectrum_is_as_curved_as_is_said(shape, rng, compose):
 def test_curvatures_are_one_in_their_own_units(size, rng):
     one, other, third = rng.normal(size=(3, size, size))
     prior, curvature = one @ one.T + np.eye(size), 10 * other @ other.T
-    scale = np.asarray(unit_curvature(jnp.asarray(curvature), jnp.asarray(prior)))
+    scale = unit_curvature(curvature, prior)
     np.testing.assert_allclose(scale.T @ (prior + curvature) @ scale, np.eye(size), atol=1e-9)
-    scale = np.asarray(unit_curvature(jnp.asarray(-third @ third.T), jnp.asarray(prior)))
+    scale = unit_curvature(-third @ third.T, prior)
     np.testing.assert_allclose(scale.T @ prior @ scale, np.eye(size), atol=1e-9)
 
 

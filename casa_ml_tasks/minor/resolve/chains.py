@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +64,7 @@ def follow(
     generator: np.random.Generator,
     likelihood: Likelihood,
     mass: Mass,
-    scale: jax.Array,
+    scale: NDArray[np.float64],
     step: float,
     adapts: bool,
     fluxes: NDArray[np.float64],
@@ -102,7 +101,7 @@ def follow(
 
 
 def _with_another_spectrum(
-    sky: LogNormalSky, position: Position, generator: np.random.Generator, scale: jax.Array
+    sky: LogNormalSky, position: Position, generator: np.random.Generator, scale: NDArray[np.float64]
 ) -> Position:
     """The same sky with a spectrum that suits it as well.
 

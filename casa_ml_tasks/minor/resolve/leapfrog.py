@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, eigh, solve_triangular
 
 #: Of the step: from here to there at random, so that no trajectory closes in itself, and that none sticks for ever.
 SHORTEST, LONGEST = 0.5, 1.2
@@ -82,13 +84,12 @@ def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
     return jax.tree.map(lambda at, along: at + length * along, position, direction)
 
 
-@jax.jit
-def unit_curvature(curvature: jax.Array, prior: jax.Array) -> jax.Array:
+def unit_curvature(curvature: NDArray[np.floating], prior: NDArray[np.floating]) -> NDArray[np.float64]:
     """T, (n, n), with which the sum of both curvatures is 1 along x = T t; what is negative in the first is nothing.
 
     curvature, prior: (n, n); the second positive.
     """
-    root = jnp.linalg.cholesky(prior)
+    root = cholesky(prior, lower=True)
     in_prior = solve_triangular(root, solve_triangular(root, curvature, lower=True).T, lower=True)
-    values, vectors = jnp.linalg.eigh(in_prior)
-    return solve_triangular(root, vectors, lower=True, trans="T") / jnp.sqrt(1 + jnp.maximum(values, 0))
+    values, vectors = eigh(in_prior)
+    return solve_triangular(root, vectors, lower=True, trans="T") / np.sqrt(1 + np.maximum(values, 0))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax.scipy.linalg import block_diag
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.minor.resolve.composition import Composition
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, cosines, hartley
@@ -189,6 +189,6 @@ def mix(matrix: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.einsum("mn,...nyx->...myx", matrix, images)
 
 
-def covariance(amplitude: jax.Array) -> jax.Array:
+def covariance(amplitude: ArrayLike) -> NDArray[np.float64]:
     """Of two pixels of a field by their distance (modulo the image); amplitude: (..., ny, nx)."""
-    return jnp.fft.fft2(amplitude**2).real
+    return np.fft.fft2(np.asarray(amplitude) ** 2).real

@@ -105,8 +105,8 @@ class Mass(NamedTuple):
             centring = centring.weighted(sky, _known(amplitude, points, factor @ factor.T, mixing))
             along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
             whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
-            rest = jnp.asarray(whole - _gram(factor.T @ along))
-            scale = np.asarray(unit_curvature(rest, sky.curvature_of_prior(at.spectrum)))
+            rest = whole - _gram(factor.T @ along)
+            scale = unit_curvature(rest, np.asarray(sky.curvature_of_prior(at.spectrum)))
             slopes = along @ scale
         inner = (
             np.eye(factor.shape[1]) + factor.T @ (_covariance(amplitude, points, mixing) + slopes @ slopes.T) @ factor
@@ -153,7 +153,7 @@ def _at_points(fields: jax.Array, y: jax.Array, x: jax.Array, mixing: jax.Array)
 def _covariance(amplitude: jax.Array, points: Points, mixing: NDArray[np.floating]) -> NDArray[np.float64]:
     """Of the logarithm of the planes in all pairs of points, (point, point)."""
     distances, total = points.distances(0, 0), np.zeros(2 * points.y.shape)
-    for of_field, mixed in zip(np.asarray(covariance(amplitude)), mixing.T, strict=True):
+    for of_field, mixed in zip(covariance(amplitude), mixing.T, strict=True):
         total += np.multiply.outer(mixed, mixed) * of_field[distances]
     return total
 

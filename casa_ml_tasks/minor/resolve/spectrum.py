@@ -52,9 +52,8 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
         part: of the image in which something is.
         beam_area: solid angle of the CLEAN beam, pixels; what is smaller is not seen either.
     """
-    frequency = sky.modes.frequency_of_rings()
-    resolved = jnp.exp(-np.pi * beam_area * frequency**2)
-    power = resolved * power_of_rings(sky, coefficients)
+    resolved = np.exp(-np.pi * beam_area * sky.modes.frequency_of_rings() ** 2)
+    power = resolved * np.asarray(power_of_rings(sky, coefficients))
     of_fields = power.sum(axis=1, keepdims=True)
     shown = of_fields > NOTHING * of_fields.max()  # a field that no image shows may be anything
     seen = part * resolved * shown
@@ -84,14 +83,14 @@ def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | NDArra
     return 2 * jnp.einsum("frs,fr,frt->st", slopes, sky.modes.count * jnp.square(weight), slopes)
 
 
-def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
+def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> NDArray[np.float64]:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
     of_sum = curvature(sky, spectrum, np.ones((len(sky.offsets), sky.modes.count.size)))
-    return unit_curvature(of_sum, sky.curvature_of_prior(spectrum))
+    return unit_curvature(np.asarray(of_sum), np.asarray(sky.curvature_of_prior(spectrum)))
 
 
 def draw(
-    sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, generator: np.random.Generator, scale: jax.Array
+    sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, generator: np.random.Generator, scale: NDArray
 ) -> jax.Array:
     """Spectra that suit the fields, (parameters,), by trajectories of Hamiltonian Monte Carlo that see no data.
 

@@ -106,7 +106,7 @@ class Resolve:
         self._most_iterations = most_iterations
         self._seed = seed
         self._on_iteration = on_iteration
-        self._mass: Mass | None = None
+        self._mass_and_scale: tuple[Mass, NDArray[np.float64]] | None = None
 
     @cached_property
     def _sky(self) -> LogNormalSky:
@@ -291,12 +291,11 @@ class Resolve:
         """
         started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
         positions, keeps = latent.positions(), stage is Stage.SAMPLE
-        if self._mass is None or not len(latent.samples):
-            self._mass = self._mass_of(latent, likelihood)
-        mass = self._mass
-        middle = jnp.asarray(latent.warm_spectra.mean(axis=0))
-        fluxes = self._fluxes(latent, likelihood) if keeps else np.zeros((CHAINS, 0))
-        scale = power_spectrum.scale_of(self._sky, middle)
+        if self._mass_and_scale is None or not len(latent.samples):
+            middle = jnp.asarray(latent.warm_spectra.mean(axis=0))
+            self._mass_and_scale = self._mass_of(latent, likelihood), power_spectrum.scale_of(self._sky, middle)
+        mass, scale = self._mass_and_scale
+        fluxes = self._fluxes(latent, likelihood) if keeps and len(latent.sources) else np.zeros((CHAINS, 0))
 
         def chain(which: int) -> Chain:
             count, generator = self._trajectories(stage), self._generator(number, which)
@@ -361,8 +360,6 @@ class Resolve:
         """Of the point sources with which each chain goes on, (chain, source), Jy."""
         if len(latent.samples):
             return latent.sampled_fluxes[-CHAINS:]
-        if not len(latent.sources):
-            return np.zeros((CHAINS, 0))
         skies, generator = [self._sky(each) for each in latent.positions()], self._generator(0, CHAINS)
         fluxes = [likelihood.draw_fluxes(each, generator) for each in skies]
         return np.maximum(fluxes, np.ravel(likelihood.sigma)[0])  # negative ones have no probability

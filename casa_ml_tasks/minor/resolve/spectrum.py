@@ -90,7 +90,11 @@ def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> NDArray[np.float64]:
 
 
 def draw(
-    sky: LogNormalSky, coefficients: jax.Array, spectrum: jax.Array, generator: np.random.Generator, scale: NDArray
+    sky: LogNormalSky,
+    coefficients: jax.Array,
+    spectrum: jax.Array,
+    generator: np.random.Generator,
+    scale: NDArray[np.float64],
 ) -> jax.Array:
     """Spectra that suit the fields, (parameters,), by trajectories of Hamiltonian Monte Carlo that see no data.
 

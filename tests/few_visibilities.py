@@ -7,6 +7,7 @@ from scipy.linalg import block_diag
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.centring import Centring
+from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
@@ -117,8 +118,14 @@ def expected_spectrum(sky):
 
 def some_centring(sky, rng):
     """Every ring in coordinates of its own."""
-    logarithm = sky.log_amplitude_of_rings(drawn_spectrum(sky, rng))
-    return Centring(logarithm, jnp.asarray(rng.uniform(size=logarithm.shape)))
+    logarithm, at = sky.log_amplitude_of_rings(drawn_spectrum(sky, rng)), drawn(sky, rng)
+    return Centring(logarithm, jnp.asarray(rng.uniform(size=logarithm.shape)), some_brightness(sky, at))
+
+
+def some_brightness(sky, at):
+    """For reference the sky at a position, which is as bright as the noise; a beam of four pixels."""
+    planes = np.asarray(sky.planes(at))
+    return CoarseBrightness.of(sky, planes, np.median(planes, axis=(1, 2)), 20.0, float)
 
 
 def finished(resolve, dirty, state=None):

@@ -33,9 +33,9 @@ def test_a_position_comes_back_from_any_coordinates(kind, shape):
     at, centring = drawn(sky, rng), some_centring(sky, rng)
     inside = centring.enter(sky, at)
     assert np.std(inside.excitations / at.excitations) > 0.1
-    np.testing.assert_allclose(centring.leave(sky, inside).excitations, at.excitations, rtol=1e-12)
+    np.testing.assert_allclose(centring.leave(sky, inside).excitations, at.excitations, rtol=1e-9)
     unchanged = Centring.none(sky, at.spectrum).enter(sky, drawn(sky, rng)._replace(excitations=at.excitations))
-    np.testing.assert_array_equal(unchanged.excitations, at.excitations)
+    np.testing.assert_allclose(unchanged.excitations, at.excitations, rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -68,7 +68,7 @@ def test_spectra_are_as_curved_as_modes_of_the_expected_strength_say(kind, shape
     def prior(spectrum):
         return centring.prior_and_sky(sky, Position(strong, spectrum))[0] - sky.prior_of_spectra(spectrum)
 
-    expected = np.asarray(curvature(sky, spectrum, centring.weight))
+    expected = np.asarray(curvature(sky, spectrum, sky.modes.count * centring.weight**2))
     np.testing.assert_allclose(jax.hessian(prior)(spectrum), expected, atol=1e-6 * np.abs(expected).max())
 
 

@@ -1,9 +1,14 @@
-r"""Coordinates in which a sky and its spectra move freely of one another.
+r"""Coordinates in which a sky and its spectra move freely of one another, and of what the data hold.
 
 Where the data determine a mode, its coefficient $c = A(\theta)\,\xi$ is what they hold, and a spectrum $\theta$ moves
 at fixed excitation $\xi$ no further than the noise; where they do not, it moves at fixed coefficient no further than so
 many modes agree on it. In between is $x = \xi\,(A / A_0)^w$, with w from 0, the excitation, to 1, the coefficient
 (Papaspiliopoulos, Roberts & Sköld 2003, Bayesian Statistics 7, 307).
+
+Nor is it c alone that they hold, but the brightness that they resolve, which depends on finer modes too. So the
+coefficients in x are $c' = c + w\,s$ with s of `CoarseBrightness`. It depends on fine modes alone and is added to
+coarse modes alone, so that it leaves the volume as it is and is as easily taken away (Dinh, Krueger & Bengio 2014,
+arXiv:1410.8516): $x = c' A_0^{-w} A^{w - 1}$.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 
 
@@ -24,16 +30,18 @@ class Centring(NamedTuple):
     Attributes:
         logarithm: of $A_0$, the amplitude of a mode in each ring, (field, rings).
         weight: w, (field, rings).
+        brightness: of which s is.
     """
 
     logarithm: jax.Array
     weight: jax.Array
+    brightness: CoarseBrightness
 
     @classmethod
-    def none(cls, sky: LogNormalSky, spectrum: jax.Array) -> Centring:
+    def none(cls, sky: LogNormalSky, spectrum: jax.Array, brightness: CoarseBrightness | None = None) -> Centring:
         """Of excitations; spectrum: whose amplitudes are $A_0$."""
         logarithm = sky.log_amplitude_of_rings(spectrum)
-        return cls(logarithm, jnp.zeros_like(logarithm))
+        return cls(logarithm, jnp.zeros_like(logarithm), brightness or CoarseBrightness.none(sky))
 
     def weighted(self, sky: LogNormalSky, known: NDArray[np.floating]) -> Centring:
         r"""With the weights with which a spectrum is held least.
@@ -51,42 +59,61 @@ class Centring(NamedTuple):
 
     def enter(self, sky: LogNormalSky, position: Position) -> Position:
         """From excitations to x."""
-        return self._scaled(sky, position, self.weight)
+        coefficients = self.with_brightness(sky, sky.amplitude(position.spectrum) * position.excitations)
+        return position._replace(excitations=coefficients / self._amplitude(sky, position.spectrum))
 
     def leave(self, sky: LogNormalSky, position: Position) -> Position:
         """From x to excitations."""
-        return self._scaled(sky, position, -self.weight)
+        coefficients = self.without_brightness(sky, self._amplitude(sky, position.spectrum) * position.excitations)
+        return position._replace(excitations=coefficients / sky.amplitude(position.spectrum))
+
+    def with_brightness(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
+        """From c to c', (field, ny, nx)."""
+        return coefficients + self._shift(sky, coefficients)
+
+    def without_brightness(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
+        """From c' to c, (field, ny, nx)."""
+        return coefficients - self._shift(sky, coefficients)
 
     def prior_and_sky(self, sky: LogNormalSky, position: Position) -> tuple[jax.Array, jax.Array]:
         r"""Minus the logarithm of the prior, and the sky, (channel or term, ny, nx), Jy/pixel.
 
-        $\frac12 |x (A_0 / A)^w|^2 + \sum_k w \ln (A / A_0) - \ln p(\theta)$ and $I(A^{1 - w} A_0^w x)$.
+        $\frac12 |c / A|^2 + \sum_k w \ln (A / A_0) - \ln p(\theta)$ and $I(c)$.
         """
         x, spectrum = position
-        shift = self._shift(sky, spectrum)
-        logarithms = jnp.concatenate([self.logarithm + (1 - self.weight) * shift, -2 * self.weight * shift])
-        amplitude, excitation_squared = jnp.split(sky.of_modes(jnp.exp(logarithms)), 2)
-        prior = 0.5 * jnp.vdot(x, excitation_squared * x) + sky.prior_of_spectra(spectrum)
+        logarithm = sky.log_amplitude_of_rings(spectrum)
+        logarithms = jnp.concatenate([self._log_amplitude(sky, spectrum), -2 * logarithm])
+        amplitude, inverse_power = jnp.split(sky.of_modes(jnp.exp(logarithms)), 2)
+        coefficients = self.without_brightness(sky, amplitude * x)
+        prior = 0.5 * jnp.vdot(coefficients, inverse_power * coefficients) + sky.prior_of_spectra(spectrum)
         prior += self.log_volume(sky, spectrum)
-        return prior, sky.images(jnp.exp(sky.log_planes(amplitude * x)))
+        return prior, sky.images(jnp.exp(sky.log_planes(coefficients)))
 
     def log_volume(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
         """Of x over that of excitations: what the energy has more in these coordinates."""
-        return jnp.sum(self.weight * sky.modes.count * self._shift(sky, spectrum))
+        change = sky.log_amplitude_of_rings(spectrum) - self.logarithm
+        return jnp.sum(self.weight * sky.modes.count * change)
 
-    def slope(self, sky: LogNormalSky, at: Position, direction: jax.Array) -> jax.Array:
-        r"""$\partial c / \partial\theta$ at fixed x along a direction of the spectra's parameters, (field, ny, nx).
+    def slope(self, sky: LogNormalSky, at: Position, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
+        r"""$\partial c' / \partial\theta$ and $\partial c / \partial\theta$ at fixed x, (field, ny, nx) both.
 
-        at: with its excitations.
+        Args:
+            sky: of the position.
+            at: with its excitations.
+            direction: of the spectra's parameters, (parameters,).
         """
-        logarithm, along = jax.jvp(sky.log_amplitude_of_rings, (at.spectrum,), (direction,))
-        return sky.of_modes((1 - self.weight) * along * jnp.exp(logarithm)) * at.excitations
+        _, along = jax.jvp(sky.log_amplitude_of_rings, (at.spectrum,), (direction,))
+        inside = self.with_brightness(sky, sky.amplitude(at.spectrum) * at.excitations)
+        slope = sky.of_modes((1 - self.weight) * along) * inside
+        return slope, jax.jvp(lambda now: self.without_brightness(sky, now), (inside,), (slope,))[1]
 
-    def _scaled(self, sky: LogNormalSky, position: Position, power: jax.Array) -> Position:
-        """Its excitations times $(A / A_0)$ to that power, (field, rings)."""
-        ratio = sky.of_modes(jnp.exp(power * self._shift(sky, position.spectrum)))
-        return position._replace(excitations=ratio * position.excitations)
+    def _shift(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
+        """W s of coefficients whose coarse modes may be either, (field, ny, nx)."""
+        return sky.of_modes(self.weight) * self.brightness.of_fine_modes(sky, coefficients)
 
-    def _shift(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
-        """$ln (A / A_0)$, (field, rings)."""
-        return sky.log_amplitude_of_rings(spectrum) - self.logarithm
+    def _amplitude(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
+        """$A^{1 - w} A_0^w$, (field, ny, nx)."""
+        return sky.of_modes(jnp.exp(self._log_amplitude(sky, spectrum)))
+
+    def _log_amplitude(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
+        return (1 - self.weight) * sky.log_amplitude_of_rings(spectrum) + self.weight * self.logarithm

@@ -85,8 +85,8 @@ def spectral_curvature(sky: LogNormalSky, at: Position, likelihood: Likelihood, 
     planes = sky.planes(at)
 
     def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fields = hartley(centring.slope(sky, at, direction))
-        slope = sky.images(planes * mix(sky.mixing, fields))
+        _, coefficients = centring.slope(sky, at, direction)
+        slope = sky.images(planes * mix(sky.mixing, hartley(coefficients)))
         return slope.ravel(), (likelihood.quickly(slope) / likelihood.sigma**2).ravel()
 
     slopes, dirty = jax.lax.map(along, jnp.asarray(sky.directions))

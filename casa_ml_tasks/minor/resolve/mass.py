@@ -14,6 +14,7 @@ from scipy.linalg.lapack import dpstrf
 
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.centring import Centring
+from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
@@ -22,6 +23,9 @@ from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.response import Response
 
 NEGLIGIBLE_CURVATURE = 0.3  # the prior's is 1
+#: So many modes, of all frequencies alike, hold every spectrum: it moves by a factor of two or so, for when fine modes
+#: grow by more, the sky becomes another one.
+FEW_MODES = 5
 FILLED_UP = 500  # to a multiple of so many points, with points without weight: another shape is another compilation
 
 
@@ -45,12 +49,13 @@ class Mass(NamedTuple):
     $C_{ij} = F_i\, H_{ij}\, F_j / \sigma^2 = L L^T$ is the curvature of the likelihood of the fluxes F of `Points`,
     H the `Response` less what `PointSources` explain. J takes excitations and the spectra to the logarithm of a plane
     in these points, the excitations as a `Centring` has them, the spectra in coordinates t in which the rest of their
-    curvature is 1 too, $\theta = \theta_0 + T t$. Woodbury's identity gives $M^{-1} = 1 - J^T X J$,
-    $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take tens of steps for what takes thousands without, for
-    the curvature is $10^8$ where the signal is $10^4$ times the noise, and 1 in empty sky.
+    curvature is 1 too, $\theta = \theta_0 + T t$. In these coordinates the likelihood sees coarse modes alone.
+    Woodbury's identity gives $M^{-1} = 1 - J^T X J$, $X = L (1 + L^T J J^T L)^{-1} L^T$. With it trajectories take tens
+    of steps for what takes thousands without, for the curvature is $10^8$ where the signal is $10^4$ times the noise,
+    and 1 in empty sky.
 
     Attributes:
-        amplitude: of the fields, (field, ny, nx).
+        amplitude: of the fields, (field, ny, nx), zero for fine modes.
         y, x: pixels, (point,).
         mixing: B of the plane of each point, times how steep the logarithm is there, (point, field).
         slopes: of the logarithm of the planes along t, (point, parameters or 0).
@@ -79,6 +84,7 @@ class Mass(NamedTuple):
         response: Response,
         sources: PointSources,
         curvature: Callable[[Centring], NDArray[np.floating]] | None = None,
+        brightness: CoarseBrightness | None = None,
     ) -> Mass:
         """Make it.
 
@@ -90,21 +96,24 @@ class Mass(NamedTuple):
             sources: beside the sky.
             curvature: of the likelihood in the spectra's parameters, (parameters, parameters); without it the spectra
                 are known and the position is in excitations.
+            brightness: for the coordinates; without it all modes are coarse.
         """
         flux_curvature = np.multiply.outer(points.flux, points.flux) * response.between(points, sources)
         factor, points = _factorised(flux_curvature, points)
         scale: NDArray[Any] = np.zeros((sky.parameters, 0))
         slopes: NDArray[Any] = np.zeros((len(points.y), 0))
+        centring = Centring.none(sky, at.spectrum, brightness)
         amplitude = sky.amplitude(at.spectrum)
         steepness = np.asarray(sky.steepness(amplitude * at.excitations))[:, points.y, points.x].T
+        amplitude *= centring.brightness.coarse
         mixing = np.asarray(sky.mixing)[points.plane] * steepness
         size = len(points.y) + -len(points.y) % FILLED_UP
         where = _filled_up(points.y, size), _filled_up(points.x, size), _filled_up(mixing, size, mixing.shape[1])
-        centring = Centring.none(sky, at.spectrum)
         if curvature is not None:
             centring = centring.weighted(sky, _known(amplitude, points, factor @ factor.T, mixing))
             along = np.asarray(spectral_slopes(sky, at, *where, centring))[: len(points.y)]
-            whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, centring.weight))
+            modes = sky.modes.count * np.square(centring.weight) + FEW_MODES / sky.modes.count.size
+            whole = curvature(centring) + np.asarray(power_spectrum.curvature(sky, at.spectrum, modes))
             rest = whole - _gram(factor.T @ along)
             scale = unit_curvature(rest, np.asarray(sky.curvature_of_prior(at.spectrum)))
             slopes = along @ scale
@@ -199,7 +208,8 @@ def spectral_slopes(
     """Of the logarithm of the planes in some pixels along the spectra's parameters, (point, parameters)."""
 
     def along(direction: jax.Array) -> jax.Array:
-        fields = hartley(centring.slope(sky, at, direction))
+        slope, _ = centring.slope(sky, at, direction)
+        fields = hartley(centring.brightness.coarse * slope)
         return _at_points(fields, y, x, mixing)
 
     return jax.lax.map(along, jnp.asarray(sky.directions)).T @ sky.directions

@@ -22,6 +22,7 @@ from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, stragglers, without_stragglers
+from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
@@ -378,8 +379,10 @@ class Resolve:
 
             return np.mean(_of_each_chain(of_chain), axis=0)
 
-        points = self._points_of(latent.mean, heat)
-        return Mass.of(self._sky, self._middle(positions), points, self._heated(heat), likelihood.sources, curvature)
+        middle, points, response = self._middle(positions), self._points_of(latent.mean, heat), self._heated(heat)
+        noise = response.noise_of_planes() / self._beam_area
+        brightness = CoarseBrightness.of(self._sky, latent.mean, noise, self._beam_area)
+        return Mass.of(self._sky, middle, points, response, likelihood.sources, curvature, brightness)
 
     def _middle(self, positions: Sequence[Position]) -> Position:
         """The mean spectra, and the mean fields."""

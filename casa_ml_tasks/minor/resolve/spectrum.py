@@ -73,19 +73,19 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
 
 
 @jax.jit
-def curvature(sky: LogNormalSky, spectrum: jax.Array, weight: jax.Array | NDArray[np.floating]) -> jax.Array:
-    r"""Of the sum in E, (parameters, parameters), for c as strong as A: $2 \sum_k w_k^2\, \partial_\theta \ln A_k\,
+def curvature(sky: LogNormalSky, spectrum: jax.Array, modes: jax.Array | NDArray[np.floating]) -> jax.Array:
+    r"""Of the sum in E, (parameters, parameters), for c as strong as A: $2 \sum_k n_k\, \partial_\theta \ln A_k\,
     \partial_\theta \ln A_k$.
 
-    weight: w, (field, rings), 1 at fixed coefficients; other coordinates are those of a `Centring`.
+    modes: n, (field, rings), how many are at fixed coefficients; w^2 for each in coordinates of a `Centring`.
     """
     slopes = jax.jacobian(sky.log_amplitude_of_rings)(spectrum)
-    return 2 * jnp.einsum("frs,fr,frt->st", slopes, sky.modes.count * jnp.square(weight), slopes)
+    return 2 * jnp.einsum("frs,fr,frt->st", slopes, modes, slopes)
 
 
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> NDArray[np.float64]:
     r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
-    of_sum = curvature(sky, spectrum, np.ones((len(sky.offsets), sky.modes.count.size)))
+    of_sum = curvature(sky, spectrum, np.broadcast_to(sky.modes.count, (len(sky.offsets), sky.modes.count.size)))
     return unit_curvature(np.asarray(of_sum), np.asarray(sky.curvature_of_prior(spectrum)))
 
 

@@ -1,0 +1,102 @@
+r"""How bright a sky is at the resolution of the data, which hold that tightly, and what is finer loosely or not at all.
+
+Both are in all modes of the logarithm: a source of which the finer modes grow gets brighter as a whole, and where the
+data know its flux to one in thousands, they hold another direction of the logarithm for every structure it may have.
+Coordinates in which they always hold the same have in place of the coarse modes those of the logarithm of the
+brightness that the data resolve.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, mix
+
+FINEST = 1.2  # frequency of coarse modes, over one in a FWHM of the beam
+WIDTH = 0.4  # FWHM of the Gaussian that smoothes, over that of the beam
+FAINTEST = 0.1  # of the noise: what a reference has in empty sky
+
+
+class CoarseBrightness(NamedTuple):
+    r"""The logarithm of the brightness, $\ln(1 + K e^{\tau_0 + h}) - \ln(1 + K e^{\tau_0})$ in units of the noise.
+
+    h is the fine part of the logarithm of the planes, $\tau_0$ their coarse part in a sky for reference, and K
+    smoothes. What is fainter than the noise does not count.
+
+    In single precision: the coordinates made of it are as good wherever it rounds to, for it rounds always alike.
+
+    Attributes:
+        coarse: whether a mode is, (field, ny, nx), 1 or 0; all modes of point sources are.
+        kernel: K of half the modes, (ny, nx // 2 + 1).
+        reference: $\tau_0$, (plane, ny, nx).
+        brightness: of it, (plane, ny, nx).
+    """
+
+    coarse: jax.Array
+    kernel: jax.Array
+    reference: jax.Array
+    brightness: jax.Array
+
+    @classmethod
+    def none(cls, sky: LogNormalSky) -> CoarseBrightness:
+        """With coarse modes alone: the logarithm of the sky is as linear as that of the brightness."""
+        ny, nx = sky.shape
+        images = jnp.zeros((len(sky.mixing), ny, nx), np.float32)
+        return cls(jnp.ones_like(sky.offsets * images[:1]), jnp.zeros((ny, nx // 2 + 1), np.float32), images, images)
+
+    @classmethod
+    def of(
+        cls,
+        sky: LogNormalSky,
+        planes: NDArray[np.floating],
+        noise: NDArray[np.floating],
+        beam_area: float,
+        precision: DTypeLike = np.float32,
+    ) -> CoarseBrightness:
+        """Beside some planes.
+
+        Args:
+            sky: of which they are planes.
+            planes: (plane, ny, nx), Jy/pixel, not negative.
+            noise: of a beam, spread over it, (plane,), Jy/pixel; infinite for a plane that is not seen.
+            beam_area: solid angle of the CLEAN beam, pixels.
+            precision: of real numbers.
+        """
+        ny, nx = sky.shape
+        frequency = width_of(beam_area) * np.hypot(*np.meshgrid(np.fft.fftfreq(ny), np.fft.fftfreq(nx), indexing="ij"))
+        has_fine = np.repeat(
+            [isinstance(each, CorrelatedField) for each in sky.sets], [each.count for each in sky.sets]
+        )
+        coarse = np.where(has_fine[:, None, None], frequency < FINEST, 1.0)
+        kernel = np.exp(-((np.pi * WIDTH * frequency) ** 2) / (4 * np.log(2)))[:, : nx // 2 + 1]
+        in_noise = np.fft.irfft2(np.fft.rfft2(planes / noise[:, None, None]) * kernel, s=(ny, nx))
+        logarithm = np.fft.rfft2(np.log(np.maximum(in_noise, 0) + FAINTEST))
+        reference = np.fft.irfft2(logarithm * (frequency < FINEST)[:, : nx // 2 + 1], s=(ny, nx))
+        kernel, reference = jnp.asarray(kernel.astype(precision)), jnp.asarray(reference.astype(precision))
+        return cls(jnp.asarray(coarse.astype(precision)), kernel, reference, _of_planes(reference, kernel))
+
+    def of_fine_modes(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
+        """The coarse modes of the logarithm of the brightness, (field, ny, nx).
+
+        coefficients: (field, ny, nx), of which only the fine ones count.
+        """
+        precision = self.reference.dtype
+        fields = hartley((1 - self.coarse) * coefficients.astype(precision))
+        log_planes = self.reference + mix(sky.mixing.astype(precision), fields)
+        logarithm = _of_planes(log_planes, self.kernel) - self.brightness
+        modes = self.coarse * hartley(mix(sky.unmixing.astype(precision), logarithm))
+        return modes.astype(coefficients.dtype) / np.prod(sky.shape)
+
+
+@jax.jit
+def _of_planes(log_planes: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Logarithm of their brightness, (plane, ny, nx)."""
+    smooth = jnp.fft.irfft2(jnp.fft.rfft2(jnp.exp(log_planes)) * kernel, s=log_planes.shape[-2:])
+    return jnp.log1p(jnp.maximum(smooth, 0))

@@ -13,6 +13,7 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.chains import STRAGGLING, Chain, mean_error, stragglers, without_stragglers
+from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
@@ -151,7 +152,10 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     observation, sky, truth, likelihood, exact, exact_spectra = detected_sky
     points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
     curvature = partial(spectral_curvature, sky, truth, likelihood)
-    mass = Mass.of(sky, truth, points, observation.response(np.ones((1, 1))), likelihood.sources, curvature)
+    planes = np.asarray(sky.planes(truth))
+    brightness = CoarseBrightness.of(sky, planes, observation.sigma / observation.beam_area, observation.beam_area)
+    response = observation.response(np.ones((1, 1)))
+    mass = Mass.of(sky, truth, points, response, likelihood.sources, curvature, brightness)
     at, skies, spectra, probabilities, generator = truth, [], [], [], np.random.default_rng(1)
     for _ in range(1500):
         moved = trajectory(sky, at, generator, likelihood, mass, 0.05, 80)
@@ -371,6 +375,31 @@ def test_a_chain_whose_energy_is_far_above_the_others_is_replaced_by_the_best():
     chains = [Chain([at], np.zeros((1, 1, 8, 9)), np.zeros((1, 0)), each, [1.0], [0.1], 3) for each in energies]
     assert stragglers(chains).tolist() == [False, False, True, False]
     assert [each.energy for each in without_stragglers(chains)] == [40.0, 39.0, 39.0, energies[-1]]
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (21, 26)])
+@pytest.mark.usefixtures("double_precision")
+def test_a_mass_serves_for_any_fine_structure_of_bright_sources(shape):
+    rng, observation = np.random.default_rng(6), Observation(shape, 0.5, points=300, longest=0.1)
+    sky = LogNormalSky.of(shape, continuum(Prior(0.0, (0.5, 0.1), (1.0, 0.1), slope=(-2.0, 0.1))))
+    truth = Position(jnp.asarray(rng.normal(size=(1, *shape))), expected_spectrum(sky))
+    noise = observation.sigma / observation.beam_area
+    coarse = CoarseBrightness.of(sky, np.asarray(sky.planes(truth)), noise, observation.beam_area).coarse
+    smooth = truth._replace(excitations=coarse * truth.excitations)
+    planes = np.asarray(sky.planes(smooth))
+    points = coarse_points(planes, observation.sigma, observation.beam_area)
+    likelihood = observation.likelihood(observation.observe(np.asarray(sky(truth))))
+    curvature = partial(spectral_curvature, sky, smooth, likelihood)
+
+    def accepted(brightness):
+        response = observation.response(np.ones((1, 1)))
+        mass = Mass.of(sky, smooth, points, response, likelihood.sources, curvature, brightness)
+        generator = np.random.default_rng(7)
+        moves = [trajectory(sky, truth, generator, likelihood, mass, 0.04, 25) for _ in range(20)]
+        return float(np.mean([moved.probability for moved in moves]))
+
+    brightness = CoarseBrightness.of(sky, planes, noise, observation.beam_area)
+    assert accepted(brightness) > 0.4 > 0.1 > accepted(None)
 
 
 @pytest.mark.usefixtures("double_precision")

@@ -19,7 +19,15 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, c
 from casa_ml_tasks.minor.resolve.mass import Mass, Noise
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
-from tests.few_visibilities import COMPOSITIONS, composed, drawn, drawn_spectrum, expected_spectrum, observation_for
+from tests.few_visibilities import (
+    COMPOSITIONS,
+    composed,
+    drawn,
+    drawn_spectrum,
+    expected_spectrum,
+    observation_for,
+    some_brightness,
+)
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 SHAPES = [(24, 24), (15, 22), (21, 17)]
@@ -332,6 +340,15 @@ def test_spectra_that_are_known_do_not_move(rng, weighty):
     mass = Mass.of(*given)
     velocity = mass.velocity(mass.momentum(mass.noise(rng)))
     assert not np.any(mass.scale @ velocity.spectrum)
+
+
+def test_fine_modes_are_as_heavy_as_the_prior_has_them(rng, weighty):
+    (sky, at, *rest), *_ = weighty
+    none = np.zeros((sky.parameters, sky.parameters))
+    mass = Mass.of(sky, at, *rest, lambda _: none, some_brightness(sky, at))
+    momentum = Position(rng.normal(size=at.excitations.shape), rng.normal(size=mass.scale.shape[1]))
+    coupled = np.asarray(mass.velocity(momentum).excitations != momentum.excitations)
+    np.testing.assert_array_equal(coupled, mass.centring.brightness.coarse == 1)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (33, 46)])

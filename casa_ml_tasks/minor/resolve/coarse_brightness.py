@@ -74,13 +74,14 @@ class CoarseBrightness(NamedTuple):
         has_fine = np.repeat(
             [isinstance(each, CorrelatedField) for each in sky.sets], [each.count for each in sky.sets]
         )
-        coarse = np.where(has_fine[:, None, None], frequency < FINEST, 1.0)
-        kernel = np.exp(-((np.pi * WIDTH * frequency) ** 2) / (4 * np.log(2)))[:, : nx // 2 + 1]
-        in_noise = np.fft.irfft2(np.fft.rfft2(planes / noise[:, None, None]) * kernel, s=(ny, nx))
+        is_coarse = np.where(has_fine[:, None, None], frequency < FINEST, 1.0)
+        half = frequency[:, : nx // 2 + 1]
+        gaussian = np.exp(-((np.pi * WIDTH * half) ** 2) / (4 * np.log(2)))
+        in_noise = np.fft.irfft2(np.fft.rfft2(planes / noise[:, None, None]) * gaussian, s=(ny, nx))
         logarithm = np.fft.rfft2(np.log(np.maximum(in_noise, 0) + FAINTEST))
-        reference = np.fft.irfft2(logarithm * (frequency < FINEST)[:, : nx // 2 + 1], s=(ny, nx))
-        kernel, reference = jnp.asarray(kernel.astype(precision)), jnp.asarray(reference.astype(precision))
-        return cls(jnp.asarray(coarse.astype(precision)), kernel, reference, _of_planes(reference, kernel))
+        smooth = np.fft.irfft2(logarithm * (half < FINEST), s=(ny, nx))
+        coarse, kernel, reference = (jnp.asarray(each.astype(precision)) for each in (is_coarse, gaussian, smooth))
+        return cls(coarse, kernel, reference, _of_planes(reference, kernel))
 
     def of_fine_modes(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
         """The coarse modes of the logarithm of the brightness, (field, ny, nx).

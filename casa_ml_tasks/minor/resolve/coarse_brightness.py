@@ -30,7 +30,7 @@ class CoarseBrightness(NamedTuple):
     h is the fine part of the logarithm of the planes, $\tau_0$ their coarse part in a sky for reference, and K
     smoothes. What is fainter than the noise does not count.
 
-    In single precision: the coordinates made of it are as good wherever it rounds to, for it rounds always alike.
+    In single precision, whose rounding moves a sky by far less than the noise.
 
     Attributes:
         coarse: whether a mode is, (field, ny, nx), 1 or 0; all modes of point sources are.

@@ -125,7 +125,7 @@ def some_centring(sky, rng):
 def some_brightness(sky, at):
     """For reference the sky at a position, which is as bright as the noise; a beam of four pixels."""
     planes = np.asarray(sky.planes(at))
-    return CoarseBrightness.of(sky, planes, np.median(planes, axis=(1, 2)), 20.0, float)
+    return CoarseBrightness.of(sky, planes, np.median(planes, axis=(1, 2)), 0.28, float)
 
 
 def finished(resolve, dirty, state=None):

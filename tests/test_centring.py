@@ -8,7 +8,6 @@ from scipy.ndimage import gaussian_filter
 
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
-from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
 from casa_ml_tasks.minor.resolve.composition import continuum
 from casa_ml_tasks.minor.resolve.correlated_field import hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
@@ -97,11 +96,11 @@ def test_the_weights_hold_a_spectrum_least(shape):
 @pytest.mark.parametrize("shape", [(32, 32), (27, 34)])
 def test_a_source_keeps_its_brightness_while_its_fine_structure_changes(shape):
     """At the resolution of the beam, to half a percent, where it would change by three."""
-    rng, beam_area = np.random.default_rng(5), 20.0
+    rng, width = np.random.default_rng(5), 5.0
     sky = LogNormalSky.of(shape, continuum(PRIOR))
     at = Position(jnp.zeros((1, *shape)), expected_spectrum(sky))
     planes = np.asarray(sky.planes(at)) + blob(shape, 300 * np.exp(PRIOR.offset))
-    brightness = CoarseBrightness.of(sky, planes, np.array([0.01 * np.exp(PRIOR.offset)]), beam_area, float)
+    brightness = CoarseBrightness.of(sky, planes, np.array([0.01 * np.exp(PRIOR.offset)]), 1.2 / width, float)
     none = Centring.none(sky, at.spectrum, brightness)
     centring = none._replace(weight=jnp.ones_like(none.weight))
     coefficients, amplitude = sky.coefficients(jnp.log(planes)), sky.amplitude(at.spectrum)
@@ -109,7 +108,7 @@ def test_a_source_keeps_its_brightness_while_its_fine_structure_changes(shape):
     fine = (1 - brightness.coarse) * hartley(rng.normal(scale=0.6, size=(1, *shape))) / np.prod(shape)
 
     def of_beams(coefficients):
-        return np.log(gaussian_filter(np.exp(sky.log_planes(coefficients))[0], width_of(beam_area) / FWHM, mode="wrap"))
+        return np.log(gaussian_filter(np.exp(sky.log_planes(coefficients))[0], width / FWHM, mode="wrap"))
 
     def change(coefficients):
         return np.std(of_beams(coefficients) - of_beams(smooth))

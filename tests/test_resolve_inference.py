@@ -153,8 +153,8 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     points = coarse_points(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
     curvature = partial(spectral_curvature, sky, truth, likelihood)
     planes = np.asarray(sky.planes(truth))
-    brightness = CoarseBrightness.of(sky, planes, observation.sigma / observation.beam_area, observation.beam_area)
     response = observation.response(np.ones((1, 1)))
+    brightness = CoarseBrightness.of(sky, planes, observation.sigma / observation.beam_area, response.finest())
     mass = Mass.of(sky, truth, points, response, likelihood.sources, curvature, brightness)
     at, skies, spectra, probabilities, generator = truth, [], [], [], np.random.default_rng(1)
     for _ in range(1500):
@@ -384,7 +384,7 @@ def test_a_mass_serves_for_any_fine_structure_of_bright_sources(shape):
     sky = LogNormalSky.of(shape, continuum(Prior(0.0, (0.5, 0.1), (1.0, 0.1), slope=(-2.0, 0.1))))
     truth = Position(jnp.asarray(rng.normal(size=(1, *shape))), expected_spectrum(sky))
     noise = observation.sigma / observation.beam_area
-    coarse = CoarseBrightness.of(sky, np.asarray(sky.planes(truth)), noise, observation.beam_area).coarse
+    coarse = CoarseBrightness.of(sky, np.asarray(sky.planes(truth)), noise, 0.14).coarse
     smooth = truth._replace(excitations=coarse * truth.excitations)
     planes = np.asarray(sky.planes(smooth))
     points = coarse_points(planes, observation.sigma, observation.beam_area)
@@ -398,7 +398,7 @@ def test_a_mass_serves_for_any_fine_structure_of_bright_sources(shape):
         moves = [trajectory(sky, truth, generator, likelihood, mass, 0.04, 25) for _ in range(20)]
         return float(np.mean([moved.probability for moved in moves]))
 
-    brightness = CoarseBrightness.of(sky, planes, noise, observation.beam_area)
+    brightness = CoarseBrightness.of(sky, planes, noise, 0.14)
     assert accepted(brightness) > 0.4 > 0.1 > accepted(None)
 
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, mix
 
-FINEST = 1.2  # frequency of coarse modes, over one in a FWHM of the beam
-WIDTH = 0.4  # FWHM of the Gaussian that smoothes, over that of the beam
+WIDTH = 0.5  # FWHM of the Gaussian that smoothes, in waves of the finest coarse mode
+#: Of the noise of a beam, spread over it. Of brighter sources the data know finer structure than the Gaussian leaves.
+BRIGHTEST = 1e5
 FAINTEST = 0.1  # of the noise: what a reference has in empty sky
 
 
@@ -49,7 +49,8 @@ class CoarseBrightness(NamedTuple):
         """With coarse modes alone: the logarithm of the sky is as linear as that of the brightness."""
         ny, nx = sky.shape
         images = jnp.zeros((len(sky.mixing), ny, nx), np.float32)
-        return cls(jnp.ones_like(sky.offsets * images[:1]), jnp.zeros((ny, nx // 2 + 1), np.float32), images, images)
+        coarse = jnp.ones((len(sky.offsets), ny, nx), np.float32)
+        return cls(coarse, jnp.zeros((ny, nx // 2 + 1), np.float32), images, images)
 
     @classmethod
     def of(
@@ -57,29 +58,31 @@ class CoarseBrightness(NamedTuple):
         sky: LogNormalSky,
         planes: NDArray[np.floating],
         noise: NDArray[np.floating],
-        beam_area: float,
+        finest: float,
         precision: DTypeLike = np.float32,
     ) -> CoarseBrightness:
-        """Beside some planes.
+        """Beside some planes; with coarse modes alone where these are too bright.
 
         Args:
             sky: of which they are planes.
             planes: (plane, ny, nx), Jy/pixel, not negative.
             noise: of a beam, spread over it, (plane,), Jy/pixel; infinite for a plane that is not seen.
-            beam_area: solid angle of the CLEAN beam, pixels.
+            finest: frequency of coarse modes, cycles per pixel.
             precision: of real numbers.
         """
         ny, nx = sky.shape
-        frequency = width_of(beam_area) * np.hypot(*np.meshgrid(np.fft.fftfreq(ny), np.fft.fftfreq(nx), indexing="ij"))
+        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(ny), np.fft.fftfreq(nx), indexing="ij")) / finest
         has_fine = np.repeat(
             [isinstance(each, CorrelatedField) for each in sky.sets], [each.count for each in sky.sets]
         )
-        is_coarse = np.where(has_fine[:, None, None], frequency < FINEST, 1.0)
+        is_coarse = np.where(has_fine[:, None, None], frequency < 1, 1.0)
         half = frequency[:, : nx // 2 + 1]
         gaussian = np.exp(-((np.pi * WIDTH * half) ** 2) / (4 * np.log(2)))
         in_noise = np.fft.irfft2(np.fft.rfft2(planes / noise[:, None, None]) * gaussian, s=(ny, nx))
+        if in_noise.max() > BRIGHTEST:
+            return cls.none(sky)
         logarithm = np.fft.rfft2(np.log(np.maximum(in_noise, 0) + FAINTEST))
-        smooth = np.fft.irfft2(logarithm * (half < FINEST), s=(ny, nx))
+        smooth = np.fft.irfft2(logarithm * (half < 1), s=(ny, nx))
         coarse, kernel, reference = (jnp.asarray(each.astype(precision)) for each in (is_coarse, gaussian, smooth))
         return cls(coarse, kernel, reference, _of_planes(reference, kernel))
 

@@ -381,7 +381,7 @@ class Resolve:
 
         middle, points, response = self._middle(positions), self._points_of(latent.mean, heat), self._heated(heat)
         noise = response.noise_of_planes() / self._beam_area
-        brightness = CoarseBrightness.of(self._sky, latent.mean, noise, self._beam_area)
+        brightness = CoarseBrightness.of(self._sky, latent.mean, noise, response.finest())
         return Mass.of(self._sky, middle, points, response, likelihood.sources, curvature, brightness)
 
     def _middle(self, positions: Sequence[Position]) -> Position:

@@ -12,6 +12,8 @@ from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator, Tayl
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
+MOST = 0.9  # of the weights
+
 
 class Response(NamedTuple):
     r"""H and noise of images $I_c = \sum_p S_{cp} P_p$: of channels, or of Taylor terms.
@@ -63,6 +65,15 @@ class Response(NamedTuple):
         ny, nx = self.shape
         with np.errstate(divide="ignore"):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
+
+    def finest(self) -> float:
+        """Frequency within which nine tenths of the weights are, cycles per pixel, in the plane that is seen best."""
+        psf = self.psfs[0 if self._has_terms else np.argmin(self.sigma)].astype(float)
+        weights = np.abs(np.fft.fft2(psf)).ravel()
+        frequencies = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, psf.shape), indexing="ij")).ravel()
+        order = np.argsort(frequencies)
+        within = np.cumsum(weights[order])
+        return float(frequencies[order][np.searchsorted(within, MOST * within[-1])])
 
     def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:
         r"""$S^T H S / \sigma^2$ of all pairs of points, (point, point), Jy^-2; H is what the sources leave of it."""

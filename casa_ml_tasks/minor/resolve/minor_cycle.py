@@ -120,6 +120,11 @@ class Resolve:
         with jax.enable_x64(True):
             return self._response.normal(), self._response.normal(np.float32)
 
+    @cached_property
+    def _finest(self) -> float:
+        """Of what the data see, cycles per pixel."""
+        return self._response.finest()
+
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """One global iteration. residual: Jy/beam, model: Jy/pixel, (channel or term, 1, ny, nx) both.
 
@@ -381,7 +386,7 @@ class Resolve:
 
         middle, points, response = self._middle(positions), self._points_of(latent.mean, heat), self._heated(heat)
         noise = response.noise_of_planes() / self._beam_area
-        brightness = CoarseBrightness.of(self._sky, latent.mean, noise, response.finest())
+        brightness = CoarseBrightness.of(self._sky, latent.mean, noise, self._finest)
         return Mass.of(self._sky, middle, points, response, likelihood.sources, curvature, brightness)
 
     def _middle(self, positions: Sequence[Position]) -> Position:

@@ -426,7 +426,7 @@ def _of_each_chain(function: Callable[[int], T]) -> list[T]:
 
     def precisely(which: int) -> T:
         with jax.enable_x64(True):
-            return function(which)
+            return jax.block_until_ready(function(which))  # in this thread, or they wait for one another
 
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(precisely, range(CHAINS)))

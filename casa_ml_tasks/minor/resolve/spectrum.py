@@ -58,18 +58,20 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
     shown = of_fields > NOTHING * of_fields.max()  # a field that no image shows may be anything
     seen = part * resolved * shown
 
-    @jax.jit
-    @jax.value_and_grad
-    def energy(standard: jax.Array) -> jax.Array:
-        return _misfit(sky, sky.spectrum(standard), power, seen) + 0.5 * jnp.vdot(standard, standard)
-
     def of_arrays(standard: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
-        value, gradient = energy(jnp.asarray(standard))
+        value, gradient = _energy_of_standard(jnp.asarray(standard), sky, power, seen)
         return float(value), np.asarray(gradient, float)
 
     start, options = np.zeros(sky.parameters), {"maxiter": MOST_ITERATIONS}
     found = scipy.optimize.minimize(of_arrays, start, jac=True, method="L-BFGS-B", options=options).x
     return np.asarray(sky.spectrum(jnp.asarray(found)))
+
+
+@jax.jit
+@jax.value_and_grad
+def _energy_of_standard(standard: jax.Array, sky: LogNormalSky, power: jax.Array, seen: jax.Array) -> jax.Array:
+    """Of standard normal numbers whose spectrum that is."""
+    return _misfit(sky, sky.spectrum(standard), power, seen) + 0.5 * jnp.vdot(standard, standard)
 
 
 @jax.jit

@@ -32,6 +32,7 @@ SKY_COLUMNS = (
     "flux found",
     "within 1 sigma",
     "within 2 sigma",
+    "within 1 sigma, not empty",
     "resolveimage [s]",
     "tclean [s]",
     "time ratio",

@@ -98,12 +98,16 @@ class Sky:
         """The score of `imagename`.model."""
         return self.score(self.scoring.read(f"{imagename}.model")[0], clean)
 
-    def covered(self, imagename: Path, clean: Path) -> tuple[float, float]:
-        """Fractions of the pixels whose error is below `imagename`.uncertainty, and below twice that."""
+    def covered(self, imagename: Path, clean: Path) -> list[float]:
+        """Fractions of the pixels whose error is below `imagename`.uncertainty, below twice that, and below it where
+        the sky is not empty: an image of what is positive errs by its mean where nothing is.
+        """
         model, uncertainty = (self.scoring.read(f"{imagename}.{kind}")[0] for kind in ("model", "uncertainty"))
         truth, inside = self.apparent_truth(model.shape, clean)
-        deviation = (np.abs(model - truth) / uncertainty)[inside]
-        return float(np.mean(deviation < 1)), float(np.mean(deviation < 2))
+        deviation = np.abs(model - truth) / uncertainty
+        emission = inside & (truth > 0)
+        parts = deviation[inside] < 1, deviation[inside] < 2, deviation[emission] < 1
+        return [float(np.mean(part)) for part in parts]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, mix
+from casa_ml_tasks.minor.resolve.modes import frequencies
 
 WIDTH = 0.5  # FWHM of the Gaussian that smoothes, in waves of the finest coarse mode
 #: Of the noise of a beam, spread over it. Of brighter sources the data know finer structure than the Gaussian leaves.
@@ -71,7 +72,7 @@ class CoarseBrightness(NamedTuple):
             precision: of real numbers.
         """
         ny, nx = sky.shape
-        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(ny), np.fft.fftfreq(nx), indexing="ij")) / finest
+        frequency = frequencies(sky.shape) / finest
         has_fine = np.repeat(
             [isinstance(each, CorrelatedField) for each in sky.sets], [each.count for each in sky.sets]
         )

@@ -12,6 +12,11 @@ BINS_PER_OCTAVE = 6
 RINGS_PER_BIN = 4  # in which all modes have one amplitude
 
 
+def frequencies(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Of the modes of an image, (ny, nx), cycles per pixel. shape: (ny, nx)."""
+    return np.hypot(*np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij"))
+
+
 @dataclass(frozen=True)
 class Modes:
     """The Fourier modes of an image, by their spatial frequency.
@@ -33,7 +38,7 @@ class Modes:
     @classmethod
     def of(cls, shape: tuple[int, int]) -> Modes:
         """shape: (ny, nx)."""
-        frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij"))
+        frequency = frequencies(shape)
         lowest, highest = frequency[frequency > 0].min(), frequency.max()
         intervals = max(2, round(BINS_PER_OCTAVE * np.log2(highest / lowest)))
         position = np.log(np.maximum(frequency, lowest) / lowest) / np.log(highest / lowest) * intervals

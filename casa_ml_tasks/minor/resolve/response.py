@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator, TaylorNormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
+from casa_ml_tasks.minor.resolve.modes import frequencies
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
 MOST = 0.9  # of the weights
@@ -70,10 +71,10 @@ class Response(NamedTuple):
         """Frequency within which nine tenths of the weights are, cycles per pixel, in the plane that is seen best."""
         psf = self.psfs[0 if self._has_terms else np.argmin(self.sigma)].astype(float)
         weights = np.abs(np.fft.fft2(psf)).ravel()
-        frequencies = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, psf.shape), indexing="ij")).ravel()
-        order = np.argsort(frequencies)
+        frequency = frequencies(psf.shape).ravel()
+        order = np.argsort(frequency)
         within = np.cumsum(weights[order])
-        return float(frequencies[order][np.searchsorted(within, MOST * within[-1])])
+        return float(frequency[order][np.searchsorted(within, MOST * within[-1])])
 
     def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:
         r"""$S^T H S / \sigma^2$ of all pairs of points, (point, point), Jy^-2; H is what the sources leave of it."""

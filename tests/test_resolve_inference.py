@@ -204,7 +204,7 @@ def test_chains_begin_at_what_an_image_shows_and_nowhere_brighter():
     observation, image = Observation(shape, sigma), blob((32, 32))[None]
     noise = sigma / observation.beam_area
     sky = LogNormalSky.of(shape, continuum(Prior(offset=float(np.log(0.1 * noise)))))
-    start = position_of(sky, image, np.full((1, 1, 1), noise), observation.beam_area)
+    start = position_of(sky, image, np.full((1, 1, 1), noise), observation.beam_area, np.log(0.1 * noise))
     points, sources = coarse_points(image, observation.sigma, observation.beam_area), observation.sources(image)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), sources)
     whole, lower = (
@@ -221,11 +221,32 @@ def test_chains_begin_at_the_prior_in_a_channel_without_data():
     shape, noise = (32, 32), np.array([1e-3, np.inf, 1e-3])[:, None, None]
     images = blob(shape) * np.array([1.0, 0.0, 2.0])[:, None, None]
     sky = LogNormalSky.of(shape, cube(Prior(offset=float(np.log(1e-5))), 3))
-    found = np.asarray(sky(position_of(sky, images, noise / 20.0, 20.0)))
+    found = np.asarray(sky(position_of(sky, images, noise / 20.0, 20.0, np.log(1e-5))))
     np.testing.assert_allclose(found[1], 1e-5)
     for channel in (0, 2):
         bright = images[channel] > 0.1 * images[channel].max()
         np.testing.assert_allclose(found[channel][bright], images[channel][bright], rtol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("double_precision")
+def test_a_dark_prior_does_not_make_the_first_spectrum_rough(seed):
+    shape, excitations = (64, 64), np.random.default_rng(seed).normal(size=(1, 64, 64))
+    varied = LogNormalSky.of(shape, continuum(Prior(0.0, fluctuations=(6.0, 0.1))))
+    spectrum = expected_spectrum(varied)
+    logarithm = np.asarray(varied.log_planes(varied.amplitude(spectrum) * excitations))
+    offset = 4 - logarithm.max()  # of a sky of 50 times the noise
+    above = np.maximum(np.exp(offset + logarithm) - 1, 0)
+    assert offset < -5 < np.log(0.1)
+    sky = LogNormalSky.of(shape, continuum(Prior(offset)))
+
+    def too_rough(darkest):
+        first = position_of(sky, above, np.ones((1, 1, 1)), 20.0, darkest).spectrum
+        ratio = sky.log_amplitude_of_rings(first) - varied.log_amplitude_of_rings(spectrum)
+        return float(np.mean(ratio[:, 2:]))
+
+    assert abs(too_rough(np.log(0.1))) < 0.75  # factor of two
+    assert too_rough(-np.inf) > 1.2
 
 
 def test_the_error_of_the_mean_is_that_of_independent_chains():

@@ -15,17 +15,23 @@ from casa_ml_tasks.minor.resolve.spectrum import most_probable
 TINY = 1e-9  # of the noise: above zero, which has no logarithm
 
 
-def position_of(sky: LogNormalSky, planes: NDArray[np.floating], noise: NDArray, beam_area: float) -> Position:
+def position_of(
+    sky: LogNormalSky, planes: NDArray[np.floating], noise: NDArray, beam_area: float, darkest: NDArray
+) -> Position:
     """Of planes that fade into the offset of the prior below the noise, with the spectra that suit them best.
+
+    No data tell an empty pixel from a darker one. With the offset of a dark prior there, the edges of sources would
+    be as high as that is dark, and the first spectra so rough that chains forget it in a hundred trajectories.
 
     Args:
         sky: of which they are planes.
         planes: (plane, ny, nx), Jy/pixel, not negative.
         noise: of a beam, spread over it, (plane, 1, 1), Jy/pixel; infinite for a plane that is not seen.
         beam_area: solid angle of the CLEAN beam, pixels.
+        darkest: what takes the place of a lower offset, (plane, 1, 1), ln(Jy/pixel).
     """
     seen = planes**2 / (planes**2 + noise**2)
-    empty = np.asarray(mix(sky.mixing, sky.offsets))
+    empty = np.maximum(mix(sky.mixing, sky.offsets), darkest)
     shown = np.maximum(planes, TINY * np.where(np.isfinite(noise), noise, 1.0))
     log_planes = seen * np.log(shown) + (1 - seen) * empty
     coefficients = sky.coefficients(jnp.asarray(log_planes))

@@ -100,7 +100,8 @@ class Resolve:
         self._beam_area = float(np.median(self._beam_areas))
         self._cell = cell
         noise = float(np.median(self._sigma[np.isfinite(self._sigma)])) / self._beam_area
-        self._composition = compose(Prior(float(np.log(OFFSET * noise)))._replace(**(prior or {})))
+        self._empty = float(np.log(OFFSET * noise))
+        self._composition = compose(Prior(self._empty)._replace(**(prior or {})))
         self._response = Response(psf[:, 0], self._sigma, self._composition.synthesis, mosaic)
         self._samples = samples or SAMPLES
         self._sources = sources
@@ -237,8 +238,9 @@ class Resolve:
         planes, pixels = self._first_planes(residual, model)
         sources = self._point_sources(pixels, residual)
         heat = max(1.0, self._peak(dirty, planes, sources) / HOTTEST)
-        noise = self._response.noise_of_planes()
-        position = position_of(self._sky, planes, noise[:, None, None] / self._beam_area, self._beam_area)
+        noise = self._response.noise_of_planes()[:, None, None] / self._beam_area
+        darkest = np.where(self._composition.of_points, -np.inf, self._empty)[:, None, None]
+        position = position_of(self._sky, planes, noise, self._beam_area, darkest)
         mass = Mass.of(self._sky, position, self._points_of(planes, heat), self._heated(heat), sources)
         chains = [fainter(self._sky, position, mass, mass.noise(self._generator(0, which))) for which in range(CHAINS)]
         excitations, spectra = (np.stack(each) for each in zip(*chains, strict=True))

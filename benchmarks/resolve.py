@@ -19,7 +19,7 @@ from benchmarks.alma_study import BANDWIDTH, COMPONENTS
 from benchmarks.measure import geometric_mean, print_table, timed
 from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_options, chosen_skies
 from casa_ml_tasks import resolveimage
-from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_image
 from tests.simulated_ms import Source, simulate
 
 NOISE = 3e-5  # of the images whose making is timed, Jy/beam
@@ -44,6 +44,7 @@ CHANGE_COLUMNS = (
     "r.m.s. in the brightest 1 %",
     "r.m.s. everywhere",
     "over the larger sigma of both runs",
+    "over sigma or the noise",
 )
 
 
@@ -74,6 +75,13 @@ def skies(options: argparse.Namespace, work: Path) -> None:
     print(f"\nGeometric means: {beam:.3f} at the beam, {half_beam:.3f} at half the beam, {seconds:.2f} in time.")
 
 
+def noise_of_a_pixel(image: Path) -> float:
+    """That of a beam, spread over the beam, Jy/pixel, of an image that leaves nothing but noise."""
+    beam = read_beam(f"{image}.image")
+    assert beam is not None, "every restored image has one"
+    return float(read_image(f"{image}.residual").std()) / beam.area(read_cell(f"{image}.image"))
+
+
 def converged(options: argparse.Namespace, work: Path) -> None:
     """The default run against a longer one, with other random numbers and four times the samples."""
 
@@ -85,7 +93,9 @@ def converged(options: argparse.Namespace, work: Path) -> None:
             mean, uncertainty = (read_image(f"{default}.{name}") for name in ("model", "uncertainty"))
             change, larger = read_image(f"{longer}.model") - mean, read_image(f"{longer}.uncertainty")
             in_sigma, bright = change / uncertainty, mean > np.percentile(mean, 99)
-            parts = in_sigma[bright], in_sigma, change / np.maximum(uncertainty, larger)
+            least = noise_of_a_pixel(default)
+            of_both, of_data = (change / np.maximum(uncertainty, each) for each in (larger, least))
+            parts = in_sigma[bright], in_sigma, of_both, of_data
             numbers = [np.median(np.abs(in_sigma)), *(np.sqrt(np.mean(part**2)) for part in parts)]
             yield [f"{sky.name} ({sky.seed})", *(f"{number:.2f}" for number in numbers)]
 

@@ -251,13 +251,21 @@ def test_a_dark_prior_does_not_make_the_first_spectrum_rough(seed):
 
 def test_the_error_of_the_mean_is_that_of_independent_chains():
     rng = np.random.default_rng(3)
-    independent = mean_error(rng.normal(size=(12, 4, 50, 50)))
+    independent = mean_error(rng.normal(size=(12, 4, 1000, 1, 1)))
     assert independent == pytest.approx(1 / np.sqrt(24), rel=0.1)  # whose halves might depend on each other
     apart = rng.normal(size=(12, 4, 50, 50)) + 3 * rng.normal(size=(4, 50, 50))
     assert mean_error(apart) == pytest.approx(0.5, rel=0.1)  # four values of what is wanted
     moving = rng.normal(size=(12, 4, 50, 50)) + np.linspace(-3, 3, 12)[:, None, None, None]
     assert mean_error(moving) > 0.4
     assert mean_error(np.ones((12, 4, 5, 5))) == np.inf
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (27, 36)])
+def test_the_error_of_the_mean_is_that_of_the_flux_where_it_is_larger(shape):
+    rng = np.random.default_rng(4)
+    pixels = rng.normal(size=(24, 4, *shape))
+    fluxes_apart = np.array([-6.0, -2.0, 2.0, 6.0])[:, None, None] / np.sqrt(np.prod(shape))
+    assert mean_error(pixels) < 0.3 < 0.45 < mean_error(pixels + fluxes_apart) < 0.55
 
 
 def test_it_is_a_minor_cycle_with_a_posterior():

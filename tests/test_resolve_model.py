@@ -11,7 +11,7 @@ from nifty.re import CorrelatedFieldMaker, lognormal_prior, normal_prior
 from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
 from scipy.stats import norm
 
-from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, coarse_points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, agreement, coarse_points
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
 from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
@@ -389,3 +389,21 @@ def test_there_are_never_more_coarse_points_than_matrices_can_hold(rng):
     points = coarse_points(image, np.array([1e-6]), 20.0)
     assert MOST_POINTS / 3 < points.flux.size <= MOST_POINTS
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
+
+
+def test_a_bright_source_has_its_points_in_an_image_of_many_beams(rng):
+    image = rng.uniform(0.05, 0.15, size=(1, 256, 256))
+    image[0, 180, 60] = 1e3
+    points = coarse_points(image, np.array([1.0]), 6.0)
+    at = np.flatnonzero((points.y == 180) & (points.x == 60))
+    assert points.flux[at] == pytest.approx(1e3)  # a pixel of its own, although there are 1000 beams
+    assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (33, 46)])
+def test_skies_agree_on_the_harmonic_mean_of_their_brightness(shape, rng):
+    factor = np.exp(rng.normal(scale=0.5, size=(4000, 1, 1, 1)))
+    image = rng.uniform(0.5, 1.5, size=(1, *shape))
+    agreed = agreement(factor * image, 20.0)
+    np.testing.assert_allclose(agreed, 1 / (np.mean(factor) * np.mean(1 / factor)), rtol=0.05)
+    np.testing.assert_allclose(agreement(np.stack([image, image]), 20.0), 1.0)

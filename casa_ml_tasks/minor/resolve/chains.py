@@ -144,16 +144,33 @@ def without_stragglers(chains: Sequence[Chain]) -> list[Chain]:
 
 
 def mean_error(chains: NDArray[np.floating]) -> float:
-    r"""How far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
+    """How far the mean is from that of endless chains, over the uncertainty: at the resolution where it is farthest.
+
+    Of pixels, of squares of 2, 4 ... pixels, and of the whole image, for the flux of a region may move more slowly than
+    that of any pixel in it. R.m.s. over all squares of a size.
+
+    Args:
+        chains: (sample, chain, plane, ny, nx).
+    """
+    error = _mean_error(chains)
+    return error if chains.shape[-2:] == (1, 1) else max(error, mean_error(_in_squares(chains)))
+
+
+def _in_squares(images: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Sums of 2 x 2 pixels; (..., ny, nx)."""
+    for axis in (-2, -1):
+        images = np.add.reduceat(images, np.arange(0, images.shape[axis], 2), axis)
+    return images
+
+
+def _mean_error(chains: NDArray[np.floating]) -> float:
+    r"""Of one resolution.
 
     The means of m chains of length n have a variance B/n, which is that of their mean times m; with the variance W
     within chains the uncertainty is $\sigma^2 = (n - 1) W / n + B / n$ (Gelman & Rubin 1992, Statistical Science 7,
     457). B and W are those of halves of chains, so that chains which move all the same way are told from those that
     stay (Vehtari et al. 2021, Bayesian Analysis 16, 667); but halves do not count as so many chains, for one depends on
     the other. Infinite where chains do not move.
-
-    Args:
-        chains: (sample, chain, plane, ny, nx).
     """
     half = len(chains) // 2
     parts = np.concatenate([chains[:half], chains[-half:]], axis=1) if half > 1 else chains

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 MOST_POINTS = 1500  # whose dense matrices take a second, and a product with one as long as the FFTs beside it
 FAINTEST = 0.001  # noise sigma in a cell: fainter emission is held by the prior
 #: Of the noise: by how much the flux of a cell may be misplaced. A cell of flux S and size b misplaces S (b / FWHM)^2.
 MISPLACED = 6.0
 COARSER = 1.3  # that limit is raised by such factors until there are few enough points
-#: Of the beam's FWHM: the largest cell, in pixels a power of two. Empty sky is stiff as a whole, not in each beam.
-LARGEST_CELL = 2.6
+#: Of the beam's FWHM: the largest cell, in pixels a power of two. Empty sky is stiff as a whole, not in each beam, and
+#: cells of 3 would leave no points for the brightest sources of an image of more than a hundred beams.
+LARGEST_CELL = 10.0
 
 
 class Points(NamedTuple):
@@ -56,6 +58,22 @@ def coarse_points(
         points = _points(in_noise, beam_area, misplaced)
     points = points.at(np.argsort(-points.flux, kind="stable")[:most])
     return points._replace(flux=points.flux * sigma[points.plane])
+
+
+def agreement(skies: NDArray[np.floating], beam_area: float) -> NDArray[np.float64]:
+    r"""What part of their mean brightness skies agree on, (plane, ny, nx): $1 / (1 + s^2 / B^2)$.
+
+    With the mean B and the variance s^2 of what a beam resolves, B times that is the harmonic mean where the logarithm
+    is normal. Where a sky is darker than others, it hardly moves with the curvature of the mean, which is the square of
+    the brightness times as stiff; where it is brighter, its steps are the shorter the less that curvature is.
+
+    Args:
+        skies: (sky, plane, ny, nx), Jy/pixel, above zero.
+        beam_area: solid angle of the CLEAN beam, pixels.
+    """
+    deviation = width_of(beam_area) / np.sqrt(8 * np.log(2))
+    smooth = gaussian_filter(skies.astype(float), (0, 0, deviation, deviation), mode="wrap")
+    return 1 / (1 + smooth.var(axis=0, ddof=1) / smooth.mean(axis=0) ** 2)
 
 
 def _points(planes: NDArray[np.floating], beam_area: float, misplaced: float) -> Points:

@@ -17,7 +17,7 @@ from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 COOLER = 1.9  # by which factor the noise falls from one iteration to the next
 #: Error of the mean over the uncertainty, with which chains have converged, and with which they need not go on: those
 #: that ended at a third had intervals that were too narrow.
-SETTLED, ENOUGH = 1 / 3, 1 / 4
+SETTLED, ENOUGH = 1 / 3, 0.3
 
 
 class Stage(IntEnum):

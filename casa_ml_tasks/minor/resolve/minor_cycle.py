@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, stragglers, without_stragglers
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
-from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, coarse_points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, agreement, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
@@ -386,7 +386,9 @@ class Resolve:
 
             return np.mean(_of_each_chain(of_chain), axis=0)
 
-        middle, points, response = self._middle(positions), self._points_of(latent.mean, heat), self._heated(heat)
+        skies = np.array([self._sky.planes(each) for each in positions])
+        agreed = latent.mean * agreement(skies, self._beam_area)
+        middle, points, response = self._middle(positions), self._points_of(agreed, heat), self._heated(heat)
         noise = response.noise_of_planes() / self._beam_area
         brightness = CoarseBrightness.of(self._sky, latent.mean, noise, self._finest)
         return Mass.of(self._sky, middle, points, response, likelihood.sources, curvature, brightness)

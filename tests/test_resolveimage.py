@@ -1,5 +1,6 @@
 """resolveimage from the call to the products, with an inference whose posterior is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from casatools import table
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import image_shape, opened, read_beam, read_cell, read_direction, read_image
 from casa_ml_tasks.data.text_table import read_table
-from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks import outcome, resolve_choice
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from tests.gaussian_inference import SAMPLES, STEPS, GaussianInference
@@ -280,6 +281,24 @@ def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch)
     assert resolve_choice.point_sources(major, "").shape == (0, 2)
     assert resolve_choice.point_sources(major, "auto") is None
     assert resolve_choice.point_sources(major, ["auto"]) is None
+
+
+def test_a_run_that_has_not_converged_says_so_and_what_to_do(monkeypatch):
+    messages = []
+    monkeypatch.setattr(resolve_choice.casalog, "post", lambda *message: messages.append(message))
+    steps = [
+        GlobalIteration(number, stage, 0, 0.0, 0.42, 1, 0.8, 0.9, 1.0)
+        for number, stage in enumerate(["warm", "sample", "sample"])
+    ]
+    posterior = Posterior(np.ones((2, 1, 1, 4, 4), np.float32), None, tuple(steps), converged=True)
+    resolve_choice.warn_unless_converged(posterior)
+    assert not messages
+    resolve_choice.warn_unless_converged(replace(posterior, converged=False))
+    ((message, level, _),) = messages
+    assert level == "WARN"
+    assert "not converged" in message
+    assert "is 0.42 of the uncertainty" in message
+    assert "maxglobal=4 " in message
 
 
 def test_a_cube_whose_samples_do_not_fit_in_memory_is_refused(monkeypatch):

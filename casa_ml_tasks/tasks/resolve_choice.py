@@ -29,7 +29,7 @@ from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
-from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
 #: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
@@ -146,6 +146,19 @@ def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
         casalog.post(
             f"no signal in the data: the peak of the dirty image is {peak:.1f} times the noise, as that of noise alone "
             "may be; the mean is an upper limit that follows from the prior",
+            "WARN",
+            "resolveimage",
+        )
+
+
+def warn_unless_converged(posterior: Posterior) -> None:
+    """Say that the mean and its uncertainty would be others, had the chains gone on."""
+    if not posterior.converged:
+        count = sum(step.stage == "sample" for step in posterior.iterations)
+        casalog.post(
+            "the inference has not converged: at some resolution, from pixels to the flux of the image, the error of "
+            f"the mean is {posterior.iterations[-1].mean_error:.2g} of the uncertainty, so that this is too small; "
+            f"maxglobal={2 * count} would go on for twice as long",
             "WARN",
             "resolveimage",
         )

@@ -63,6 +63,8 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         progress, data_model = rounds.progress, data_rounds.data_model(major)
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
         posterior = minor.posterior(progress.state) if progress.state.latent else None
+        if posterior is not None:
+            resolve_choice.warn_unless_converged(posterior)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         posterior_products.write(major, posterior, data_model)
         major.predict(progress.model)

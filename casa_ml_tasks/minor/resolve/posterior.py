@@ -55,7 +55,8 @@ class GlobalIteration:
         samples: of the posterior so far.
         energy: minus the logarithm of the probability of sky, spectrum and data, up to a constant; mean over the
             chains.
-        mean_error: how far the mean is from that of endless chains, over the uncertainty, r.m.s. over the pixels.
+        mean_error: how far the mean is from that of endless chains, over the uncertainty, at the resolution, from
+            pixels to the whole image, where it is farthest.
         operator_products: of the normal operator and an image, all chains together.
         accepted: part of the trajectories.
         residual: r.m.s. of the residual image of the mean over the noise.
@@ -81,7 +82,8 @@ class Posterior:
         samples: of the apparent sky, (sample, channel or term, stokes, ny, nx), float32, Jy/pixel; at least two.
         power_spectrum: of the logarithm of the sky; None where it is given and not inferred.
         iterations: of the inference, in turn.
-        converged: whether the mean is known much better than the sky, to a third of the uncertainty.
+        converged: whether the mean is known much better than the sky, to a third of the uncertainty, at all
+            resolutions.
         points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
         components: samples of what else there is to know, by name, each (sample, channel or 1, stokes, ny, nx).
     """

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from casatasks import tclean
+from numpy.typing import NDArray
 
 from benchmarks.alma_study import BANDWIDTH, COMPONENTS
 from benchmarks.measure import geometric_mean, print_table, timed
@@ -24,6 +25,7 @@ from tests.simulated_ms import Source, simulate
 
 NOISE = 3e-5  # of the images whose making is timed, Jy/beam
 FWHM = np.sqrt(8 * np.log(2))  # of a Gaussian's standard deviation
+SQUARE = 32  # pixels
 
 SKY_COLUMNS = (
     "sky (seed)",
@@ -45,6 +47,7 @@ CHANGE_COLUMNS = (
     "r.m.s. everywhere",
     "over the larger sigma of both runs",
     "over sigma or the noise",
+    f"fluxes of {SQUARE} x {SQUARE} pixels, over the larger sigma",
 )
 
 
@@ -75,11 +78,18 @@ def skies(options: argparse.Namespace, work: Path) -> None:
     print(f"\nGeometric means: {beam:.3f} at the beam, {half_beam:.3f} at half the beam, {seconds:.2f} in time.")
 
 
-def noise_of_a_pixel(image: Path) -> float:
-    """That of a beam, spread over the beam, Jy/pixel, of an image that leaves nothing but noise."""
+def beam_area(image: Path) -> float:
+    """Solid angle of the beam of a restored image, pixels."""
     beam = read_beam(f"{image}.image")
     assert beam is not None, "every restored image has one"
-    return float(read_image(f"{image}.residual").std()) / beam.area(read_cell(f"{image}.image"))
+    return float(beam.area(read_cell(f"{image}.image")))
+
+
+def fluxes_in_squares(image: Path) -> NDArray[np.floating]:
+    """Of the samples, (sample, ny / SQUARE, nx / SQUARE), Jy."""
+    samples = np.squeeze(read_image(f"{image}.samples"))
+    count, ny, nx = samples.shape
+    return samples.reshape(count, ny // SQUARE, SQUARE, nx // SQUARE, SQUARE).sum(axis=(2, 4), dtype=float)
 
 
 def converged(options: argparse.Namespace, work: Path) -> None:
@@ -88,14 +98,16 @@ def converged(options: argparse.Namespace, work: Path) -> None:
     def rows() -> Iterator[list[str]]:
         for sky in chosen_skies(options):
             default, longer = work / f"{sky.name}{sky.seed}", work / f"{sky.name}{sky.seed}_longer"
-            resolveimage(imagename=str(default), **sky.imaging)
+            report = resolveimage(imagename=str(default), **sky.imaging)
             resolveimage(imagename=str(longer), nsamples=192, maxglobal=30, seed=1, **sky.imaging)
             mean, uncertainty = (read_image(f"{default}.{name}") for name in ("model", "uncertainty"))
             change, larger = read_image(f"{longer}.model") - mean, read_image(f"{longer}.uncertainty")
             in_sigma, bright = change / uncertainty, mean > np.percentile(mean, 99)
-            least = noise_of_a_pixel(default)
-            of_both, of_data = (change / np.maximum(uncertainty, each) for each in (larger, least))
-            parts = in_sigma[bright], in_sigma, of_both, of_data
+            noise = report["image_noise"] / beam_area(default)
+            of_both, of_data = (change / np.maximum(uncertainty, each) for each in (larger, noise))
+            fluxes, of_longer = fluxes_in_squares(default), fluxes_in_squares(longer)
+            of_fluxes = (of_longer.mean(0) - fluxes.mean(0)) / np.maximum(fluxes.std(0), of_longer.std(0))
+            parts = in_sigma[bright], in_sigma, of_both, of_data, of_fluxes
             numbers = [np.median(np.abs(in_sigma)), *(np.sqrt(np.mean(part**2)) for part in parts)]
             yield [f"{sky.name} ({sky.seed})", *(f"{number:.2f}" for number in numbers)]
 
@@ -103,38 +115,43 @@ def converged(options: argparse.Namespace, work: Path) -> None:
 
 
 def speed(work: Path) -> None:
-    """512 x 512 pixels of five Gaussians, from 5e4 to 5e6 visibilities that give one noise."""
+    """512 x 512 pixels of five Gaussians, from 5e4 to 5e6 visibilities that give one noise.
+
+    In the last row the antennas are twice as far apart: hardly a baseline sees the largest source.
+    """
     sources = tuple(Source(each.flux, each.east, each.north, each.width / FWHM) for each in COMPONENTS)
+    truth = sum(each.flux for each in sources)
 
     def rows() -> Iterator[list[str]]:
-        for antennas, channels, integrations in ((30, 2, 58), (43, 8, 70), (43, 64, 88)):
+        arrays = (30, 2, 58, 225), (43, 8, 70, 225), (43, 64, 88, 225), (43, 64, 88, 450)
+        for number, (antennas, channels, integrations, radius) in enumerate(arrays):
             visibilities = antennas * (antennas - 1) // 2 * channels * integrations
             observed = simulate(
-                work / f"{channels}.ms",
+                work / f"{number}.ms",
                 antennas=antennas,
                 channels=channels,
                 integrations=integrations,
                 sigma=NOISE * np.sqrt(2 * visibilities),
                 sources=sources,
                 channel_width=BANDWIDTH / channels,
-                radius=450,
+                radius=radius,
             )
             result, seconds = timed(
                 resolveimage,
                 vis=str(observed.path),
-                imagename=str(work / f"speed{channels}"),
+                imagename=str(work / f"speed{number}"),
                 imsize=512,
-                cell="0.06arcsec",
+                cell=f"{27 / radius}arcsec",
                 datacolumn="data",
             )
             posterior = result["posterior"]
-            steps = len(posterior["iterations"])
-            truth = sum(each.flux for each in sources)
+            steps, mean_error = len(posterior["iterations"]), posterior["iterations"][-1]["mean_error"]
             flux, error = (posterior[name][0][0] / truth for name in ("flux", "flux_uncertainty"))
-            counts = [f"{visibilities:.1e}", f"{seconds:.0f}", str(steps), str(posterior["converged"])]
+            counts = [f"{visibilities:.1e}", str(radius), f"{seconds:.0f}", str(steps), f"{mean_error:.2f}"]
             yield [*counts, f"{flux:.3f} ± {error:.3f}"]
 
-    print_table(("visibilities", "[s]", "global iterations", "converged", "flux found"), rows())
+    columns = "visibilities", "radius of the array [m]", "[s]", "global iterations", "error of the mean [sigma]"
+    print_table((*columns, "flux found"), rows())
 
 
 def main() -> None:

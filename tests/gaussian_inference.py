@@ -74,7 +74,7 @@ class GaussianInference:
         )
         mean = samples.mean(axis=0)
         points = np.where(mean == mean.max(), mean, 0) if self.points else None
-        return Posterior(samples, PowerSpectrum(frequency, power), iterations, converged=True, points=points)
+        return Posterior(samples, PowerSpectrum(frequency, power), iterations, problem="", points=points)
 
     def _samples(self, latent) -> NDArray[np.float32]:
         return (latent["mean"] + self.noise / self.beam_area * latent["draws"]).astype(np.float32)

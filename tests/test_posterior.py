@@ -18,7 +18,7 @@ def posterior():
     samples = 3 + rng.normal(size=SHAPE)
     samples[:, 0] = 3 + rng.normal(size=(200, 1, 1, 1))
     spectrum = PowerSpectrum(np.array([1.0, 2.0]), np.linspace(0, 100, 201)[:, None] * [1.0, 10.0])
-    return Posterior(samples.astype(np.float32), spectrum, (), converged=True, points=np.zeros(SHAPE[1:]))
+    return Posterior(samples.astype(np.float32), spectrum, (), problem="", points=np.zeros(SHAPE[1:]))
 
 
 def test_mean_and_uncertainty_are_those_of_the_samples(posterior):

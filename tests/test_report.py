@@ -381,7 +381,7 @@ def inferred(content) -> ReportContent:
         for n in range(1, 6)
     )
     samples = (mean + deviation * draws).astype(np.float32)
-    posterior = Posterior(samples, PowerSpectrum(frequency, power), iterations, converged=True)
+    posterior = Posterior(samples, PowerSpectrum(frequency, power), iterations, problem="")
     return replace(content, task="resolveimage", model=posterior.mean[0, 0], posterior=posterior)
 
 

@@ -1,5 +1,6 @@
 """Samples of the posterior against the analytic one where there is one, and against NUTS where there is none."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -19,7 +20,7 @@ from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import energy, slope_of_energy, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, better_step, enough_leaps, trajectory
-from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage
+from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST
@@ -266,6 +267,31 @@ def test_the_error_of_the_mean_is_that_of_the_flux_where_it_is_larger(shape):
     pixels = rng.normal(size=(24, 4, *shape))
     fluxes_apart = np.array([-6.0, -2.0, 2.0, 6.0])[:, None, None] / np.sqrt(np.prod(shape))
     assert mean_error(pixels) < 0.3 < 0.45 < mean_error(pixels + fluxes_apart) < 0.55
+
+
+def test_what_has_not_converged_is_named_with_its_size_and_what_helps():
+    observation = Observation((32, 32), 0.02)
+    resolve = observation.resolve(samples=4, most_iterations=1)
+    state, _ = finished(resolve, observation.observe(blob((32, 32))))
+    pixels = np.random.default_rng(4).normal(size=(24, 4, 1, 32, 32))
+    fluxes_apart = np.array([-6.0, -2.0, 2.0, 6.0])[:, None, None, None] / 32
+
+    def problem(samples, error):
+        last = replace(Latent.of(state.latent).iterations()[-1], mean_error=error)
+        changed = {
+            "samples": samples.reshape(-1, 1, 32, 32).astype(np.float32),
+            "sampled_fluxes": np.zeros((96, 0)),
+            "sampled_spectra": np.repeat(state.latent["sampled_spectra"][:1], 96, axis=0),
+            "records": np.array([as_numbers(last)]),
+        }
+        return resolve.posterior(replace(state, latent={**state.latent, **changed})).problem
+
+    assert problem(pixels, mean_error(pixels)) == ""
+    apart = pixels + fluxes_apart  # squares of 8 pixels of 0.1 arcsec by 1.5 sigma, of 4 by 0.75
+    assert "regions of 0.8 arcsec or more" in problem(apart, mean_error(apart))
+    assert "known only to 0.49 of their uncertainty" in problem(apart, mean_error(apart))
+    assert "maxglobal=2 goes on" in problem(apart, mean_error(apart))
+    assert "a chain does not move, or is caught" in problem(apart, np.inf)
 
 
 def test_it_is_a_minor_cycle_with_a_posterior():

@@ -184,10 +184,10 @@ def report(
 def _facts(posterior: Posterior) -> dict[str, str]:
     """Of one plane, for the top of the report."""
     flux = posterior.fluxes
-    count, moved = len(posterior.iterations), "which moves no more" if posterior.converged else "which still moves"
+    state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
     return {
         "flux of the model": f"{flux.mean():.4g} ± {flux.std(ddof=1):.2g} Jy",
-        "posterior": f"{len(flux)} samples around a mean {moved} after {count} global iterations",
+        "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
     }
 
 
@@ -198,6 +198,7 @@ def _as_numbers(posterior: Posterior) -> dict[str, Any]:
         "flux": posterior.fluxes.mean(axis=0).tolist(),
         "flux_uncertainty": posterior.fluxes.std(axis=0, ddof=1).tolist(),
         "converged": posterior.converged,
+        "problem": posterior.problem,
         "iterations": [asdict(iteration) for iteration in posterior.iterations],
     }
 

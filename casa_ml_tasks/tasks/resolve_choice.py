@@ -153,15 +153,8 @@ def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
 
 def warn_unless_converged(posterior: Posterior) -> None:
     """Say that the mean and its uncertainty would be others, had the chains gone on."""
-    if not posterior.converged:
-        count = sum(step.stage == "sample" for step in posterior.iterations)
-        casalog.post(
-            "the inference has not converged: at some resolution, from pixels to the flux of the image, the error of "
-            f"the mean is {posterior.iterations[-1].mean_error:.2g} of the uncertainty, so that this is too small; "
-            f"maxglobal={2 * count} would go on for twice as long",
-            "WARN",
-            "resolveimage",
-        )
+    if posterior.problem:
+        casalog.post(f"the inference has not converged: {posterior.problem}", "WARN", "resolveimage")
 
 
 def log_iteration(step: GlobalIteration) -> None:

@@ -143,17 +143,24 @@ def without_stragglers(chains: Sequence[Chain]) -> list[Chain]:
     return [least if behind else each for each, behind in zip(chains, stragglers(chains), strict=True)]
 
 
-def mean_error(chains: NDArray[np.floating]) -> float:
-    """How far the mean is from that of endless chains, over the uncertainty: at the resolution where it is farthest.
+def mean_errors(chains: NDArray[np.floating]) -> list[float]:
+    """How far the mean is from that of endless chains, over the uncertainty, r.m.s. over all squares of a size.
 
     Of pixels, of squares of 2, 4 ... pixels, and of the whole image, for the flux of a region may move more slowly than
-    that of any pixel in it. R.m.s. over all squares of a size.
+    that of any pixel in it.
 
     Args:
         chains: (sample, chain, plane, ny, nx).
     """
-    error = _mean_error(chains)
-    return error if chains.shape[-2:] == (1, 1) else max(error, mean_error(_in_squares(chains)))
+    errors = [_mean_error(chains)]
+    while chains.shape[-2:] != (1, 1):
+        errors.append(_mean_error(chains := _in_squares(chains)))
+    return errors
+
+
+def mean_error(chains: NDArray[np.floating]) -> float:
+    """The largest of `mean_errors`. chains: (sample, chain, plane, ny, nx)."""
+    return max(mean_errors(chains))
 
 
 def _in_squares(images: NDArray[np.floating]) -> NDArray[np.floating]:

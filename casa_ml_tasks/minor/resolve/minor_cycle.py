@@ -21,14 +21,14 @@ from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
-from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, stragglers, without_stragglers
+from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, mean_errors, stragglers, without_stragglers
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, agreement, coarse_points
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step
-from casa_ml_tasks.minor.resolve.latent import ENOUGH, Latent, Stage, as_numbers
+from casa_ml_tasks.minor.resolve.latent import ENOUGH, SETTLED, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
@@ -186,9 +186,23 @@ class Resolve:
             images[:, :, None],
             spectrum,
             latent.iterations(),
-            latent.settled(),
+            self._problem(latent),
             points,
             {name: of_planes(seen)[:, :, None] for name, of_planes in self._composition.components.items()},
+        )
+
+    def _problem(self, latent: Latent) -> str:
+        """What has not converged and what helps, in one sentence; empty where nothing is wrong."""
+        if latent.settled():
+            return ""
+        helps = f"maxglobal={2 * self._most_iterations} goes on for twice as long"
+        if not latent.settled(np.inf):
+            return f"a chain does not move, or is caught where its energy is far above that of others; {helps}"
+        errors = np.array(mean_errors(latent.samples.reshape(-1, CHAINS, *latent.samples.shape[1:])))
+        size = self._cell * 2 ** int(np.argmax(errors >= SETTLED))
+        return (
+            f"the mean fluxes of regions of {size:.2g} arcsec or more are known only to {errors.max():.2g} of their "
+            f"uncertainty, which is too small there; {helps}"
         )
 
     def _images(self, latent: Latent) -> NDArray[np.float32]:

@@ -82,8 +82,8 @@ class Posterior:
         samples: of the apparent sky, (sample, channel or term, stokes, ny, nx), float32, Jy/pixel; at least two.
         power_spectrum: of the logarithm of the sky; None where it is given and not inferred.
         iterations: of the inference, in turn.
-        converged: whether the mean is known much better than the sky, to a third of the uncertainty, at all
-            resolutions.
+        problem: what has not converged and what helps, in one sentence; empty where the mean is known much better than
+            the sky, to a third of the uncertainty, at all resolutions.
         points: mean of the point-source component, (channel or term, stokes, ny, nx), Jy/pixel; None without one.
         components: samples of what else there is to know, by name, each (sample, channel or 1, stokes, ny, nx).
     """
@@ -91,7 +91,7 @@ class Posterior:
     samples: NDArray[np.float32]
     power_spectrum: PowerSpectrum | None
     iterations: tuple[GlobalIteration, ...]
-    converged: bool
+    problem: str
     points: Image | None = None
     components: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -104,6 +104,11 @@ class Posterior:
     def uncertainty(self) -> NDArray[np.float32]:
         """Standard deviation of the samples, (channel or term, stokes, ny, nx), Jy/pixel."""
         return self.samples.std(axis=0, ddof=1, dtype=float).astype(np.float32)
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problem
 
     @property
     def relative_uncertainty(self) -> NDArray[np.float32]:

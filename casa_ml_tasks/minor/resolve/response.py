@@ -13,7 +13,7 @@ from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.modes import frequencies
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
-MOST = 0.9  # of the weights
+MOST = 0.9  # of the transform of a PSF
 
 
 class Response(NamedTuple):
@@ -68,12 +68,17 @@ class Response(NamedTuple):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
 
     def finest(self) -> float:
-        """Frequency within which nine tenths of the weights are, cycles per pixel, in the plane that is seen best."""
+        """Frequency within which nine tenths of the PSF's transform are, cycles per pixel, where the sky is seen best.
+
+        Not nine tenths of the weights, beyond which the data still know a lot of bright sources: an image ends before
+        its PSF does, which spreads the transform, to 1 to 1.6 times that frequency in simulated data and 1.9 to 5 times
+        in real ones. With that of the weights, chains got caught beside the core of 3C 273.
+        """
         psf = self.psfs[0 if self._has_terms else np.argmin(self.sigma)].astype(float)
-        weights = np.abs(np.fft.fft2(psf)).ravel()
+        transform = np.abs(np.fft.fft2(psf)).ravel()
         frequency = frequencies(psf.shape).ravel()
         order = np.argsort(frequency)
-        within = np.cumsum(weights[order])
+        within = np.cumsum(transform[order])
         return float(frequency[order][np.searchsorted(within, MOST * within[-1])])
 
     def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:

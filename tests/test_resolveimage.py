@@ -169,11 +169,14 @@ def test_a_script_written_for_tclean_runs_with_natural_weights(simulated_ms, cas
 
 
 def test_every_global_iteration_is_a_line_in_the_log(casa_log):
-    resolve_choice.log_iteration(GlobalIteration(3, "sample", 8, 1.5e4, 0.0321, 40, 0.8, 1.02, 2.0))
+    step = GlobalIteration(3, "sample", 8, 1.5e4, 0.0321, 40, 0.8, 1.02, 2.0)
+    resolve_choice.log_iteration(step)
     assert (
-        "global iteration 3: stage 'sample', 8 samples, energy 15000, 80 % of the trajectories accepted, error of "
-        in casa_log()
+        "global iteration 3: stage 'sample', 8 samples, energy 15000, 80 % of the trajectories accepted, error of the "
+        "mean 0.0321 sigma, residual 1.020 of the noise, 40 products of the normal operator, 2.0 s" in casa_log()
     )
+    resolve_choice.log_iteration(replace(step, mean_error=np.inf))
+    assert "accepted, a chain does not move or is caught, residual" in casa_log()
 
 
 def test_a_full_disk_is_found_before_it_is_full(simulated_ms, monkeypatch, tmp_path):

@@ -159,9 +159,12 @@ def warn_unless_converged(posterior: Posterior) -> None:
 
 def log_iteration(step: GlobalIteration) -> None:
     """One line a global iteration."""
+    error = f"error of the mean {step.mean_error:.3g} sigma"
+    if np.isinf(step.mean_error):
+        error = "a chain does not move or is caught"
     casalog.post(
         f"global iteration {step.iteration}: stage '{step.stage}', {step.samples} samples, energy {step.energy:.6g}, "
-        f"{100 * step.accepted:.0f} % of the trajectories accepted, error of the mean {step.mean_error:.3g} sigma, "
+        f"{100 * step.accepted:.0f} % of the trajectories accepted, {error}, "
         f"residual {step.residual:.3f} of the noise, {step.operator_products} products of the normal operator, "
         f"{step.seconds:.1f} s",
         "INFO",

@@ -27,7 +27,8 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
 
     Returns:
         What `rmlclean` returns, and 'posterior': flux with its uncertainty (channel, stokes, Jy), samples, converged,
-        and one record a global iteration; without it where `niter=0` asks for the dirty image alone.
+        problem (what has not, or ''), and one record a global iteration; without it where `niter=0` asks for the dirty
+        image alone.
 
     Raises:
         ValueError: for bad input, before anything is written.

@@ -56,7 +56,8 @@ class GlobalIteration:
         energy: minus the logarithm of the probability of sky, spectrum and data, up to a constant; mean over the
             chains.
         mean_error: how far the mean is from that of endless chains, over the uncertainty, at the resolution, from
-            pixels to the whole image, where it is farthest.
+            pixels to the whole image, where it is farthest; infinite where a chain does not move, or its energy is far
+            above that of others.
         operator_products: of the normal operator and an image, all chains together.
         accepted: part of the trajectories.
         residual: r.m.s. of the residual image of the mean over the noise.

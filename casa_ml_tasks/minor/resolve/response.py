@@ -70,9 +70,9 @@ class Response(NamedTuple):
     def finest(self) -> float:
         """Frequency within which nine tenths of the PSF's transform are, cycles per pixel, where the sky is seen best.
 
-        Not nine tenths of the weights, beyond which the data still know a lot of bright sources: an image ends before
-        its PSF does, which spreads the transform, to 1 to 1.6 times that frequency in simulated data and 1.9 to 5 times
-        in real ones. With that of the weights, chains got caught beside the core of 3C 273.
+        Nine tenths of the weights lie further in, for an image ends before its PSF does, which spreads the transform.
+        But beyond them the data still know a lot of bright sources: with that frequency in place of this one, chains
+        got caught beside the core of 3C 273.
         """
         psf = self.psfs[0 if self._has_terms else np.argmin(self.sigma)].astype(float)
         transform = np.abs(np.fft.fft2(psf)).ravel()

@@ -422,9 +422,10 @@ def test_nmajor_counts_the_cycles_of_all_rounds():
 
 def test_a_residual_that_grows_with_the_noise_scale_is_no_divergence():
     first, later = ExitCriteria(), data_rounds.left(ExitCriteria(), [Progress(np.zeros((1, 1, 8, 8)))])
-    assert first.stop(1, 1, [1.0, 4.0]) is StopCode.DIVERGED
-    assert later.stop(1, 1, [1.0, 4.0]) is StopCode.NONE
-    assert later.stop(1, 1, [1.0, 4.0, 16.0]) is StopCode.DIVERGED
+    quiet, loud, louder = (CycleRecord(0, 0, [[0.0]], peak, 1.0, 1.0, 0.0, 1.0) for peak in (1.0, 4.0, 16.0))
+    assert first.stop(1, 1, [quiet, loud]) is StopCode.DIVERGED
+    assert later.stop(1, 1, [quiet, loud]) is StopCode.NONE
+    assert later.stop(1, 1, [quiet, loud, louder]) is StopCode.DIVERGED
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """The loop, its criteria and its checkpoint, on a dense interferometer without files."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
+from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import MajorCycle, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Progress, solve, step_length
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
@@ -128,14 +129,58 @@ def test_the_loop_stops_where_tclean_would(criteria, stop, cycles):
     assert len(progress.records) == cycles + 1
 
 
+def outcomes(peaks, fluxes=None):
+    """Of major cycles whose residuals have these peaks, and r.m.s. of a tenth."""
+    fluxes = range(1, len(peaks) + 1) if fluxes is None else fluxes
+    return [
+        SimpleNamespace(peak_residual=peak, rms_residual=peak / 10, model_flux=flux)
+        for peak, flux in zip(peaks, fluxes, strict=True)
+    ]
+
+
 def test_a_growing_peak_residual_is_divergence():
-    assert ExitCriteria().stop(5, 2, [1.0, 0.1, 0.31]) is StopCode.DIVERGED
-    assert ExitCriteria().stop(5, 2, [1.0, 0.1, 0.29]) is StopCode.NONE
+    assert ExitCriteria().stop(5, 2, outcomes([1.0, 0.1, 0.31])) is StopCode.DIVERGED
+    assert ExitCriteria().stop(5, 2, outcomes([1.0, 0.1, 0.29])) is StopCode.NONE
 
 
 def test_an_unchanging_peak_residual_ends_the_loop():
-    assert ExitCriteria().stop(5, 3, [1.0, 0.1, 0.1, 0.1]) is StopCode.NO_CHANGE
-    assert ExitCriteria().stop(5, 3, [1.0, 0.2, 0.1, 0.1]) is StopCode.NONE
+    assert ExitCriteria().stop(5, 3, outcomes([1.0, 0.1, 0.1, 0.1])) is StopCode.NO_CHANGE
+    assert ExitCriteria().stop(5, 3, outcomes([1.0, 0.2, 0.1, 0.1])) is StopCode.NONE
+
+
+def test_the_loop_ends_where_flux_and_residual_hardly_change():
+    peaks = [1.0, 0.1, 0.102, 0.1]
+    assert ExitCriteria().stop(5, 3, outcomes(peaks, [0, 5.0, 5.001, 5.002])) is StopCode.NO_CHANGE
+    assert ExitCriteria().stop(5, 3, outcomes(peaks, [0, 5.0, 5.1, 5.2])) is StopCode.NONE
+    assert ExitCriteria().stop(5, 3, outcomes([1.0, 0.2, 0.15, 0.1], [0, 5.0, 5.001, 5.002])) is StopCode.NONE
+
+
+def test_no_loop_goes_on_for_ever():
+    changing = outcomes([1.0, *np.geomspace(0.1, 0.05, MOST_MAJOR_CYCLES)])
+    assert ExitCriteria().stop(5, MOST_MAJOR_CYCLES, changing) is StopCode.MAJOR_LIMIT
+    assert ExitCriteria().stop(5, MOST_MAJOR_CYCLES - 1, changing[:-1]) is StopCode.NONE
+
+
+class Overshooting:
+    """A minor cycle that first halves the error of the model, and then runs away from the truth."""
+
+    def __init__(self, truth):
+        self.truth = truth[None, None].astype(np.float32)
+
+    def update(self, residual, model, state):
+        step = 0.5 if state.iterations == 0 else -3.0 * state.iterations
+        return model + step * (self.truth - model), MinorState(state.iterations + 1)
+
+
+def test_a_loop_that_diverges_returns_its_best_model():
+    sky = point_sources()
+    major = DenseMajorCycle(sky)
+    progress, _ = run(major, Overshooting(sky))
+    assert progress.stop is StopCode.DIVERGED
+    np.testing.assert_allclose(progress.model[0, 0], 0.5 * sky, atol=1e-6)
+    np.testing.assert_allclose(progress.residual, major.residual(progress.model.astype(float)), atol=1e-6)
+    assert progress.records[-1].model_flux == pytest.approx(0.5 * sky.sum())
+    assert [record.cycle for record in progress.records] == list(range(len(progress.records)))
 
 
 def test_the_step_length_corrects_the_curvature_of_the_minor_cycles_operator():
@@ -190,11 +235,11 @@ def test_a_checkpoint_of_an_older_format_is_not_taken_up(tmp_path, monkeypatch):
     assert checkpoint.load() is None
 
 
-@pytest.mark.parametrize("noise_scale", [None, 2.5])
-def test_a_checkpoint_knows_what_a_residual_has_told_of_the_noise(noise_scale, tmp_path):
+@pytest.mark.parametrize("calibration", [None, {"uvdist": [1.0], "error": [0.1], "amplitude": [2.0], "factor": 1.0}])
+def test_a_checkpoint_knows_what_a_residual_has_told_of_the_calibration(calibration, tmp_path):
     checkpoint = FileCheckpoint(tmp_path / "c.npz", {})
-    checkpoint.save(Progress(np.zeros((1, 1, 2, 2)), noise_scale=noise_scale))
-    assert checkpoint.load().noise_scale == noise_scale
+    checkpoint.save(Progress(np.zeros((1, 1, 2, 2)), calibration=calibration))
+    assert checkpoint.load().calibration == calibration
 
 
 def test_half_a_checkpoint_is_no_checkpoint(tmp_path):

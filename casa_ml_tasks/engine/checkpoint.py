@@ -16,7 +16,7 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
 _LATENT = "latent/"  # before the names of the minor cycle's own arrays
 #: Of what is stored; one more whenever a number or an array of any minor cycle changes its meaning.
-FORMAT = 3
+FORMAT = 4
 
 
 class FileCheckpoint:
@@ -46,7 +46,7 @@ class FileCheckpoint:
             "iterations": progress.state.iterations,
             "unfinished": progress.state.unfinished,
             "records": [asdict(record) for record in progress.records],
-            "noise_scale": progress.noise_scale,
+            "calibration": progress.calibration,
         }
         unfinished = self._path.with_suffix(".unfinished")
         with unfinished.open("wb") as file:
@@ -81,5 +81,5 @@ class FileCheckpoint:
                 unfinished=numbers["unfinished"],
             ),
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
-            noise_scale=numbers["noise_scale"],
+            calibration=numbers["calibration"],
         )

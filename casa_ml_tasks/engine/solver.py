@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Progress:
         last_model, last_residual: what the last minor cycle began with; None before the first.
         state: of the minor cycle.
         records: one a major cycle.
-        noise_scale: true noise over what WEIGHT claims, where the residual of an image has told it.
+        calibration: what residuals have told of errors of calibration, as numbers; None where they told nothing.
     """
 
     model: Image
@@ -64,7 +64,7 @@ class Progress:
     state: MinorState = field(default_factory=MinorState)
     records: tuple[CycleRecord, ...] = ()
     stop: StopCode = StopCode.NONE
-    noise_scale: float | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 class Checkpoint(Protocol):
@@ -84,7 +84,8 @@ def solve(
 ) -> Progress:
     """Alternate major and minor cycles until a criterion is met.
 
-    Each step begins from what the last one saved, so that a run resumed from a checkpoint takes the same steps.
+    Each step begins from what the last one saved, so that a run resumed from a checkpoint takes the same steps. A loop
+    that diverges returns the model of the smallest peak residual.
 
     Args:
         progress: a first model, or what a checkpoint held.
@@ -93,15 +94,18 @@ def solve(
         intensity: channels or terms, and Stokes planes, whose flux and noise the records state; all by default.
     """
     start = time.monotonic() - (progress.records[-1].seconds if progress.records else 0.0)
+    best = progress
     while True:
         if progress.residual is None:
             progress = _major_step(major, progress, start, intensity)
             checkpoint.save(progress)
             on_cycle(progress.records[-1])
         if not progress.state.unfinished:
-            cycles = len(progress.records) - 1
-            peaks = [record.peak_residual for record in progress.records]
-            stop = criteria.stop(progress.state.iterations, cycles, peaks)
+            if best.residual is None or progress.records[-1].peak_residual <= np.abs(best.residual).max():
+                best = progress
+            stop = criteria.stop(progress.state.iterations, len(progress.records) - 1, progress.records)
+            if stop is StopCode.DIVERGED:
+                return _back_to(best, progress, stop)
             if stop is not StopCode.NONE:
                 return replace(progress, stop=stop)
         assert progress.residual is not None
@@ -114,6 +118,12 @@ def solve(
             before = replace(progress, last_model=progress.model, last_residual=progress.residual)
             progress = replace(before, model=model, residual=None, state=state)
         checkpoint.save(progress)
+
+
+def _back_to(best: Progress, last: Progress, stop: StopCode) -> Progress:
+    """The best model, with the records of all major cycles, and its own once more at the end."""
+    record = replace(best.records[-1], cycle=len(last.records), seconds=last.records[-1].seconds)
+    return replace(best, stop=stop, records=(*last.records, record))
 
 
 def _major_step(major: MajorCycle, progress: Progress, start: float, intensity: tuple[slice, slice]) -> Progress:

@@ -168,6 +168,10 @@ class CasaImages:
         largest = float(read_image(weight).max()) if weight.exists() else 1.0
         return noise / np.sqrt(largest)
 
+    def thermal_noise(self) -> NDArray[np.float64]:
+        """As `noise`, of thermal noise alone: all that the weights of a Measurement Set claim."""
+        return self.noise()
+
     def _has_natural_weights(self) -> bool:
         return self._parameters["weighting"] == "natural" and not any(self._parameters["uvtaper"])
 

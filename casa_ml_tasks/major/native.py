@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
+from casa_ml_tasks.major.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel, Freedom
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 from casa_ml_tasks.major.residual_visibilities import (
     ROTATIONS,
     AnnulusSums,
+    annulus_edges,
     annulus_of,
     longest_on_grid,
     rotation_beside,
@@ -38,6 +40,7 @@ from casa_ml_tasks.major.residual_visibilities import (
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 MOST_ROUNDS = 10  # of fits of the data model
+MOST_COMPARED = 1 << 20  # visibilities that tell errors of calibration
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class _Planned:
     data: NDArray[np.complexfloating]  # (visibility,), Jy
     weight: NDArray[np.floating]  # (visibility,), imaging weights
     nominal: NDArray[np.floating]  # (visibility,), natural weights, Jy^-2; the same array where they are equal
+    thermal: NDArray[np.floating]  # (visibility,), those of thermal noise alone; the same array where they are equal
     annulus: NDArray[np.uint16]  # (visibility,), of uv distance
     turns: NDArray[np.uint8]  # (visibility,), of ROTATIONS, towards the next field
 
@@ -60,7 +64,9 @@ class NativeMajorCycle(CasaMajorCycle):
 
     Attributes:
         data_model: noise scales, outliers, amplitudes and positions of execution blocks; None where the parameters ask
-            for none. What was read then stays in memory as well, 46 bytes a visibility.
+            for none.
+
+    What was read stays in memory for other weights, 40 bytes a visibility, or in files where that is too much.
     """
 
     def __init__(
@@ -121,18 +127,19 @@ class NativeMajorCycle(CasaMajorCycle):
         store = self._within_nyquist(
             read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True, origins=origins)
         )
+        self._observed, self._weight = store, store.weight
         if origins is not None:
-            self._observed, self._weight = store, store.weight
             self.data_model = DataModel.none(self._freedom, origins.known)
         self._planned: list[_Planned] = []
-        self._weigh(store, store.weight)
+        self._weigh(store, store.weight, store.weight)
 
-    def _weigh(self, store: Visibilities, nominal: NDArray[np.floating]) -> None:
+    def _weigh(self, store: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]) -> None:
         """Set the imaging weights, make the PSF, and plan the visibilities or use their plans again.
 
         Args:
             store: visibilities and natural weights to image with.
-            nominal: (visibility,), weights that claim the noise of each, Jy^-2.
+            nominal: (visibility,), weights that claim the noise of each, errors of calibration included, Jy^-2.
+            thermal: (visibility,), those of thermal noise alone, Jy^-2.
         """
         doubled = (2 * self._ny, 2 * self._nx)
         self._psf = np.zeros((self._channels, 1, *doubled), np.float32)
@@ -140,7 +147,8 @@ class NativeMajorCycle(CasaMajorCycle):
         self._fold_of: list[NDArray[np.uint8]] = []
         self._sum_of_weights, self._sigma = np.zeros((2, self._channels))
         plans, self._planned = [each.operator for each in self._planned], []
-        for channel, visibilities, claimed, weights in self._weighted(store, nominal):
+        for channel, members, weights in self._weighted(store):
+            visibilities, claimed, alone = store[members], nominal[members], thermal[members]
             total = weights.sum(dtype=float)
             self._sum_of_weights[channel] = total
             trusted = visibilities.weight > 0
@@ -152,7 +160,7 @@ class NativeMajorCycle(CasaMajorCycle):
                 some = visibilities[part]
                 self._psf[channel, 0] += self._lags(some.uvw, weights[part]) / total
                 plan = plans[len(self._planned)] if plans else self._plan(some)
-                self._planned.append(self._sorted(channel, plan, some, claimed[part], weights[part]))
+                self._planned.append(self._sorted(channel, plan, some, claimed[part], alone[part], weights[part]))
                 if self._folds:
                     self._fold_of.append(plan.sort(self._split(some.uvw, weights[part])))
 
@@ -181,9 +189,65 @@ class NativeMajorCycle(CasaMajorCycle):
             casalog.post(f"the data model still changes after {MOST_ROUNDS} rounds; it is left as it is", "WARN")
             return False
         self._weight = weight
-        self._weigh(replace(corrected, weight=weight), corrected.weight)
+        self._weigh(replace(corrected, weight=weight), corrected.weight, corrected.weight)
         self._write_psf()
         return True
+
+    def calibration_errors(self, model: Image, noise_scale: float) -> CalibrationErrors:
+        """What the residual visibilities, and the residual beside the image, tell of errors of calibration.
+
+        Args:
+            model: (channel, 1, ny, nx), Jy/pixel.
+            noise_scale: true thermal noise over the noise that WEIGHT claims.
+        """
+        images, radii = model[:, 0].astype(np.float32), annulus_edges(longest_on_grid(self._cell))[1:]
+        stride = -(-sum(each.data.size for each in self._planned) // MOST_COMPARED)
+        parts = []
+        for each in self._planned:
+            left = each.data - each.operator.degrid(images[each.channel])
+            known = each.thermal > 0
+            columns = (left, each.data, noise_scale**2 / np.where(known, each.thermal, 1), radii[each.annulus])
+            parts.append([column[known][::stride] for column in columns])
+        errors = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        beside, expected = self.noise_beside(model), self._image_noise(errors.at, noise_scale)
+        of_amplitude = self._image_noise(errors.amplitude_at, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missing = np.nanmedian((beside**2 - expected**2) / of_amplitude**2)
+        return errors.raised(float(np.sqrt(missing))) if np.isfinite(missing) and missing > 0 else errors
+
+    def count_errors(self, errors: CalibrationErrors, noise_scale: float) -> None:
+        """Image from now on with weights of thermal noise and errors of calibration together.
+
+        Args:
+            errors: of the visibilities.
+            noise_scale: true thermal noise over the noise that WEIGHT claims; the new weights claim it as well.
+        """
+        observed = self._observed
+        error = errors.at(np.hypot(observed.uvw[:, 0], observed.uvw[:, 1]))
+        weight = (observed.weight / (1 + observed.weight * (error / noise_scale) ** 2)).astype(np.float32)
+        self._weigh(replace(observed, weight=weight), weight, observed.weight)
+        self._write_psf()
+
+    def thermal_noise(self) -> NDArray[np.float64]:
+        """As `noise`, of thermal noise alone: without the errors of calibration that the weights count."""
+        return self._image_noise(lambda uvdist: np.zeros(uvdist.shape), 1.0)
+
+    def _image_noise(
+        self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+    ) -> NDArray[np.float64]:
+        r"""R.m.s. of each dirty image, (channel, 1), Jy/beam: $\sqrt{\sum g^2 (s^2/w + c^2)}\,/\sum g$.
+
+        Args:
+            error: gives errors c, Jy, at uv distances, wavelengths.
+            noise_scale: s, of the weights of thermal noise w.
+        """
+        radii, squares = annulus_edges(longest_on_grid(self._cell))[1:], np.zeros(self._channels)
+        for each in self._planned:
+            known = each.thermal > 0
+            variance = noise_scale**2 / np.where(known, each.thermal, np.inf) + error(radii)[each.annulus] ** 2
+            squares[each.channel] += np.sum(each.weight.astype(float) ** 2 * variance)
+        sums = self._sum_of_weights
+        return np.where(sums > 0, np.sqrt(squares) / np.where(sums > 0, sums, 1), np.inf)[:, None]
 
     def _log_data_model(self, noise_scale: float, change: float) -> None:
         assert self.data_model is not None
@@ -322,14 +386,12 @@ class NativeMajorCycle(CasaMajorCycle):
         )
         return store[inside]
 
-    def _weighted(
-        self, store: Visibilities, nominal: NDArray[np.floating]
-    ) -> Iterator[tuple[int, Visibilities, NDArray[np.floating], NDArray[np.float32]]]:
-        """Image channel, its visibilities, their nominal weights and their imaging weights."""
+    def _weighted(self, store: Visibilities) -> Iterator[tuple[int, slice | NDArray[np.bool_], NDArray[np.float32]]]:
+        """Image channel, which visibilities it has, and their imaging weights."""
         weighting = Weighting.from_parameters(self._parameters)
         density = self._density(weighting, store)
         for channel in range(self._channels):
-            members = slice(None) if self._channels == 1 else store.channel == channel
+            members: slice | NDArray[np.bool_] = slice(None) if self._channels == 1 else store.channel == channel
             part = store[members]
             if part.size == 0:
                 continue
@@ -338,7 +400,7 @@ class NativeMajorCycle(CasaMajorCycle):
             weights = np.empty(part.size, np.float32)
             for some in chunks(part.size):
                 weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
-            yield channel, part, nominal[members], weights
+            yield channel, members, weights
 
     def _density(self, weighting: Weighting, visibilities: Visibilities) -> WeightDensity:
         density = WeightDensity(weighting, (self._ny, self._nx), self._cell, visibilities.hands)
@@ -367,13 +429,15 @@ class NativeMajorCycle(CasaMajorCycle):
         plan: MeasurementOperator,
         part: Visibilities,
         nominal: NDArray[np.floating],
+        thermal: NDArray[np.floating],
         weights: NDArray[np.float32],
     ) -> _Planned:
         weight = plan.sort(weights)
         claimed = weight if np.array_equal(weights, nominal) else plan.sort(nominal)
+        alone = claimed if np.array_equal(nominal, thermal) else plan.sort(thermal)
         annulus = plan.sort(annulus_of(part.uvw, longest_on_grid(self._cell)))
         turns = turns_of(plan.sort(rotation_beside(part.uvw, (self._ny, self._nx), self._cell)))
-        return _Planned(channel, plan, plan.sort(part.visibility), weight, claimed, annulus, turns)
+        return _Planned(channel, plan, plan.sort(part.visibility), weight, claimed, alone, annulus, turns)
 
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2

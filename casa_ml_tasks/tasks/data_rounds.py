@@ -13,22 +13,22 @@ from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
 from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
+from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.tasks import cycle_choice, outcome
 
-#: The residual is louder than the noise if it is so by more than this factor.
-LOUDER = 1.15
-#: Beside the image by more than this: the noise of one small image scatters, and a source between pixels has sidelobes.
-#: Where a residual has been louder before, the calibration is known to err, and the factor above is enough.
-LOUDER_BESIDE = 1.5
-LOUDER_RESIDUAL = "what the model leaves"  # has told the noise scale
-MOST_LOUDER_ROUNDS = 2  # or what the image lacks, for the noise is too high, would be taken for noise again and again
+#: The residual exceeds the noise if it does so by this factor.
+EXCESS = 1.15
+#: Beside the image by this one: the noise of a small image scatters. Where errors of calibration are known already, the
+#: factor above is enough.
+EXCESS_BESIDE = 1.5
+MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
 #: A run that ends so has an image to fit the data model to, and may go on.
 GOES_ON = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
 
@@ -37,8 +37,10 @@ class Rounds:
     """Solutions with the same data, each with the noise and the data model that the last has led to.
 
     Attributes:
-        data: the survey, with the noise scale as it is known by now.
-        noise: of the images in the round that is due, or in the last, (channel, stokes), Jy/beam.
+        data: the survey, with the scale of the thermal noise.
+        calibration: errors of calibration as they are known by now.
+        noise: of the images in the round that is due, or in the last, with errors of calibration, (channel, stokes),
+            Jy/beam.
         unsettled: whether a round is due.
         statistics: of the residual visibilities after the last; None where there are none.
     """
@@ -52,36 +54,70 @@ class Rounds:
         start: Progress,
     ):
         """start: what a killed run left, or a first model."""
-        self.data = data if start.noise_scale is None else with_noise_scale(data, start.noise_scale)
+        self.data = data
+        self.noise_scale = cycle_choice.noise_scale(parameters, data)
+        self.calibration = CalibrationErrors.from_numbers(start.calibration)
         self.unsettled = True
         self.statistics: ResidualStatistics | None = None
         self._major, self._workspace, self._parameters = major, workspace, parameters
+        if self.calibration and isinstance(major, NativeMajorCycle):
+            major.count_errors(self.calibration, self.noise_scale)
         self._start = begin(major, start, self.noise_scale)
-        self.noise = major.noise() * self.noise_scale
+        self.noise = self._image_noise()
         self._done: list[Progress] = []
         self._sketches = 0
 
     @property
-    def noise_scale(self) -> float:
-        """Of the round that is due, over what WEIGHT claims."""
-        return cycle_choice.noise_scale(self._parameters, self.data)
+    def image_noise(self) -> outcome.ImageNoise:
+        """The noise of the last round, and its two causes."""
+        return outcome.ImageNoise(self.noise, self._major.thermal_noise() * self.noise_scale, self.calibration)
+
+    def _image_noise(self) -> NDArray[np.floating]:
+        return self._major.noise() * self.noise_scale * self.calibration.factor
 
     def run(self, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint) -> None:
-        """Solve; then hear what the residual says of the noise, and fit the data model to the image."""
-        major, parameters = self._major, self._parameters
-        intensity = np.s_[: len(self.noise), :1]
+        """Solve; then see what the residual tells of errors of calibration, and fit the data model to the image."""
+        major, intensity = self._major, np.s_[: len(self.noise), :1]
         criteria = left(criteria, self._done[self._sketches :])
         self._done.append(solve(major, minor, criteria, self._start, checkpoint, outcome.log_cycle, intensity))
         last = self._done[-1]
-        self.statistics = outcome.residual_statistics(major, last.model, self.data, self._workspace, parameters)
-        beside = major.noise_beside(last.model) if isinstance(major, NativeMajorCycle) else None
-        heard = with_noise_of_residual(self.data, self.statistics, beside, self.noise, parameters, self._done)
-        self.unsettled = heard is not self.data or refit(major, last, self.noise_scale)
-        noise_scale = last.noise_scale if heard is self.data else heard.noise_scale
-        self._start = replace(again(last), noise_scale=noise_scale)
-        self.data = heard
+        scale = self.noise_scale * self.calibration.factor
+        self.statistics = outcome.residual_statistics(
+            major, last.model, scale, self.data.visibilities, self._workspace, self._parameters
+        )
+        self.unsettled = self._found_errors() or refit(major, last, self.noise_scale)
+        numbers = self.calibration.as_numbers() if self.calibration else None
+        self._start = replace(again(last), calibration=numbers)
         if self.unsettled:
-            self.noise = major.noise() * self.noise_scale
+            self.noise = self._image_noise()
+
+    def _found_errors(self) -> bool:
+        """Whether the residual exceeds the noise, so that errors of calibration are counted from now on."""
+        last, major = self._done[-1], self._major
+        if not may_have_errors(self._parameters, last.stop, len(self._done)):
+            return False
+        factor = residual_over_noise(self.statistics, last.residual, self.noise)
+        beside = 1.0
+        if isinstance(major, NativeMajorCycle):
+            seen = np.isfinite(self.noise)
+            beside = float(np.median(major.noise_beside(last.model)[seen] / self.noise[seen]))
+        if factor < EXCESS and beside < (EXCESS if self.calibration else EXCESS_BESIDE):
+            return False
+        if isinstance(major, NativeMajorCycle):
+            errors = major.calibration_errors(last.model, self.noise_scale)
+            if not errors:
+                return False
+            major.count_errors(errors, self.noise_scale)
+        else:
+            errors = CalibrationErrors.of_image(factor * self.calibration.factor)
+        self.calibration = errors
+        casalog.post(
+            f"The residual is {max(factor, beside):.3g} times the noise. Errors of calibration are counted from now on"
+            f"{_named(errors)}, and the image is made again.",
+            "INFO",
+            "data_rounds",
+        )
+        return True
 
     def another(self) -> None:
         """A round is due, for another minor cycle goes on from the sketches so far, whose major cycles do not count."""
@@ -109,59 +145,30 @@ def _is_free(parameters: Mapping[str, Any]) -> bool:
     return parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto"
 
 
-def with_noise_of_residual(
-    data: Survey,
-    statistics: ResidualStatistics | None,
-    beside: NDArray[np.floating] | None,
-    noise: NDArray[np.floating],
-    parameters: Mapping[str, Any],
-    rounds: Sequence[Progress],
-) -> Survey:
-    """The survey with the noise scale of what is left, where that is louder than the noise is.
+def may_have_errors(parameters: Mapping[str, Any], stop: StopCode, rounds: int) -> bool:
+    """Whether a residual that exceeds the noise is taken for errors of calibration.
 
-    Errors of calibration are common to both polarisations and to neighbouring integrations, where the survey has
-    looked. An image that explained them would show structure that is not on the sky, so they count as noise. Where
-    many visibilities share an error, each may be quiet and their image loud.
+    These are common to both polarisations and to neighbouring integrations, so the survey has not seen them. An image
+    that explained them would show structure that is not on the sky.
 
     Args:
-        data: the survey.
-        statistics: of the residual visibilities of the last round; None where there are none.
-        beside: noise of the residual beside the image, (channel, stokes), Jy/beam; None where it is not known.
-        noise: of the images, (channel, stokes), Jy/beam.
-        parameters: of the task; a `noisescale` that is given stays, and a data model has its own ways.
+        parameters: of the task; a `noisescale` that is given is all the noise, and a data model has its own ways.
+        stop: how the last round ended; an image that is not finished leaves more than the noise.
         rounds: so far.
     """
-    if (
-        not _is_free(parameters)
-        or Freedom.from_parameters(parameters)
-        or rounds[-1].stop not in GOES_ON
-        or len(rounds) > MOST_LOUDER_ROUNDS
-    ):
-        return data
-    factor = residual_over_noise(statistics, rounds[-1].residual, noise)
-    least = LOUDER if data.noise_scale_method == LOUDER_RESIDUAL else LOUDER_BESIDE
-    if beside is not None and (shared := float(np.median(beside / noise))) > least:
-        factor = max(factor, shared)
-    if factor < LOUDER:
-        return data
-    casalog.post(
-        f"what the model leaves is {factor:.3g} times louder than the noise of the data, as errors of calibration are: "
-        "it is taken for noise, and the image is made again; set noisescale to keep to a noise of yours",
-        "WARN",
-        "data_rounds",
-    )
-    return with_noise_scale(data, factor * data.noise_scale)
+    free = _is_free(parameters) and not Freedom.from_parameters(parameters)
+    return free and stop in GOES_ON and rounds <= MOST_ROUNDS_OF_ERRORS
 
 
-def with_noise_scale(data: Survey, noise_scale: float) -> Survey:
-    """That a residual has told."""
-    return replace(data, noise_scale=noise_scale, noise_scale_method=LOUDER_RESIDUAL)
+def _named(errors: CalibrationErrors) -> str:
+    """How large errors of calibration are, in words for the log."""
+    return f" ({100 * errors.fraction:.2g} % of the visibilities)" if errors.fraction else ""
 
 
 def residual_over_noise(
     statistics: ResidualStatistics | None, residual: Image | None, noise: NDArray[np.floating]
 ) -> float:
-    """How much louder than the noise the residual is: of the visibilities, or else of the image.
+    """The residual over the noise: of the visibilities, or else of the image.
 
     Medians, which do not mind what an image cannot hold: the flux of the shortest baselines, or a few pixels.
 
@@ -208,15 +215,15 @@ def begin(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> Prog
 def again(progress: Progress) -> Progress:
     """The same model before other data: all that depends on them is forgotten, the minor iterations are not."""
     state = MinorState(progress.state.iterations, latent=progress.state.latent)
-    return Progress(progress.model, state=state, noise_scale=progress.noise_scale)
+    return Progress(progress.model, state=state, calibration=progress.calibration)
 
 
 class LaterRound(ExitCriteria):
     """The first residual of a later round is of a model that was found with other weights: no sign of divergence."""
 
-    def stop(self, iterations: int, cycles: int, peaks: list[float]) -> StopCode:
+    def stop(self, iterations: int, cycles: int, outcomes: Sequence[Outcome]) -> StopCode:
         """As that of `ExitCriteria`."""
-        return super().stop(iterations, cycles, peaks[1:] or peaks)
+        return super().stop(iterations, cycles, outcomes[1:] or outcomes)
 
 
 def left(criteria: ExitCriteria, rounds: Sequence[Progress]) -> ExitCriteria:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
@@ -35,12 +36,36 @@ CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsf
 MOST_COMPARED = 1 << 20  # visibilities with the model, where they have to be read for it
 
 
+@dataclass(frozen=True)
+class ImageNoise:
+    """Noise of the images, and its two causes.
+
+    Attributes:
+        of_planes: with errors of calibration, (channel, stokes), Jy/beam.
+        thermal: without, (channel, stokes), Jy/beam.
+        calibration: errors of calibration.
+    """
+
+    of_planes: NDArray[np.floating]
+    thermal: NDArray[np.floating]
+    calibration: CalibrationErrors
+
+    def sentence(self) -> str:
+        """For the top of the report."""
+        total = f"{typical(self.of_planes):.3g} Jy/beam"
+        if not self.calibration:
+            return total
+        fraction = self.calibration.fraction
+        size = f", about {100 * fraction:.2g} % of the visibilities" if fraction else ""
+        return f"{total}: thermal {typical(self.thermal):.3g} Jy/beam, the rest errors of calibration{size}"
+
+
 def describe_data(data: Survey) -> str:
     """One sentence for the log."""
     return (
         f"{data.visibilities} visibilities of Stokes I ({100 * data.flagged_fraction:.1f} % flagged), longest baseline "
-        f"{data.longest_baseline:.4g} wavelengths; the noise is {data.noise_scale:.3f} times what WEIGHT claims "
-        f"(from {data.noise_scale_method})"
+        f"{data.longest_baseline:.4g} wavelengths; the thermal noise is {data.noise_scale:.3f} times what WEIGHT "
+        f"claims (from {data.noise_scale_method})"
     )
 
 
@@ -56,14 +81,25 @@ def log_cycle(record: CycleRecord) -> None:
 
 
 def residual_statistics(
-    major: CasaMajorCycle, model: Image, data: Survey, workspace: Workspace, parameters: Mapping[str, Any]
+    major: CasaMajorCycle,
+    model: Image,
+    scale: float,
+    visibilities: int,
+    workspace: Workspace,
+    parameters: Mapping[str, Any],
 ) -> ResidualStatistics | None:
     """What the model leaves unexplained, by uv distance; None where F is more than a Fourier transform of Stokes I.
 
     Our own major cycle has the visibilities. For CASA's they are read once more; of many, a random sample is enough for
     errors far below a percent.
+
+    Args:
+        major: made the images.
+        model: (channel or term, stokes, ny, nx), Jy/pixel.
+        scale: true noise over the noise that the weights of the major cycle claim.
+        visibilities: how many are selected.
+        workspace, parameters: of the task.
     """
-    scale = noise_scale(parameters, data)
     if isinstance(major, NativeMajorCycle):
         return major.residual_visibilities(model).statistics(scale)
     oblong = len(set(cells_in_arcsec(parameters["cell"]))) > 1
@@ -73,7 +109,7 @@ def residual_statistics(
         return None
     image = major.product("residual")
     frame, cell = ImageFrame(*read_direction(image)), read_cell(image) * ARCSEC
-    share = min(1.0, MOST_COMPARED / data.visibilities)
+    share = min(1.0, MOST_COMPARED / visibilities)
     sums = read_residuals(selections(parameters), frame, model[0, 0], cell, share)
     return sums.statistics(scale) if sums.count.any() else None
 
@@ -82,7 +118,7 @@ def report(
     task: str,
     progress: Progress,
     data: Survey,
-    plane_noise: NDArray[np.floating],
+    noise: ImageNoise,
     workspace: Workspace,
     products: Sequence[str],
     parameters: Mapping[str, Any],
@@ -97,8 +133,8 @@ def report(
     Args:
         task: its name.
         progress: how the run ended.
-        data: the survey, with the noise scale that was found.
-        plane_noise: (channel, stokes), Jy/beam.
+        data: the survey.
+        noise: of the images, and what it is made of.
         workspace: where the products are.
         products: their paths.
         parameters: of the task.
@@ -108,15 +144,15 @@ def report(
         outliers: flux of the model of each outlier field by imagename, Jy.
         posterior: of which the model is the mean.
     """
-    noise = typical(plane_noise)
-    cycles = [_cycle(record, data, plane_noise, parameters) for record in progress.records]
+    plane_noise = noise.of_planes
+    cycles = [_cycle(record, data, noise, parameters) for record in progress.records]
     brightest = _brightest(progress, len(plane_noise))
     summary = {
         "stopped because": progress.stop.description,
         "major cycles": str(len(cycles)),
         "minor iterations": str(progress.state.iterations),
-        "noise over nominal": _noise_over_nominal(parameters, data),
-        "noise of the image": f"{noise:.4g} Jy/beam",
+        "thermal noise over nominal": _noise_over_nominal(parameters, data),
+        "noise of the image": noise.sentence(),
         "r.m.s. of the residual": f"{progress.records[-1].rms_residual:.4g} Jy/beam",
         "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
         "visibilities": f"{data.visibilities} ({100 * data.flagged_fraction:.1f} % flagged)",
@@ -166,7 +202,9 @@ def report(
         "summarymajor": np.array([cycle["iterations"] for cycle in cycles], int),
         "summaryminor": {0: {0: {0: _minor_summary(cycles)}}},
         "noise_scale": noise_scale(parameters, data),
-        "image_noise": noise,
+        "image_noise": typical(plane_noise),
+        "thermal_noise": typical(noise.thermal),
+        **({"calibration_error": noise.calibration.as_numbers()} if noise.calibration else {}),
         "cycles": cycles,
         "residual_statistics": {
             "image": None if content.image_residual is None else content.image_residual.as_numbers(),
@@ -221,15 +259,13 @@ def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[floa
     }
 
 
-def _cycle(
-    record: CycleRecord, data: Survey, noise: NDArray[np.floating], parameters: Mapping[str, Any]
-) -> dict[str, float]:
+def _cycle(record: CycleRecord, data: Survey, noise: ImageNoise, parameters: Mapping[str, Any]) -> dict[str, float]:
     """The record in the user's words: chi^2 is absolute where all of Stokes I keeps its statistical weights."""
     complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and stokes_planes(parameters["stokes"])[0] == "I"
     statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
-    statistical &= not Freedom.from_parameters(parameters)
+    statistical &= not Freedom.from_parameters(parameters) and not noise.calibration
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
-    chi2 = empty_sky + float(np.sum((np.asarray(record.misfit) / noise**2)[:, 0]))
+    chi2 = empty_sky + float(np.sum((np.asarray(record.misfit) / noise.of_planes**2)[:, 0]))
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}
     return {**fields, "chi2": chi2, "reduced_chi2": chi2 / (2 * data.visibilities)}
 

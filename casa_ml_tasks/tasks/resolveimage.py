@@ -61,7 +61,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         while rounds.unsettled:
             minor = resolve_choice.minor_cycle(major, rounds.noise, parameters)
             rounds.run(minor, criteria, checkpoint)
-        progress, data_model = rounds.progress, data_rounds.data_model(major)
+        progress, data_model, image_noise = rounds.progress, data_rounds.data_model(major), rounds.image_noise
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
         posterior = minor.posterior(progress.state) if progress.state.latent else None
         if posterior is not None:
@@ -77,7 +77,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         "resolveimage",
         progress,
         rounds.data,
-        rounds.noise,
+        image_noise,
         workspace,
         products,
         parameters,

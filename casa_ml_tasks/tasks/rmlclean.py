@@ -54,7 +54,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
             validation = rml_choice.cross_validation(major, folds, rounds.noise, parameters)
             minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation)
             rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
-        progress = rounds.progress
+        progress, image_noise = rounds.progress, rounds.image_noise
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         if progress.state.points is not None:
             write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
@@ -68,7 +68,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         "rmlclean",
         progress,
         rounds.data,
-        rounds.noise,
+        image_noise,
         workspace,
         products,
         parameters,

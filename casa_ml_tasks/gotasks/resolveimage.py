@@ -54,6 +54,7 @@ resolveimage = PromptTask(
         "pointingoffsetsigdev": "Pointing offset above which antennas are grouped (arcsec)",
         "pblimit": "Primary beam gain below which the image is cut off",
         "normtype": "Normalisation (flatnoise, flatsky, pbsquare)",
+        "imager": "Which program runs the major cycles (auto, casa)",
         "nsamples": "Number of posterior samples; -1: chosen by the task",
         "maxglobal": "Largest number of global iterations of each stage; -1: chosen by the task",
         "pointsources": "Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'",

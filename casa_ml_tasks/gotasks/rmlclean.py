@@ -54,6 +54,7 @@ rmlclean = PromptTask(
         "pointingoffsetsigdev": "Pointing offset above which antennas are grouped (arcsec)",
         "pblimit": "Primary beam gain below which the image is cut off",
         "normtype": "Normalisation (flatnoise, flatsky, pbsquare)",
+        "imager": "Which program runs the major cycles (auto, casa)",
         "minorcycle": "Whose minor cycle runs (rml, clean)",
         "regularizer": "Regularisers added to the likelihood",
         "regstrength": "Strength of each regulariser, relative to what the noise suggests",

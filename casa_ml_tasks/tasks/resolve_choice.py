@@ -20,7 +20,6 @@ from casa_ml_tasks.data.inference_checks import (
     listed,
     most_samples,
 )
-from casa_ml_tasks.data.input_checks import NATIVE_SPECMODES, SINGLE_POINTING
 from casa_ml_tasks.data.visibility_store import free_memory
 from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -31,6 +30,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
+from casa_ml_tasks.tasks.route import routed
 
 #: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
 BYTES_OF_SAMPLE, BYTES_OF_SPECTRA = 20, 1000
@@ -51,14 +51,7 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
-    gridder = "native" if _is_native(parameters) else parameters["gridder"]
-    return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
-
-
-def _is_native(parameters: Mapping[str, Any]) -> bool:
-    """Whether our own major cycles serve, which are the faster ones."""
-    known = parameters["gridder"] in SINGLE_POINTING and parameters["specmode"] in NATIVE_SPECMODES
-    return known and parameters["deconvolver"] != "mtmfs"
+    return routed({**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}})
 
 
 def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:

@@ -14,6 +14,7 @@ from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice
+from casa_ml_tasks.tasks.route import routed
 
 
 def rmlclean(**parameters: Any) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     Raises:
         ValueError: for bad input, before anything is written.
     """
+    parameters = routed(parameters)
     check_parameters(parameters)
     outliers = outlier_parameters(parameters)
     fields = [parameters, *outliers]

@@ -15,8 +15,8 @@ class _Resolveimage(ScriptTask):
     Called like tclean, whose parameters it has. The answer is not one image but a posterior: samples of all the skies
     that the visibilities and the prior allow. The prior says that the sky is positive and that its logarithm is a
     Gaussian field, whose power spectrum is inferred with it. Nothing has to be tuned: what the prior leaves open is set
-    from the data, and the weights are those of the noise. The major cycles are gridder='native', whichever gridder is
-    asked for. Parameters that steer CLEAN are accepted and ignored, so that a script for tclean runs.
+    from the data, and the weights are those of the noise. The major cycles run in our own kernels where they serve
+    (imager). Parameters that steer CLEAN are accepted and ignored, so that a script for tclean runs.
 
     Products, named imagename plus
         .model              mean of the posterior, Jy/pixel, times the primary beam as in tclean
@@ -31,7 +31,8 @@ class _Resolveimage(ScriptTask):
         .report             a folder with figures and a page that explains the run
 
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
-    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), posterior (flux with its uncertainty,
+    with noise_scale (thermal noise over WEIGHT's), image_noise and thermal_noise (Jy/beam; with and without errors of
+    calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle), posterior (flux with its uncertainty,
     Jy, samples, converged, problem (what has not, or ''), one record a global iteration), products and report.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
@@ -91,6 +92,11 @@ class _Resolveimage(ScriptTask):
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
         normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
+            faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
+            intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
+            interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
+            insists on our kernels.
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
             until their mean is known to a quarter of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
@@ -111,8 +117,9 @@ class _Resolveimage(ScriptTask):
         flexibility: Prior of how far the power spectrum may depart from a power law: [mean, std].
         asperity: Prior of how rough these departures may be: [mean, std].
         seed: Seed of the random numbers. The same seed gives the same samples.
-        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data, and from what
-            the model leaves where that is louder; a positive number fixes it.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
+            of the data, and errors of calibration in the residual; a positive number is the thermal noise and
+            leaves out errors of calibration.
         likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
             the next two need gridder='native' and a continuum image.
         noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
@@ -265,6 +272,7 @@ class _Resolveimage(ScriptTask):
         "pointingoffsetsigdev": schema("intVec", "doubleVec"),
         "pblimit": schema("double"),
         "normtype": schema("string"),
+        "imager": schema("string", allowed=["auto", "casa"]),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
         "pointsources": schema("any"),
@@ -391,6 +399,7 @@ class _Resolveimage(ScriptTask):
         pointingoffsetsigdev: list[int] | list[float] = [],
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
+        imager: str = "auto",
         nsamples: int = -1,
         maxglobal: int = -1,
         pointsources: Any = "",

@@ -27,7 +27,8 @@ class _Rmlclean(ScriptTask):
         .report             a folder with figures and a page that explains the run
 
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
-    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), products and report.
+    with noise_scale (thermal noise over WEIGHT's), image_noise and thermal_noise (Jy/beam; with and without errors of
+    calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle), products and report.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 
@@ -91,6 +92,11 @@ class _Rmlclean(ScriptTask):
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
         normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
+            faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
+            intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
+            interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
+            insists on our kernels.
         minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
             deconvolvers.
         regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
@@ -109,8 +115,9 @@ class _Rmlclean(ScriptTask):
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption; entropy, multiplicity and
             log_smoothness need True.
-        noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data, and from what
-            the model leaves where that is louder; a positive number fixes it.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
+            of the data, and errors of calibration in the residual; a positive number is the thermal noise and
+            leaves out errors of calibration.
         likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
             the next two need gridder='native' and a continuum image.
         noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
@@ -265,6 +272,7 @@ class _Rmlclean(ScriptTask):
         "pointingoffsetsigdev": schema("intVec", "doubleVec"),
         "pblimit": schema("double"),
         "normtype": schema("string"),
+        "imager": schema("string", allowed=["auto", "casa"]),
         "minorcycle": schema("string", allowed=["rml", "clean"]),
         "regularizer": schema("stringVec"),
         "regstrength": schema("double", "doubleVec", "string"),
@@ -385,6 +393,7 @@ class _Rmlclean(ScriptTask):
         pointingoffsetsigdev: list[int] | list[float] = [],
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
+        imager: str = "auto",
         minorcycle: str = "rml",
         regularizer: list[str] = ["l1", "log_smoothness"],
         regstrength: float | list[float] | str = [],

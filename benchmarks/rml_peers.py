@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import print_table, rmlclean_parameters
 from benchmarks.skies import Sky, add_options, chosen_skies
-from casa_ml_tasks.data.frequency_frame import phase_centre
+from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
@@ -86,7 +86,7 @@ class Problem:
     @classmethod
     def of(cls, sky: Sky, size: int) -> Problem:
         """All visibilities of a simulated sky."""
-        centre = phase_centre(str(sky.vis), 0)
+        centre = directions_of(str(sky.vis)).phase_centre(0, 0.0)
         frame = ImageFrame((centre["m0"]["value"], centre["m1"]["value"]), centre["refer"])
         with tempfile.TemporaryDirectory() as folder:
             found = read(selections(rmlclean_parameters(**sky.imaging)), frame, Path(folder))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from casatools import measures, quanta
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.measurement_set import open_table
+from casa_ml_tasks.data.directions import directions_of, nodes
 
 INTERVAL = 600.0  # seconds: the Earth's rotation changes the velocity by less than 1e-7 of light's in between
 UNCHANGED = ("REST", "LSRK")
@@ -31,45 +28,9 @@ def lsrk_over_observed(
     factor = np.ones(time.size)
     if frame in UNCHANGED:
         return factor
+    directions = directions_of(vis)
     for number in np.unique(field):
         rows = field == number
-        first, last = time[rows].min(), time[rows].max()
-        samples = np.linspace(first, last, 2 + int((last - first) / INTERVAL))
-        factor[rows] = np.interp(time[rows], samples, _factors(vis, frame, samples, phase_centre(vis, int(number))))
+        at = nodes(time[rows], INTERVAL)
+        factor[rows] = np.interp(time[rows], at, directions.lsrk_over_observed(int(number), at, frame))
     return factor
-
-
-def phase_centre(vis: str, field: int) -> dict[str, Any]:
-    """The direction that a field's visibilities are phased to, as a measure."""
-    with open_table(f"{vis}/FIELD") as tb:
-        ra, dec = np.atleast_2d(tb.getcell("PHASE_DIR", field).T)[0]
-        keywords = tb.getcolkeyword("PHASE_DIR", "MEASINFO")
-        if "VarRefCol" in keywords:
-            code = int(tb.getcell(keywords["VarRefCol"], field))
-            names = dict(zip(keywords["TabRefCodes"].tolist(), keywords["TabRefTypes"], strict=True))
-            frame = str(names[code])
-        else:
-            frame = str(keywords["Ref"])
-    me, qa = measures(), quanta()
-    try:
-        return me.direction(frame, qa.quantity(ra, "rad"), qa.quantity(dec, "rad"))
-    finally:
-        me.done()
-        qa.done()
-
-
-def _factors(vis: str, frame: str, times: NDArray[np.float64], direction: dict[str, Any]) -> list[float]:
-    with open_table(f"{vis}/OBSERVATION") as tb:
-        telescope = str(tb.getcell("TELESCOPE_NAME", 0))
-    me, qa = measures(), quanta()
-    try:
-        me.doframe(me.observatory(telescope))
-        me.doframe(direction)
-        factors = []
-        for time in times:
-            me.doframe(me.epoch("UTC", qa.quantity(time, "s")))
-            factors.append(me.measure(me.frequency(frame, "1GHz"), "LSRK")["m0"]["value"] / 1e9)
-        return factors
-    finally:
-        me.done()
-        qa.done()

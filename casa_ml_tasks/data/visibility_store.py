@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from casatools import measures
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
-from casa_ml_tasks.data.frequency_frame import lsrk_over_observed, phase_centre
+from casa_ml_tasks.data.directions import turned
+from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, open_table
 
 CHUNK = 1 << 24  # visibilities that are planned at once
@@ -85,6 +85,7 @@ class ImageFrame:
     frame: str  # of the centre, for instance ICRS
     lsrk: bool = True  # frequencies in LSRK, as tclean grids continuum; else as observed
     channels: bool = False  # an image channel for every selected channel; else one for all
+    tracks: str = ""  # the object that the centre follows, as `directions.tracked` names it
 
 
 @dataclass
@@ -208,11 +209,11 @@ def baselines(
     """
     field = block.streams[FIELD_ID]
     scale = lsrk_over_observed(vis, block.frame, block.time, field) if frame.lsrk else np.ones(field.size)
-    turned = towards(block.uvw, field, vis, frame)
-    path = (block.uvw[2] - turned[2]) * scale
+    uvw = turned(block.uvw, block.time, field, vis, frame)
+    path = (block.uvw[2] - uvw[2]) * scale
     wavenumber = block.frequency[:, None] / SPEED_OF_LIGHT
     phase = np.exp(2j * np.pi * path * wavenumber) if path.any() else np.ones((block.frequency.size, field.size))
-    return turned * scale, phase
+    return uvw * scale, phase
 
 
 def _of_samples(averages: Samples, hands: int) -> Visibilities:
@@ -223,38 +224,6 @@ def _of_samples(averages: Samples, hands: int) -> Visibilities:
         np.zeros(averages.weight.size, np.int32),
         hands,
     )
-
-
-def towards(uvw: NDArray[np.float64], field: NDArray[np.integer], vis: str, frame: ImageFrame) -> NDArray[np.float64]:
-    """Baselines, (3, row), turned from the axes of their fields to those of the image's centre."""
-    turned = uvw.copy()
-    to = _axes(*frame.centre)
-    for number in np.unique(field):
-        turn = to @ _axes(*direction_in(phase_centre(vis, int(number)), frame.frame)).T
-        if not np.allclose(turn, np.eye(3), rtol=0, atol=1e-10):
-            turned[:, field == number] = turn @ uvw[:, field == number]
-    return turned
-
-
-def _axes(ra: float, dec: float) -> NDArray[np.float64]:
-    """Unit vectors East, North and towards (ra, dec): the axes u, v and w."""
-    return np.array(
-        [
-            [-np.sin(ra), np.cos(ra), 0],
-            [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)],
-            [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)],
-        ]
-    )
-
-
-def direction_in(direction: dict[str, Any], frame: str) -> tuple[float, float]:
-    """Right ascension and declination, radians, of a measure in another frame."""
-    tool = measures()
-    try:
-        measured = tool.measure(direction, frame)
-        return measured["m0"]["value"], measured["m1"]["value"]
-    finally:
-        tool.done()
 
 
 def chunks(size: int, most: int = CHUNK) -> Iterator[slice]:

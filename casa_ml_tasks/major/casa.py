@@ -22,6 +22,7 @@ from casa_ml_tasks.data.casa_image import (
     set_unit,
     write_image,
 )
+from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
@@ -140,7 +141,7 @@ class CasaImages:
         beam = self.product("pb")
         return mosaic_of(
             self._parameters,
-            ImageFrame(*read_direction(beam)),
+            ImageFrame(*read_direction(beam), tracks=tracked(self._parameters["phasecenter"])),
             float(read_frequencies(beam).mean()),
             read_cell(beam) * ARCSEC,
             np.any(self.primary_beam() > 0, axis=(0, 1)),

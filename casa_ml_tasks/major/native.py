@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
+from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
@@ -101,7 +102,12 @@ class NativeMajorCycle(CasaMajorCycle):
         self._channels, _, self._ny, self._nx = self.shape
         self._cell = read_cell(self.product("pb")) * ARCSEC
         continuum = self._continuum
-        self._frame = ImageFrame(*read_direction(self.product("pb")), lsrk=continuum, channels=not continuum)
+        self._frame = ImageFrame(
+            *read_direction(self.product("pb")),
+            lsrk=continuum,
+            channels=not continuum,
+            tracks=tracked(parameters["phasecenter"]),
+        )
         self._read(Path(directory) / "visibilities", smearing)
         if not self.product("residual").exists():
             self._write_psf()

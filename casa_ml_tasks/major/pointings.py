@@ -12,9 +12,9 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from casa_ml_tasks.data.frequency_frame import phase_centre
+from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.measurement_set import Block, open_table, selections
-from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, direction_in, read
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, read
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
@@ -23,6 +23,7 @@ from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imagin
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
+SAME_POINTING = 8  # decimals of a radian: 2 mas
 MOST_PIXELS = 100_000  # of an image
 
 
@@ -35,10 +36,14 @@ class Pointing(NamedTuple):
 
 @dataclass
 class Pointings:
-    """Numbers the pointings in the order in which they are met. frame: of the image."""
+    """Numbers the pointings in the order in which they are met. frame: of the image.
+
+    A field that moves against the image keeps the direction at which it is first met.
+    """
 
     frame: ImageFrame
     known: list[Pointing] = field(default_factory=list)
+    _directions: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
 
     def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
         """The pointing of each row of a Block, (row,)."""
@@ -46,12 +51,20 @@ class Pointings:
         kinds = list(dict.fromkeys(beams))
         of_antenna = np.array([kinds.index(each) for each in beams])
         ends = np.sort(of_antenna[block.streams[[ANTENNA1, ANTENNA2]]], axis=0)
-        keys, which = np.unique(np.vstack([block.streams[FIELD_ID], ends]), axis=1, return_inverse=True)
+        keys, first, which = np.unique(
+            np.vstack([block.streams[FIELD_ID], ends]), axis=1, return_index=True, return_inverse=True
+        )
         numbers = [
-            self._number(Pointing(direction_in(phase_centre(vis, int(field)), self.frame.frame), (kinds[a], kinds[b])))
-            for field, a, b in keys.T
+            self._number(Pointing(self._direction(vis, int(field), block.time[row]), (kinds[a], kinds[b])))
+            for (field, a, b), row in zip(keys.T, first, strict=True)
         ]
         return np.array(numbers, np.uint16)[which.ravel()]
+
+    def _direction(self, vis: str, field: int, time: float) -> tuple[float, float]:
+        if (vis, field) not in self._directions:
+            longitude, latitude = directions_of(vis).seen_in(field, float(time), self.frame)
+            self._directions[vis, field] = round(longitude, SAME_POINTING), round(latitude, SAME_POINTING)
+        return self._directions[vis, field]
 
     def _number(self, pointing: Pointing) -> int:
         if pointing not in self.known:

@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from casatools import measures, ms
+from casatools import ms
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.data.frequency_frame import phase_centre
+from casa_ml_tasks.data.directions import TRACKFIELD, directions_of
 from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table, selections, survey
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
 
@@ -110,31 +110,34 @@ def read_observation(
 
 
 def _frame(chosen: Sequence[Selection]) -> ImageFrame:
-    """The phase centre that all selected fields share."""
-    centres = [phase_centre(each.vis, field) for each in chosen for field in _fields(each)]
-    tool = measures()
-    try:
-        for other in centres[1:]:
-            apart = tool.separation(centres[0], other)["value"] * 3600
-            if apart > SAME_POINTING:
-                raise ValueError(
-                    f"the selected fields point {apart:.3g} arcsec apart, where a model has one phase centre; "
-                    "select one with field"
-                )
-    finally:
-        tool.done()
-    right_ascension, declination = centres[0]["m0"]["value"], centres[0]["m1"]["value"]
-    return ImageFrame((right_ascension, declination), centres[0]["refer"])
+    """The phase centre that all selected fields share; where there are ephemerides, it follows them."""
+    found = []
+    for each in chosen:
+        fields, first = _fields(each)
+        found += [(directions_of(each.vis), field, first) for field in fields]
+    directions, field, first = found[0]
+    own = directions.phase_centre(field, first)
+    frame = ImageFrame((own["m0"]["value"], own["m1"]["value"]), own["refer"], tracks=TRACKFIELD)
+    for directions, field, first in found:
+        x, y, z = directions.turns(field, np.array([first]), frame)[0, :, 2]
+        apart = float(np.arctan2(np.hypot(x, y), z)) / arcsecond
+        if apart > SAME_POINTING:
+            raise ValueError(
+                f"the selected fields point {apart:.3g} arcsec apart, where a model has one phase centre; "
+                "select one with field"
+            )
+    return frame
 
 
-def _fields(selection: Selection) -> list[int]:
-    """FIELD_ID of all selected rows."""
+def _fields(selection: Selection) -> tuple[list[int], float]:
+    """FIELD_ID of all selected rows, and the time of the first, seconds."""
     tool = ms()
     try:
         tool.open(selection.vis)
         if given := selection.given():
             tool.msselect({MSSELECT[name]: value for name, value in given.items()}, onlyparse=False)
-        return sorted(int(field) for field in np.atleast_1d(tool.range(["field_id"])["field_id"]))
+        found = tool.range(["field_id", "time"])
+        return sorted(int(field) for field in np.atleast_1d(found["field_id"])), float(found["time"][0])
     finally:
         tool.done()
 

@@ -13,6 +13,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
+from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cells_in_arcsec
 from casa_ml_tasks.data.measurement_set import Survey, selections
 from casa_ml_tasks.data.stokes import stokes_planes
@@ -108,7 +109,8 @@ def residual_statistics(
     if workspace.outliers or taylor_terms(parameters) or stokes_planes(parameters["stokes"])[0] != "I":
         return None
     image = major.product("residual")
-    frame, cell = ImageFrame(*read_direction(image)), read_cell(image) * ARCSEC
+    frame = ImageFrame(*read_direction(image), tracks=tracked(parameters["phasecenter"]))
+    cell = read_cell(image) * ARCSEC
     share = min(1.0, MOST_COMPARED / visibilities)
     sums = read_residuals(selections(parameters), frame, model[0, 0], cell, share)
     return sums.statistics(scale) if sums.count.any() else None

@@ -24,7 +24,6 @@ from casa_ml_tasks.report.figures import (
     draw_residual,
     draw_restored,
     draw_visibilities,
-    quantity,
     residual_histogram,
     sky_edges,
 )
@@ -281,14 +280,6 @@ def test_convergence_leaves_chi_squared_out_where_it_is_not_known(content):
     unknown = [{**cycle, "chi2": math.nan, "reduced_chi2": math.nan} for cycle in content.cycles]
     (axes,) = draw_convergence(replace(content, cycles=unknown)).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 0.1, 0.01])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0123, "12.3 mJy"), (-2.5e-6, "-2.5 µJy"), (0.99996, "1 Jy"), (0.0, "0 Jy"), (1234.0, "1.23 kJy")],
-)
-def test_quantities_are_written_with_three_digits_and_a_prefix(value, text):
-    assert quantity(value, "Jy") == text
 
 
 def test_the_report_is_complete_and_a_second_one_replaces_only_its_own_files(content, tmp_path):

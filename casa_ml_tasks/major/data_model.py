@@ -18,6 +18,7 @@ from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.visibility_store import Origin, Visibilities, chunks
 from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.noise_model import NoiseFactors, fit_noise, student_t_weights
+from casa_ml_tasks.quantities import angular_unit, with_error
 
 AT_ONCE = 1 << 20  # visibilities in double precision
 OUTLIER = 5.0  # sigma of the noise, for the count that is reported
@@ -230,9 +231,11 @@ class DataModel:
         if number == blocks.reference:
             return "reference of the other execution blocks"
         offset, error = blocks.offset[number] / ARCSEC, blocks.offset_error[number] / ARCSEC
+        length, unit = angular_unit(float(np.max(np.abs([offset, error]))))
+        east, north = (with_error(*each) for each in zip(offset / length, error / length, strict=True))
         said = {
-            "amplitude": f"amplitude {blocks.amplitude[number]:.4f} +- {blocks.amplitude_error[number]:.4f}",
-            "position": f"{offset[0]:.4f} +- {error[0]:.4f} arcsec East, {offset[1]:.4f} +- {error[1]:.4f} North",
+            "amplitude": f"amplitude {with_error(blocks.amplitude[number], blocks.amplitude_error[number])}",
+            "position": f"{east} {unit} East, {north} {unit} North",
         }
         return ", ".join(text for name, text in said.items() if name in self.freedom.block)
 

@@ -174,7 +174,7 @@ class NativeMajorCycle(CasaMajorCycle):
         corrected, credence = self.data_model.corrected(self._observed, visibilities, noise_scale)
         weight = corrected.weight * credence
         change = np.sum(np.abs(weight - self._weight), dtype=float) / np.sum(self._weight, dtype=float)
-        self._log_data_model(noise_scale, change)
+        self._log_data_model(before, noise_scale, change)
         if change < SETTLED_WEIGHTS and not self.data_model.moved(before):
             return False
         if self.data_model.rounds > MOST_ROUNDS:
@@ -185,11 +185,13 @@ class NativeMajorCycle(CasaMajorCycle):
         self._write_psf()
         return True
 
-    def _log_data_model(self, noise_scale: float, change: float) -> None:
+    def _log_data_model(self, before: DataModel, noise_scale: float, change: float) -> None:
+        """What was fitted, each round; what could not be, only where the round before has not said so."""
         assert self.data_model is not None
         rounds = self.data_model.rounds
         casalog.post(f"data model, round {rounds}: weights change by {100 * change:.2g} %", "INFO", "data_model")
-        for sentence in self.data_model.failures():
+        known = before.failures() if before.rounds else []
+        for sentence in (each for each in self.data_model.failures() if each not in known):
             casalog.post(sentence, "WARN", "data_model")
         for name, fact in self.data_model.facts(noise_scale).items():
             casalog.post(f"{name}: {fact}", "INFO", "data_model")

@@ -26,6 +26,7 @@ from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.quantities import measurement, quantity
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
 from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
@@ -47,8 +48,8 @@ def describe_data(data: Survey) -> str:
 def log_cycle(record: CycleRecord) -> None:
     """One line a major cycle."""
     casalog.post(
-        f"major cycle {record.cycle}: peak residual {record.peak_residual:.4g} Jy/beam, r.m.s. "
-        f"{record.rms_residual:.4g} Jy/beam, model flux {record.model_flux:.4g} Jy, "
+        f"major cycle {record.cycle}: peak residual {quantity(record.peak_residual, 'Jy/beam')}, r.m.s. "
+        f"{quantity(record.rms_residual, 'Jy/beam')}, model flux {quantity(record.model_flux, 'Jy', 4)}, "
         f"{record.iterations} minor iterations, {record.seconds:.1f} s",
         "INFO",
         "solver",
@@ -116,9 +117,9 @@ def report(
         "major cycles": str(len(cycles)),
         "minor iterations": str(progress.state.iterations),
         "noise over nominal": _noise_over_nominal(parameters, data),
-        "noise of the image": f"{noise:.4g} Jy/beam",
-        "r.m.s. of the residual": f"{progress.records[-1].rms_residual:.4g} Jy/beam",
-        "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
+        "noise of the image": quantity(noise, "Jy/beam"),
+        "r.m.s. of the residual": quantity(progress.records[-1].rms_residual, "Jy/beam"),
+        "flux of the model": quantity(progress.records[-1].model_flux, "Jy", 4),
         "visibilities": f"{data.visibilities} ({100 * data.flagged_fraction:.1f} % flagged)",
     }
     if len(plane_noise) > 1:
@@ -128,7 +129,7 @@ def report(
     if workspace.terms:
         summary["Taylor terms"] = f"{workspace.terms}; the images below are of the first"
     if outliers:
-        summary["outlier fields"] = ", ".join(f"{name}: {flux:.4g} Jy" for name, flux in outliers.items())
+        summary["outlier fields"] = ", ".join(f"{name}: {quantity(flux, 'Jy', 4)}" for name, flux in outliers.items())
         summary["r.m.s. of the residual"] += ", of all fields"
         summary["flux of the model"] += ", of all fields"
     fitted = None
@@ -186,7 +187,7 @@ def _facts(posterior: Posterior) -> dict[str, str]:
     flux = posterior.fluxes
     state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
     return {
-        "flux of the model": f"{flux.mean():.4g} ± {flux.std(ddof=1):.2g} Jy",
+        "flux of the model": measurement(flux.mean(), flux.std(ddof=1), "Jy"),
         "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
     }
 

@@ -7,9 +7,9 @@ residuals r is $1 \pm N^{-1/2}$ where they are noise alone.
 The amplitude of the data in a bin is that of their part in phase with the model,
 $\sum w\,\mathrm{Re}(d\bar m) / (\sum w \sum w|m|^2)^{1/2}$. If d = m + n, its expectation is the root mean square
 amplitude of the model, whatever the noise: noise has no preferred phase. The error,
-$(\sum w|r|^2 / 2N\sum w)^{1/2}$, is measured from the residuals of the bin. The root of the mean $|d|^2$ minus the expected noise power has no such
-property: where the noise scale is 3 % too low, it adds 6 % of the noise power. It serves only where the model is empty
-and so has no phase.
+$(\sum w|r|^2 / 2N\sum w)^{1/2}$, is measured from the residuals of the bin. The root of the mean $|d|^2$ minus the
+expected noise power has no such property: where the noise scale is 3 % too low, it adds 6 % of the noise power. It
+serves only where the model is empty and so has no phase.
 
 The visibilities are summed in many narrow annuli of the uv plane, in one pass and in any number of parts; neighbouring
 annuli then make bins of about equal numbers of visibilities.

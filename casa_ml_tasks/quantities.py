@@ -52,3 +52,11 @@ def angle(size: float, digits: int = 2) -> str:
     length, unit = angular_unit(abs(size))
     rounded = float(f"{size / length:.{digits}g}")
     return f"{rounded:g} {unit}"
+
+
+def casa_angle(size: float, digits: int = 3) -> str:
+    """An angle, arcsec, as CASA's tasks take it, e.g. ``2uarcsec``."""
+    for unit, length, smallest in (("arcsec", 1.0, 1e-2), ("marcsec", 1e-3, 1e-5)):
+        if size >= smallest:
+            return f"{size / length:.{digits}g}{unit}"
+    return f"{size / 1e-6:.{digits}g}uarcsec"

@@ -3,8 +3,9 @@
 import math
 
 import pytest
+from casatools import quanta
 
-from casa_ml_tasks.quantities import angle, angular_unit, measurement, quantity, with_error
+from casa_ml_tasks.quantities import angle, angular_unit, casa_angle, measurement, quantity, with_error
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,11 @@ def test_an_angle_is_given_in_the_unit_that_fits(arcsec, text):
 )
 def test_the_unit_of_an_image_is_that_of_half_its_field(half_field, unit):
     assert angular_unit(half_field)[1] == unit
+
+
+@pytest.mark.parametrize(
+    ("arcsec", "text"), [(2e-6, "2uarcsec"), (1e-4, "0.1marcsec"), (0.069, "0.069arcsec"), (15.0, "15arcsec")]
+)
+def test_casa_reads_the_angles_that_are_recommended(arcsec, text):
+    assert casa_angle(arcsec) == text
+    assert quanta().convert(text, "arcsec")["value"] == pytest.approx(arcsec)

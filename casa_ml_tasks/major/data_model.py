@@ -195,17 +195,19 @@ class DataModel:
         noise, block = [], []
         if self._by_group:
             noise = [
-                f"{name}: too few visibilities to measure their noise; they get the noise scale of all data"
+                f"{name}: too few visibilities to measure their noise; the noise scale of all data is used"
                 for name, measured in zip(self.noise_groups.names, self.noise.measured, strict=True)
                 if not measured
             ]
         if "uvdist" in self.freedom.noise and not self.noise.uvdist.size:
             noise.append("too few visibilities to measure how their noise depends on baseline length")
         if self.freedom.block and len(self.block_groups.names) == 1:
-            block = [f"{self.block_groups.names[0]} is the only execution block: there is none to compare it with"]
+            block = [
+                f"{self.block_groups.names[0]} is the only execution block; blockmodel has nothing to compare it with"
+            ]
         elif self.freedom.block:
             block = [
-                f"{name}: the model is too faint in it, or too far off, to fit its {' and '.join(self.freedom.block)}"
+                f"{name}: the model is too faint or too far off to fit its {' and '.join(self.freedom.block)}"
                 for name, fitted in zip(self.block_groups.names, self.blocks.fitted, strict=True)
                 if not fitted
             ]

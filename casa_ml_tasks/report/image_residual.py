@@ -45,12 +45,13 @@ class ImageResidual:
         beams = max(self.beams, 1)
         deviation = with_error(self.deviation, self.deviation / (2 * beams) ** 0.5)
         mean = with_error(self.mean, self.deviation / beams**0.5)
+        how_many = float(f"{beams:.2g}")
         return (
             f"Where the primary beam is above {PRIMARY_BEAM:g}, the residual image has {deviation} times the expected "
             f"noise (standard deviation). Its mean is {mean} sigma, its skewness {self.skewness:+.2f} and its excess "
             f"kurtosis {self.kurtosis:+.2f}; pure noise has 1, 0, 0 and 0. Pixels beyond {OUTLIER:g} sigma: "
             f"{self.outliers} of {self.pixels}. The largest residual is {self.largest:+.1f} sigma; pure noise in "
-            f"so many beams ({self.beams:.3g}) would reach about {self.expected_largest():.1f} sigma."
+            f"so many beams (about {how_many:.0f}) would reach about {self.expected_largest():.1f} sigma."
         )
 
     def as_numbers(self) -> dict[str, float]:

@@ -61,7 +61,7 @@ def key(sentence: str) -> str:
 @pytest.mark.parametrize(("place", "sentence"), posted())
 def test_every_warning_is_explained(place, sentence):
     assert len(key(sentence)) >= FEWEST_LETTERS, (
-        f"{place} posts a warning whose sentence stands elsewhere: write the sentence, or how it begins, as a string in "
+        f"{place} posts a warning whose sentence stands elsewhere: write the sentence, or its beginning, as a string in "
         "the call of casalog.post, so that docs/warnings.md can be held against it"
     )
     page = documented(PAGE.read_text(encoding="utf-8"))

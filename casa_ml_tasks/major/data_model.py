@@ -18,7 +18,7 @@ from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.visibility_store import Origin, Visibilities, chunks
 from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.noise_model import NoiseFactors, fit_noise, student_t_weights
-from casa_ml_tasks.quantities import angular_unit, with_error
+from casa_ml_tasks.quantities import angular_unit, quantity, with_error
 
 AT_ONCE = 1 << 20  # visibilities in double precision
 OUTLIER = 5.0  # sigma of the noise, for the count that is reported
@@ -218,10 +218,10 @@ class DataModel:
         found: dict[str, str] = {}
         if self._by_group:
             scales = zip(self.noise_groups.names, noise_scale * self.noise.group, strict=True)
-            found |= {name: f"noise {scale:.3f} x WEIGHT^-1/2" for name, scale in scales}
+            found |= {name: f"noise {scale:.3f} times 1/sqrt(WEIGHT)" for name, scale in scales}
         if self.noise.uvdist.size:
             nodes = zip(self.noise.uvdist, self.noise.curve, strict=True)
-            found["noise by uv distance"] = ", ".join(f"x {f:.3f} at {q:.4g} wavelengths" for q, f in nodes)
+            found["noise by uv distance"] = ", ".join(f"times {f:.3f} at {quantity(q, 'λ')}" for q, f in nodes)
         if self.freedom.student_t:
             found["outliers"] = f"{self.outliers} visibilities more than {OUTLIER:g} sigma from the model"
         if self.freedom.block:

@@ -40,7 +40,7 @@ def describe_data(data: Survey) -> str:
     """One sentence for the log."""
     return (
         f"{data.visibilities} visibilities of Stokes I ({100 * data.flagged_fraction:.1f} % flagged), longest baseline "
-        f"{data.longest_baseline:.4g} wavelengths; the noise is {data.noise_scale:.3f} times what WEIGHT claims "
+        f"{quantity(data.longest_baseline, 'λ')}; the noise is {data.noise_scale:.3f} times what WEIGHT claims "
         f"(from {data.noise_scale_method})"
     )
 

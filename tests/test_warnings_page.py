@@ -1,6 +1,7 @@
 """docs/warnings.md explains every warning that the package posts to the CASA log, and none that it does not post."""
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import casa_ml_tasks
+from casa_ml_tasks.wrappers.rmlclean import rmlclean
 
 PACKAGE = Path(casa_ml_tasks.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "warnings.md"
@@ -61,8 +63,8 @@ def key(sentence: str) -> str:
 @pytest.mark.parametrize(("place", "sentence"), posted())
 def test_every_warning_is_explained(place, sentence):
     assert len(key(sentence)) >= FEWEST_LETTERS, (
-        f"{place} posts a warning whose sentence stands elsewhere: write the sentence, or its beginning, as a string in "
-        "the call of casalog.post, so that docs/warnings.md can be held against it"
+        f"{place} posts a warning whose sentence stands elsewhere: write the sentence, or its beginning, as a string "
+        "in the call of casalog.post, so that docs/warnings.md can be held against it"
     )
     page = documented(PAGE.read_text(encoding="utf-8"))
     assert any(key(sentence) in each for each in page), (
@@ -84,3 +86,12 @@ def test_no_warning_is_posted_in_another_way():
     sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     constants = sum(is_warning(node) for source in sources for node in ast.walk(ast.parse(source)))
     assert constants == len(posted()) >= 10
+
+
+def test_the_page_for_scripts_names_parameters_that_exist():
+    page = (PAGE.parent / "your_tclean_script.md").read_text(encoding="utf-8")
+    table = page.split("## Which parameters act")[1].split("## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`([a-z]+)", cell)}
+    assert len(named) > 50
+    assert named <= set(inspect.signature(type(rmlclean).__call__).parameters)

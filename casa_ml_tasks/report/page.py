@@ -21,7 +21,7 @@ CAPTIONS: Mapping[str, str] = {
     "dirty": "Dirty image: the data before deconvolution, with the sidelobes of the point spread function.",
     "convergence": "Misfit of the visibilities and peak of the residual image after each major cycle.",
     "validation": "How well images made with these strengths of the regularisers, from a part of the uv plane, predict "
-    "the rest: the lower the better. Chosen is the strongest regularisation within one standard error of the best.",
+    "the rest: the lower the better. The strongest regularisation within one standard error of the best is chosen.",
 }
 POSTERIOR_CAPTIONS: Mapping[str, str] = {
     "samples": "Four samples of the posterior: skies that explain the visibilities equally well. What they share is "
@@ -38,11 +38,12 @@ RESIDUAL_CAPTIONS: Mapping[str, str] = {
     "visibilities": "Above: amplitude (root mean square) of the model by baseline length, and of the part of the data "
     "that is in phase with it, which noise does not bias. Below: mean of data minus model. Parts of the data that are "
     "not in phase with the model show in χ² and in the residual image.",
-    "chi_squared": "Where it lies above the grey band, the model does not explain these baselines, or they are noisier "
-    "than their weights say.",
+    "chi_squared": "Reduced χ² of the residual visibilities by baseline length. Above the grey band, the model does "
+    "not explain these baselines, or they are noisier than their weights say.",
     "noise_scales": "Noise of the data over the noise that WEIGHT claims, for each group (grey: not measured), and how "
     "it varies along baseline length.",
-    "histogram": "Residual where the primary beam is above 0.2. Histogram and curve agree where only noise is left.",
+    "histogram": "Pixels of the residual image where the primary beam is above 0.2. Histogram and curve agree if "
+    "only noise is left.",
 }
 
 

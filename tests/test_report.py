@@ -14,6 +14,7 @@ from matplotlib.patches import Ellipse
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.report.content import ReportContent
+from casa_ml_tasks.report.drawings import drawings
 from casa_ml_tasks.report.figures import (
     block_mean,
     draw_chi_squared,
@@ -24,7 +25,6 @@ from casa_ml_tasks.report.figures import (
     draw_residual,
     draw_restored,
     draw_visibilities,
-    quantity,
     residual_histogram,
     sky_edges,
 )
@@ -150,6 +150,32 @@ def test_the_beam_is_drawn_to_scale_and_turned_from_north_to_the_left(content, d
     pixel = displayed(figure, 0, 1)[1] - displayed(figure, 0, 0)[1]
     assert 2 * np.hypot(*offsets.T).max() / pixel == pytest.approx(6.0, rel=0.01)
     assert 2 * np.hypot(*offsets.T).min() / pixel == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("cell", "unit"),
+    [(2e-6, "µas"), (1e-4, "mas"), (0.05, "arcsec"), (CELL, "arcsec"), (15.0, "arcmin"), (600.0, "deg")],
+)
+def test_axes_have_the_unit_that_fits_and_nothing_is_clipped(inferred, cell, unit):
+    """Of images of every size and brightness: all text lies on the canvas, and pixel and beam are where they were."""
+    scale = cell / CELL
+    images = {name: scale * getattr(inferred, name) for name in ("dirty", "model", "restored", "residual")}
+    beam = (6.0 * scale, 2.0 * scale, 30.0)
+    content = replace(inferred, cell=cell, beam=beam, noise=scale * NOISE, **images)
+    for name, draw in drawings(content).items():
+        figure = draw()
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        assert (box.min > -0.01).all(), name
+        assert (box.max < figure.get_size_inches() + 0.01).all(), name
+    figure = draw_restored(content)
+    assert figure.axes[0].get_xlabel() == f"offset East ({unit})"
+    assert figure.axes[0].get_ylabel() == f"offset North ({unit})"
+    east, west, _, _ = figure.axes[0].images[0].get_extent()
+    assert 0.1 <= (east - west) / 2 < 1000
+    (ellipse,) = (patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse))
+    assert ellipse.height / ((east - west) / SHAPE[1]) == pytest.approx(6.0 / CELL)
+    assert draw_power_spectrum(content).axes[0].get_xlabel() == f"spatial frequency (cycles/{unit})"
 
 
 def test_the_model_has_no_beam(content):
@@ -281,14 +307,6 @@ def test_convergence_leaves_chi_squared_out_where_it_is_not_known(content):
     unknown = [{**cycle, "chi2": math.nan, "reduced_chi2": math.nan} for cycle in content.cycles]
     (axes,) = draw_convergence(replace(content, cycles=unknown)).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 0.1, 0.01])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0123, "12.3 mJy"), (-2.5e-6, "-2.5 µJy"), (0.99996, "1 Jy"), (0.0, "0 Jy"), (1234.0, "1.23 kJy")],
-)
-def test_quantities_are_written_with_three_digits_and_a_prefix(value, text):
-    assert quantity(value, "Jy") == text
 
 
 def test_the_report_is_complete_and_a_second_one_replaces_only_its_own_files(content, tmp_path):

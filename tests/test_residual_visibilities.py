@@ -53,21 +53,27 @@ def test_the_bins_are_those_of_a_plain_loop(visibilities):
         sums = sums.plus(annulus_of(uvw[part], LONGEST), data[part], model[part], weight[part])
     binned = sums.statistics(NOISE_SCALE)
 
-    total = np.zeros((len(binned.edges) - 1, 7))
+    total = np.zeros((len(binned.edges) - 1, 8))
     for (u, v, _), d, m, w in zip(uvw, data, model, weight, strict=True):
         r = d - m
         k = np.searchsorted(binned.edges, np.hypot(u, v), side="right") - 1
-        total[k] += (1, w, w * abs(r) ** 2, w * r.real, w * r.imag, w * abs(d) ** 2, w * abs(m) ** 2)
-    count, weights, power, real, imaginary, of_data, of_model = total.T
+        in_phase = w * abs(d) * abs(m) * np.cos(np.angle(d) - np.angle(m))
+        total[k] += (1, w, w * abs(r) ** 2, w * r.real, w * r.imag, w * abs(d) ** 2, w * abs(m) ** 2, in_phase)
+    count, weights, power, real, imaginary, of_data, of_model, in_phase = total.T
     np.testing.assert_array_equal(binned.count, count)
     np.testing.assert_allclose(binned.reduced_chi2, power / (2 * count * NOISE_SCALE**2))
     np.testing.assert_allclose(binned.real, real / weights)
     np.testing.assert_allclose(binned.imaginary, imaginary / weights)
     np.testing.assert_allclose(binned.error, NOISE_SCALE / np.sqrt(weights))
-    excess = of_data - 2 * count * NOISE_SCALE**2
-    np.testing.assert_allclose(binned.data_amplitude, np.sqrt(np.where(excess > 0, excess / weights, np.nan)))
+    np.testing.assert_allclose(binned.data_amplitude, in_phase / np.sqrt(of_model * weights))
+    np.testing.assert_allclose(binned.data_error, np.sqrt(power / (2 * count * weights)))
     np.testing.assert_allclose(binned.model_amplitude**2, of_model / weights)
     assert binned.total_reduced_chi2 == pytest.approx(power.sum() / (2 * count.sum() * NOISE_SCALE**2))
+
+    without_model = sums_of(uvw, data, 0 * model, weight).statistics(NOISE_SCALE)
+    excess = of_data - 2 * count * NOISE_SCALE**2
+    np.testing.assert_allclose(without_model.data_amplitude, np.sqrt(np.where(excess > 0, excess / weights, np.nan)))
+    assert not without_model.model_amplitude.any()
 
 
 def test_the_bins_hold_equal_numbers_up_to_one_annulus(visibilities):
@@ -95,8 +101,7 @@ def test_noise_alone_has_a_reduced_chi_squared_of_one_and_no_bias(visibilities):
     deviations = []
     for _ in range(20):
         binned = sums_of(uvw, model + noise(rng, weight, NOISE_SCALE), model, weight).statistics(NOISE_SCALE)
-        strong = binned.model_amplitude > 10 * binned.error  # elsewhere the root of a power is not Gaussian
-        amplitude = (binned.data_amplitude - binned.model_amplitude)[strong] / binned.data_error[strong]
+        amplitude = (binned.data_amplitude - binned.model_amplitude) / binned.data_error
         chi2 = (binned.reduced_chi2 - 1) * np.sqrt(binned.count)
         deviations.append([chi2, binned.real / binned.error, binned.imaginary / binned.error, amplitude])
     for each in zip(*deviations, strict=True):
@@ -104,6 +109,30 @@ def test_noise_alone_has_a_reduced_chi_squared_of_one_and_no_bias(visibilities):
         assert z.size >= 100
         assert abs(z.mean()) < 4 / np.sqrt(z.size)
         assert z.std() == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
+
+
+@pytest.mark.parametrize("wrong", [0.97, 1.5, 1 / 1.5])
+def test_data_and_model_agree_by_amplitude_where_the_noise_scale_is_wrong(visibilities, wrong):
+    """In every bin within the stated errors, whatever the weights claim; chi^2 alone tells that they are wrong."""
+    uvw, model, weight = visibilities
+    rng = np.random.default_rng(11)
+    deviations = []
+    for _ in range(20):
+        binned = sums_of(uvw, model + noise(rng, weight), model, wrong**2 * weight).statistics(1.0)
+        deviations.append((binned.data_amplitude - binned.model_amplitude) / binned.data_error)
+        np.testing.assert_allclose(binned.reduced_chi2, wrong**2, rtol=0.15)
+    z = np.array(deviations)
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=4 / np.sqrt(len(z)))
+    assert np.abs(z).max() < 4.5
+    assert z.std() == pytest.approx(1, abs=4 / np.sqrt(2 * z.size))
+
+
+def test_flux_that_the_model_lacks_raises_the_data_above_it(visibilities):
+    uvw, model, weight = visibilities
+    data = 1.1 * model + noise(np.random.default_rng(12), weight)
+    binned = sums_of(uvw, data, model, weight).statistics(1.0)
+    expected = 1.1 * binned.model_amplitude
+    assert (np.abs(binned.data_amplitude - expected) < 4 * binned.data_error).all()
 
 
 def test_without_visibilities_there_are_no_statistics():

@@ -289,7 +289,7 @@ def test_what_has_not_converged_is_named_with_its_size_and_what_helps():
     assert problem(pixels, mean_error(pixels)) == ""
     apart = pixels + fluxes_apart  # squares of 8 pixels of 0.1 arcsec by 1.5 sigma, of 4 by 0.75
     assert "regions of 0.8 arcsec or more" in problem(apart, mean_error(apart))
-    assert "known only to 0.49 of their uncertainty" in problem(apart, mean_error(apart))
+    assert "uncertain by 0.49 of its error bar" in problem(apart, mean_error(apart))
     assert "maxglobal=2 goes on" in problem(apart, mean_error(apart))
     assert "a chain does not move, or is caught" in problem(apart, np.inf)
 

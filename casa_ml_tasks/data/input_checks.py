@@ -20,6 +20,7 @@ from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.workspace import product_path, taylor_terms
+from casa_ml_tasks.quantities import casa_angle
 
 SMALLEST_IMSIZE = 8  # pixels
 IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
@@ -83,9 +84,9 @@ def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
     if fringe / cell < 2:
         kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
         casalog.post(
-            f"cell='{cell:.3g}arcsec' samples the longest baseline ({kilometres:.3g} km at "
+            f"cell='{casa_angle(cell)}' samples the longest baseline ({kilometres:.3g} km at "
             f"{survey.highest_frequency / 1e9:.4g} GHz) with {fringe / cell:.2g} pixels a fringe; "
-            f"use at most {fringe / 3:.2g}arcsec",
+            f"use at most {casa_angle(fringe / 3, 2)}",
             "WARN",
             "check_survey",
         )

@@ -41,7 +41,10 @@ ALWAYS_SELECTED = ("field", "spw")  # the others are sub-parameters of selectdat
 
 @dataclass(frozen=True)
 class Selection:
-    """One Measurement Set, tclean's selection strings, and the data column: "data" or "corrected"."""
+    """One Measurement Set, tclean's selection strings, and the data column: "data" or "corrected".
+
+    `fallback` tells that the column is read in the place of another, which was asked for and does not exist.
+    """
 
     vis: str
     field: str = ""
@@ -53,6 +56,7 @@ class Selection:
     observation: str = ""
     intent: str = ""
     datacolumn: str = "data"
+    fallback: bool = False
 
     def given(self) -> dict[str, str]:
         """The selection parameters that are not empty."""
@@ -128,20 +132,24 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
         raise ValueError("vis='' names no Measurement Set; give its path, or a list of paths")
     names = MSSELECT if parameters.get("selectdata", True) else ALWAYS_SELECTED
     strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in names}
+    wanted = parameters.get("datacolumn", "corrected")
+    columns = [_data_column(path, wanted) for path in paths]
     return [
         Selection(
             vis=path,
-            datacolumn=_data_column(path, parameters.get("datacolumn", "corrected")),
+            datacolumn=column,
+            fallback=column != wanted,
             **{name: values[i] for name, values in strings.items()},
         )
-        for i, path in enumerate(paths)
+        for i, (path, column) in enumerate(zip(paths, columns, strict=True))
     ]
 
 
 def survey(selections: Sequence[Selection], progress: bool = False) -> Survey:
     """Pass once over all selected visibilities: check them, count them, and measure their noise.
 
-    The noise scale of several Measurement Sets is the one that makes the chi^2 of all noise together right.
+    A task calls this once a run, so what a user should know of the data is posted to the CASA log here. The noise scale
+    of several Measurement Sets is the one that makes the chi^2 of all noise together right.
 
     Args:
         selections: what `selections()` returned.
@@ -151,6 +159,7 @@ def survey(selections: Sequence[Selection], progress: bool = False) -> Survey:
         ValueError: a selection selects nothing, everything is flagged, all weights are zero, or unflagged
             visibilities or weights are not finite.
     """
+    _warn_of_columns(selections)
     found, scales = zip(*(_survey_one(selection, progress) for selection in selections), strict=True)
     total = sum(found, _Findings())
     used = np.array([each.used for each in found])
@@ -288,6 +297,12 @@ def _check_findings(selection: Selection, found: _Findings) -> None:
         )
 
 
+def _warn_of_columns(selections: Sequence[Selection]) -> None:
+    for selection in selections:
+        if selection.fallback:
+            casalog.post(f"vis='{selection.vis}' has no CORRECTED_DATA; its DATA are read instead", "WARN")
+
+
 def _warn_of_noise_scales(selections: Sequence[Selection], scales: Sequence[noise_scale.NoiseScale]) -> None:
     for selection, scale in zip(selections, scales, strict=True):
         if scale.method == noise_scale.WEIGHT_AS_IT_IS:
@@ -342,7 +357,6 @@ def _data_column(path: str, wanted: str) -> str:
     if wanted in present:
         return wanted
     if present == ["data"]:
-        casalog.post(f"vis='{path}' has no CORRECTED_DATA; its DATA are read instead", "WARN")
         return "data"
     remedy = "use datacolumn='corrected'" if present else "give a Measurement Set with interferometer data"
     raise ValueError(f"datacolumn='{wanted}': vis='{path}' has no column {COLUMNS[wanted]}; {remedy}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
@@ -42,6 +43,8 @@ _IMAGER_NAMES = {
     "gain": "loopgain",
     "smallscalebias": "scalebias",
 }
+
+EMPTY_MODEL = "Restoring with an empty model image"  # how CASA's warning begins
 
 
 def deconvolution_parameters(parameters: Mapping[str, Any], imagename: str | Path) -> tuple[dict, dict]:
@@ -232,9 +235,20 @@ class CasaImages:
             return
         self._imager.alldecpars["0"] |= {"mask": "", "usemask": "user"}  # the deconvolver would object to its own mask
         self._imager.initializeDeconvolvers()
-        self._imager.restoreImages()
+        self._restore()
         if pbcor:
             self._imager.pbcorImages()
+
+    def _restore(self) -> None:
+        """Make the restored image. CASA's warning of an empty model is kept for runs that have looked for one."""
+        dirty_only = self._parameters.get("niter") == 0
+        if dirty_only:
+            casalog.filterMsg([EMPTY_MODEL])
+        try:
+            self._imager.restoreImages()
+        finally:
+            if dirty_only:
+                casalog.clearFilterMsgList()
 
     def close(self) -> None:
         """Let go of every file."""

@@ -18,6 +18,7 @@ from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.visibility_store import Origin, Visibilities, chunks
 from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.noise_model import NoiseFactors, fit_noise, student_t_weights
+from casa_ml_tasks.quantities import angular_unit, quantity, with_error
 
 AT_ONCE = 1 << 20  # visibilities in double precision
 OUTLIER = 5.0  # sigma of the noise, for the count that is reported
@@ -194,17 +195,19 @@ class DataModel:
         noise, block = [], []
         if self._by_group:
             noise = [
-                f"{name}: too few visibilities to measure their noise; they get the noise scale of all data"
+                f"{name}: too few visibilities to measure their noise; the noise scale of all data is used"
                 for name, measured in zip(self.noise_groups.names, self.noise.measured, strict=True)
                 if not measured
             ]
         if "uvdist" in self.freedom.noise and not self.noise.uvdist.size:
             noise.append("too few visibilities to measure how their noise depends on baseline length")
         if self.freedom.block and len(self.block_groups.names) == 1:
-            block = [f"{self.block_groups.names[0]} is the only execution block: there is none to compare it with"]
+            block = [
+                f"{self.block_groups.names[0]} is the only execution block; blockmodel has nothing to compare it with"
+            ]
         elif self.freedom.block:
             block = [
-                f"{name}: the model is too faint in it, or too far off, to fit its {' and '.join(self.freedom.block)}"
+                f"{name}: the model is too faint or too far off to fit its {' and '.join(self.freedom.block)}"
                 for name, fitted in zip(self.block_groups.names, self.blocks.fitted, strict=True)
                 if not fitted
             ]
@@ -215,10 +218,10 @@ class DataModel:
         found: dict[str, str] = {}
         if self._by_group:
             scales = zip(self.noise_groups.names, noise_scale * self.noise.group, strict=True)
-            found |= {name: f"noise {scale:.3f} x WEIGHT^-1/2" for name, scale in scales}
+            found |= {name: f"noise {scale:.3f} times 1/sqrt(WEIGHT)" for name, scale in scales}
         if self.noise.uvdist.size:
             nodes = zip(self.noise.uvdist, self.noise.curve, strict=True)
-            found["noise by uv distance"] = ", ".join(f"x {f:.3f} at {q:.4g} wavelengths" for q, f in nodes)
+            found["noise by uv distance"] = ", ".join(f"times {f:.3f} at {quantity(q, 'λ')}" for q, f in nodes)
         if self.freedom.student_t:
             found["outliers"] = f"{self.outliers} visibilities more than {OUTLIER:g} sigma from the model"
         if self.freedom.block:
@@ -230,9 +233,11 @@ class DataModel:
         if number == blocks.reference:
             return "reference of the other execution blocks"
         offset, error = blocks.offset[number] / ARCSEC, blocks.offset_error[number] / ARCSEC
+        length, unit = angular_unit(float(np.max(np.abs([offset, error]))))
+        east, north = (with_error(*each) for each in zip(offset / length, error / length, strict=True))
         said = {
-            "amplitude": f"amplitude {blocks.amplitude[number]:.4f} +- {blocks.amplitude_error[number]:.4f}",
-            "position": f"{offset[0]:.4f} +- {error[0]:.4f} arcsec East, {offset[1]:.4f} +- {error[1]:.4f} North",
+            "amplitude": f"amplitude {with_error(blocks.amplitude[number], blocks.amplitude_error[number])}",
+            "position": f"{east} {unit} East, {north} {unit} North",
         }
         return ", ".join(text for name, text in said.items() if name in self.freedom.block)
 

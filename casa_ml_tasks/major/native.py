@@ -38,6 +38,7 @@ from casa_ml_tasks.major.residual_visibilities import (
     rotation_beside,
     turns_of,
 )
+from casa_ml_tasks.quantities import casa_angle
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 MOST_ROUNDS = 10  # of fits of the data model
@@ -188,11 +189,11 @@ class NativeMajorCycle(CasaMajorCycle):
         corrected, credence = self.data_model.corrected(self._observed, visibilities, noise_scale)
         weight = corrected.weight * credence
         change = np.sum(np.abs(weight - self._weight), dtype=float) / np.sum(self._weight, dtype=float)
-        self._log_data_model(noise_scale, change)
+        self._log_data_model(before, noise_scale, change)
         if change < SETTLED_WEIGHTS and not self.data_model.moved(before):
             return False
         if self.data_model.rounds > MOST_ROUNDS:
-            casalog.post(f"the data model still changes after {MOST_ROUNDS} rounds; it is left as it is", "WARN")
+            casalog.post(f"the data model still changes after {MOST_ROUNDS} rounds; the last one is used", "WARN")
             return False
         self._weight = weight
         self._weigh(replace(corrected, weight=weight), corrected.weight, corrected.weight)
@@ -255,12 +256,14 @@ class NativeMajorCycle(CasaMajorCycle):
         sums = self._sum_of_weights
         return np.where(sums > 0, np.sqrt(squares) / np.where(sums > 0, sums, 1), np.inf)[:, None]
 
-    def _log_data_model(self, noise_scale: float, change: float) -> None:
+    def _log_data_model(self, before: DataModel, noise_scale: float, change: float) -> None:
+        """What was fitted, each round; what could not be, only where the round before has not said so."""
         assert self.data_model is not None
         rounds = self.data_model.rounds
         casalog.post(f"data model, round {rounds}: weights change by {100 * change:.2g} %", "INFO", "data_model")
-        for sentence in self.data_model.failures():
-            casalog.post(sentence, "WARN", "data_model")
+        known = before.failures() if before.rounds else []
+        for sentence in (each for each in self.data_model.failures() if each not in known):
+            casalog.post(f"data model: {sentence}", "WARN", "data_model")
         for name, fact in self.data_model.facts(noise_scale).items():
             casalog.post(f"{name}: {fact}", "INFO", "data_model")
 
@@ -382,12 +385,14 @@ class NativeMajorCycle(CasaMajorCycle):
         inside = within_nyquist(store.uvw, self._cell)
         if not inside.any():
             raise ValueError(
-                f"cell='{self._cell / ARCSEC:.4g}arcsec' is too coarse for every selected visibility; use a smaller one"
+                f"cell='{casa_angle(self._cell / ARCSEC)}' is too coarse for every selected visibility; use a smaller "
+                "one"
             )
         if inside.all():
             return store
         casalog.post(
-            f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell: left out",
+            f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell and are left "
+            "out; use a smaller cell",
             "WARN",
         )
         return store[inside]

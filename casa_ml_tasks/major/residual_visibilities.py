@@ -4,6 +4,13 @@ A Stokes I sample of weight w (the sum of WEIGHT of its hands) has noise of vari
 imaginary part, with s the noise scale. So $E|n|^2 = 2s^2/w$, and the reduced $\chi^2 = \sum w|r|^2 / 2Ns^2$ of N
 residuals r is $1 \pm N^{-1/2}$ where they are noise alone.
 
+The amplitude of the data in a bin is that of their part in phase with the model,
+$\sum w\,\mathrm{Re}(d\bar m) / (\sum w \sum w|m|^2)^{1/2}$. If d = m + n, its expectation is the root mean square
+amplitude of the model, whatever the noise: noise has no preferred phase. The error,
+$(\sum w|r|^2 / 2N\sum w)^{1/2}$, is measured from the residuals of the bin. The root of the mean $|d|^2$ minus the
+expected noise power has no such property: where the noise scale is 3 % too low, it adds 6 % of the noise power. It
+serves only where the model is empty and so has no phase.
+
 The visibilities are summed in many narrow annuli of the uv plane, in one pass and in any number of parts; neighbouring
 annuli then make bins of about equal numbers of visibilities.
 """
@@ -44,9 +51,11 @@ class ResidualStatistics:
         reduced_chi2: 1 +- count^-1/2 of noise alone, dimensionless.
         real, imaginary: mean of r, Jy, where those of u < 0 are replaced by their conjugates.
         error: standard deviation, Jy, that the noise gives `real`, and `imaginary`.
-        data_amplitude: root of the mean |d|^2 less the noise's share, Jy; NaN where that is below zero.
-        data_error: standard deviation, Jy, that the noise gives it.
-        model_amplitude: root of the mean |m|^2, Jy: equals `data_amplitude` where the model explains the data.
+        data_amplitude: of the part of d in phase with m, Jy; where the model is empty, the root of the mean |d|^2 minus
+            the expected noise power, NaN where that is below zero.
+        data_error: its standard deviation, Jy.
+        model_amplitude: root of the mean |m|^2, Jy: what `data_amplitude` scatters about where the model explains the
+            data.
     """
 
     edges: Array
@@ -81,11 +90,12 @@ class AnnulusSums:
     imaginary: Array  # w Im r
     data_power: Array  # w |d|^2
     model_power: Array  # w |m|^2
+    in_phase: Array  # w Re d m*
 
     @classmethod
     def none(cls, longest: float) -> AnnulusSums:
         """Of no visibility."""
-        return cls(longest, *np.zeros((7, ANNULI)))
+        return cls(longest, *np.zeros((8, ANNULI)))
 
     def plus(
         self,
@@ -105,7 +115,10 @@ class AnnulusSums:
         for part in chunks(annulus.size, SUMMED_AT_ONCE):
             index, w, d, m = annulus[part].astype(np.intp), weight[part], data[part], model[part]
             r = d - m
-            terms = (np.ones_like(w), w, w * _power(r), w * r.real, w * r.imag, w * _power(d), w * _power(m))
+            terms = (
+                np.ones_like(w), w, w * _power(r), w * r.real, w * r.imag, w * _power(d), w * _power(m),
+                w * (d.real * m.real + d.imag * m.imag),
+            )  # fmt: skip
             for row, term in zip(total, terms, strict=True):
                 row += np.bincount(index, term, ANNULI)
         return AnnulusSums(self.longest, *total)
@@ -126,12 +139,12 @@ class AnnulusSums:
         ends = np.unique(np.searchsorted(cumulated, cumulated[-1] * np.arange(1, bins + 1) / bins)) + 1
         starts = np.concatenate([occupied[:1], ends[:-1]])
         binned = np.add.reduceat(np.array(self._arrays())[:, : ends[-1]], starts, axis=1)
-        count, weight, residual_power, real, imaginary, data_power, model_power = binned
-        model_amplitude = np.sqrt(model_power / weight)
-        excess = data_power - 2 * count * noise_scale**2
+        count, weight, residual_power, real, imaginary, data_power, model_power, in_phase = binned
+        excess, seen = data_power - 2 * count * noise_scale**2, model_power > 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            data_amplitude = np.sqrt(excess / weight)
-            data_error = noise_scale * np.sqrt(count * noise_scale**2 + model_power) / np.sqrt(excess * weight)
+            data_amplitude = np.where(seen, in_phase / np.sqrt(weight * model_power), np.sqrt(excess / weight))
+            error_without_model = noise_scale**2 * np.sqrt(count / (excess * weight))
+            data_error = np.where(seen, np.sqrt(residual_power / (2 * count * weight)), error_without_model)
         return ResidualStatistics(
             edges=annulus_edges(self.longest)[np.append(starts, ends[-1])],
             count=count,
@@ -141,7 +154,7 @@ class AnnulusSums:
             error=noise_scale / np.sqrt(weight),
             data_amplitude=data_amplitude,
             data_error=data_error,
-            model_amplitude=model_amplitude,
+            model_amplitude=np.sqrt(model_power / weight),
         )
 
     def _arrays(self) -> list[Array]:

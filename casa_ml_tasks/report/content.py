@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.quantities import angular_unit
 from casa_ml_tasks.report.image_residual import ImageResidual, image_residual
 
 Array = NDArray[np.floating]
@@ -75,6 +76,11 @@ class ReportContent:
                 raise ValueError(
                     f"{name} has shape {image.shape} and dirty {self.dirty.shape}; give images of one (y, x) shape."
                 )
+
+    @property
+    def angular_unit(self) -> tuple[float, str]:
+        """The length, arcsec, and the name of the unit in which half of the image has a readable size."""
+        return angular_unit(self.cell * max(self.dirty.shape) / 2)
 
     @property
     def beam_area(self) -> float:

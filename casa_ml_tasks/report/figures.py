@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.quantities import quantity, si_prefix
 from casa_ml_tasks.report.content import Array, ReportContent
 from casa_ml_tasks.report.image_residual import inside_primary_beam
 
@@ -21,21 +22,6 @@ PRIMARY_BEAM_LEVELS = {0.2: "20 %", 0.5: "50 %"}
 SMALL = (4.8, 4.2)  # inches; three of these stand in a row
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 ROOM_OF_DIGIT = 0.014  # of the length of a colour bar
-
-
-def si_prefix(value: float) -> tuple[float, str]:
-    """The factor and the SI prefix in which a value has one to three digits before the point."""
-    if not (math.isfinite(value) and value > 0):
-        return 1.0, ""
-    exponent = min(max(3 * math.floor(math.log10(value) / 3), -24), 24)
-    return 10.0**exponent, EngFormatter.ENG_PREFIXES[exponent]
-
-
-def quantity(value: float, unit: str) -> str:
-    """A value with its unit and an SI prefix, e.g. ``1.52 mJy/beam``."""
-    rounded = float(f"{value:.3g}")
-    factor, prefix = si_prefix(abs(rounded))
-    return f"{rounded / factor:g} {prefix}{unit}"
 
 
 def block_mean(image: Array, block: int) -> Array:
@@ -47,13 +33,21 @@ def block_mean(image: Array, block: int) -> Array:
 
 
 def sky_edges(shape: tuple[int, ...], cell: float) -> tuple[float, float, float, float]:
-    """East, West, South and North edge of an image as offsets from its reference pixel (n // 2), arcsec.
+    """East, West, South and North edge of an image as offsets from its reference pixel (n // 2), in the unit of `cell`.
 
     Offsets grow to the North and to the East, so the first is the largest in x and stands on the left.
     """
     ny, nx = shape
     east, south = nx // 2 + 0.5, -(ny // 2) - 0.5
     return cell * east, cell * (east - nx), cell * south, cell * (south + ny)
+
+
+def block_edges(shape: tuple[int, ...], block: int, cell: float) -> tuple[float, float, float, float]:
+    """As `sky_edges`, of an image that `block_mean` has averaged: its last blocks may reach beyond the image."""
+    ny, nx = shape
+    east, _, south, _ = sky_edges(shape, cell)
+    side = block * cell
+    return east, east - side * math.ceil(nx / block), south, south + side * math.ceil(ny / block)
 
 
 def noise_level(content: ReportContent) -> float:
@@ -131,9 +125,8 @@ def draw_sky(
     block = math.ceil(max(image.shape) / DISPLAY_PIXELS)
     factor, prefix = si_prefix(highest)
     shown = block_mean(image, block) / factor
-    padded = tuple(block * n for n in shown.shape)
-    east, _, south, _ = sky_edges(image.shape, content.cell)
-    edges = (east, east - padded[1] * content.cell, south, south + padded[0] * content.cell)
+    length, angle = content.angular_unit
+    edges = block_edges(image.shape, block, content.cell / length)
 
     width, height = 5.0, min(max(5.0 * image.shape[0] / image.shape[1], 2.0), 8.0)
     figure = Figure(figsize=(width + 2.2, height + 1.1), dpi=110)
@@ -150,11 +143,12 @@ def draw_sky(
         contour_colour = "white" if colours == SEQUENTIAL else "black"
         _draw_primary_beam(axes, block_mean(content.primary_beam, block), edges, contour_colour)
     if show_beam and content.beam is not None:
-        _draw_beam(axes, content.beam, edges)
+        major, minor, position_angle = content.beam
+        _draw_beam(axes, (major / length, minor / length, position_angle), edges)
     axes.set(
         title=title if block == 1 else f"{title} (mean of {block} × {block} pixels)",
-        xlabel="offset East (arcsec)",
-        ylabel="offset North (arcsec)",
+        xlabel=f"offset East ({angle})",
+        ylabel=f"offset North ({angle})",
     )
     return figure
 
@@ -212,24 +206,26 @@ def draw_histogram(content: ReportContent) -> Figure:
     figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
     axes = figure.add_subplot(yscale="log")
     axes.stairs(counts, edges, fill=True, color="tab:blue", alpha=0.5, label="residual")
+    highest = max(float(counts.max()), 1.0)
     if content.noise > 0:
         z = np.linspace(edges[0], edges[-1], 2000)
-        gaussian = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+        gaussian = counts.sum() * (edges[1] - edges[0]) * np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
         label = f"noise, {quantity(content.noise, 'Jy/beam')}"
-        axes.plot(z, counts.sum() * (edges[1] - edges[0]) * gaussian, color="black", linewidth=1.2, label=label)
+        axes.plot(z, gaussian, color="black", linewidth=1.2, label=label)
+        highest = max(highest, float(gaussian.max()))
     axes.set(
         title="Residual image",
         xlabel="residual / noise",
         ylabel="pixels",
         xlim=(edges[0], edges[-1]),
-        ylim=(0.5, 8 * max(float(counts.max()), 1.0)),
+        ylim=(0.5, 8 * highest),
     )
     axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
     return figure
 
 
 def draw_visibilities(statistics: ResidualStatistics) -> Figure:
-    """Amplitude of data and model against uv distance; below, the mean of their difference with its error."""
+    """Amplitude of the model and of the data in phase with it; below, the mean of data minus model with its error."""
     figure = Figure(figsize=SMALL, dpi=110, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     edges, unit = _uv_edges(statistics)
@@ -242,7 +238,7 @@ def draw_visibilities(statistics: ResidualStatistics) -> Figure:
         middle,
         statistics.data_amplitude / factor,
         statistics.data_error / factor,
-        **_points("tab:blue", "data, less the noise"),
+        **_points("tab:blue", "data in phase with it" if statistics.model_amplitude.any() else "data minus noise"),
     )
     above.set(title="Visibilities", ylabel=f"amplitude ({prefix}Jy)")
     above.set_ylim(bottom=0, top=1.25 * above.get_ylim()[1])
@@ -254,7 +250,7 @@ def draw_visibilities(statistics: ResidualStatistics) -> Figure:
     for name, (colour, mean, shift) in parts.items():
         points = _points(colour, name)
         below.errorbar(middle + shift * half, mean / factor, statistics.error / factor, **points)
-    below.set(xlabel=f"uv distance ({unit})", ylabel=f"residual ({prefix}Jy)", xlim=(edges[0], edges[-1]))
+    below.set(xlabel=f"uv distance ({unit})", ylabel=f"residual ({prefix}Jy)", xlim=_with_margin(edges))
     highest = max(abs(limit) for limit in below.get_ylim())
     below.set_ylim(-highest, 1.5 * highest)
     below.legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
@@ -286,7 +282,7 @@ def draw_chi_squared(statistics: ResidualStatistics) -> Figure:
     else:
         axes.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.25 * (highest - lowest))
         axes.ticklabel_format(axis="y", useOffset=False)
-    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlim(*_with_margin(edges))
     axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
     return figure
 
@@ -334,6 +330,12 @@ def _uv_edges(statistics: ResidualStatistics) -> tuple[Array, str]:
     """The edges of the bins and their unit, with an SI prefix."""
     factor, prefix = si_prefix(float(statistics.edges[-1]))
     return statistics.edges / factor, f"{prefix}λ"
+
+
+def _with_margin(edges: Array) -> tuple[float, float]:
+    """Limits of an axis that show points on the outermost edges whole."""
+    margin = 0.02 * float(edges[-1] - edges[0])
+    return float(edges[0]) - margin, float(edges[-1]) + margin
 
 
 def _points(colour: str, label: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from casa_ml_tasks.quantities import with_error
+
 PRIMARY_BEAM = 0.2  # the residual is judged where the response to the sky is above
 OUTLIER = 5.0  # standard deviations
 
@@ -40,12 +42,16 @@ class ImageResidual:
 
     def sentences(self) -> str:
         """What a reader should know."""
+        beams = max(self.beams, 1)
+        deviation = with_error(self.deviation, self.deviation / (2 * beams) ** 0.5)
+        mean = with_error(self.mean, self.deviation / beams**0.5)
+        how_many = float(f"{beams:.2g}")
         return (
-            f"The residual image is {self.deviation:.3g} times the noise (standard deviation where the primary beam is "
-            f"above {PRIMARY_BEAM:g}; mean {self.mean:+.2f} sigma, skewness {self.skewness:+.2f}, excess kurtosis "
-            f"{self.kurtosis:+.2f}). Pixels beyond {OUTLIER:g} sigma: {self.outliers} of {self.pixels}. The largest is "
-            f"{self.largest:+.1f} sigma; noise alone would reach about {self.expected_largest():.1f}, for "
-            f"pixels of one beam are not independent and there are some {self.beams:.0f} beams."
+            f"Where the primary beam is above {PRIMARY_BEAM:g}, the residual image has {deviation} times the expected "
+            f"noise (standard deviation). Its mean is {mean} sigma, its skewness {self.skewness:+.2f} and its excess "
+            f"kurtosis {self.kurtosis:+.2f}; pure noise has 1, 0, 0 and 0. Pixels beyond {OUTLIER:g} sigma: "
+            f"{self.outliers} of {self.pixels}. The largest residual is {self.largest:+.1f} sigma; pure noise in "
+            f"so many beams (about {how_many:.0f}) would reach about {self.expected_largest():.1f} sigma."
         )
 
     def as_numbers(self) -> dict[str, float]:

@@ -9,9 +9,9 @@ import matplotlib.style
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from casa_ml_tasks.quantities import quantity, with_error
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.drawings import drawings
-from casa_ml_tasks.report.figures import quantity
 
 CAPTIONS: Mapping[str, str] = {
     "restored": "Restored image: the model convolved with the beam (ellipse), plus the residual.",
@@ -21,7 +21,7 @@ CAPTIONS: Mapping[str, str] = {
     "dirty": "Dirty image: the data before deconvolution, with the sidelobes of the point spread function.",
     "convergence": "Misfit of the visibilities and peak of the residual image after each major cycle.",
     "validation": "How well images made with these strengths of the regularisers, from a part of the uv plane, predict "
-    "the rest: the lower the better. Chosen is the strongest regularisation within one standard error of the best.",
+    "the rest: the lower the better. The strongest regularisation within one standard error of the best is chosen.",
 }
 POSTERIOR_CAPTIONS: Mapping[str, str] = {
     "samples": "Four samples of the posterior: skies that explain the visibilities equally well. What they share is "
@@ -30,18 +30,20 @@ POSTERIOR_CAPTIONS: Mapping[str, str] = {
     "Neighbouring pixels err together, so the uncertainty of a flux is less than that of its pixels.",
     "power_spectrum": "Power spectrum of the logarithm of the sky, which was inferred with it: median and 68 % of the "
     "samples. Beyond the frequency of the beam it rests on the prior more than on the data.",
-    "inference": "Change of the mean from one global iteration to the next, in units of the uncertainty, and misfit of "
-    "the visibilities.",
+    "inference": "Error of the posterior mean, in units of the uncertainty, and residual image over the noise after "
+    "each global iteration.",
 }
 POSTERIOR_MEAN = "Posterior mean: the expected brightness of the sky. Its resolution is not that of the beam."
 RESIDUAL_CAPTIONS: Mapping[str, str] = {
-    "visibilities": "Data and model by baseline length (root mean square amplitudes), and the mean of data minus model "
-    "with the error that the noise gives it.",
-    "chi_squared": "Where it lies above the grey band, the model does not explain these baselines, or they are noisier "
-    "than their weights say.",
+    "visibilities": "Above: amplitude (root mean square) of the model by baseline length, and of the part of the data "
+    "that is in phase with it, which noise does not bias. Below: mean of data minus model. Parts of the data that are "
+    "not in phase with the model show in χ² and in the residual image.",
+    "chi_squared": "Reduced χ² of the residual visibilities by baseline length. Above the grey band, the model does "
+    "not explain these baselines, or they are noisier than their weights say.",
     "noise_scales": "Noise of the data over the noise that WEIGHT claims, for each group (grey: not measured), and how "
     "it varies along baseline length.",
-    "histogram": "Residual where the primary beam is above 0.2. Histogram and curve agree where only noise is left.",
+    "histogram": "Pixels of the residual image where the primary beam is above 0.2. Histogram and curve agree if "
+    "only noise is left.",
 }
 
 
@@ -106,10 +108,10 @@ def residual_sentences(content: ReportContent) -> list[str]:
     """What the residual says, in words."""
     sentences = [] if content.image_residual is None else [content.image_residual.sentences()]
     if (visibilities := content.visibilities) is not None:
-        count = visibilities.count.sum()
+        count, chi2 = visibilities.count.sum(), visibilities.total_reduced_chi2
         sentences.append(
-            f"Of {count:.0f} visibilities, reduced χ² is {visibilities.total_reduced_chi2:.5f}; noise alone has "
-            f"1 ± {count**-0.5:.2g}, and in these bins of baseline length 1 ± {visibilities.count.mean() ** -0.5:.2g}."
+            f"The reduced χ² of {count:.0f} visibilities is {with_error(chi2, chi2 * count**-0.5)}. Noise alone has 1, "
+            f"and scatters by {visibilities.count.mean() ** -0.5:.2g} in a single bin of baseline length."
         )
     return sentences
 

@@ -10,16 +10,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+from casa_ml_tasks.quantities import si_prefix
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.figures import (
     DISPLAY_PIXELS,
     SEQUENTIAL,
     asinh_ticks,
+    block_edges,
     block_mean,
     draw_sky,
     noise_level,
-    si_prefix,
-    sky_edges,
 )
 
 SAMPLES_SHOWN = 4
@@ -35,6 +35,7 @@ def draw_samples(content: ReportContent) -> Figure:
     noise = noise_level(content) / content.beam_area
     highest = max(float(content.model.max()), 3 * noise)
     factor, prefix = si_prefix(highest)
+    length, angle = content.angular_unit
     lowest = min(float(content.model.min()), 0.0)
     norm = AsinhNorm(linear_width=3 * noise / factor, vmin=lowest / factor, vmax=highest / factor)
     ny, nx = samples.shape[1:]
@@ -43,13 +44,11 @@ def draw_samples(content: ReportContent) -> Figure:
     )
     all_axes = figure.subplots(1, len(samples), sharex=True, sharey=True, squeeze=False)[0]
     for number, (axes, sample) in enumerate(zip(all_axes, samples, strict=True), 1):
-        east, _, south, _ = sky_edges(sample.shape, content.cell)
         shown = block_mean(sample, block) / factor
-        rows, columns = (block * n * content.cell for n in shown.shape)
-        edges = (east, east - columns, south, south + rows)
+        edges = block_edges(sample.shape, block, content.cell / length)
         drawn = axes.imshow(shown, origin="lower", extent=edges, cmap=SEQUENTIAL, norm=norm)
-        axes.set(title=f"Sample {number}", xlabel="offset East (arcsec)")
-    all_axes[0].set_ylabel("offset North (arcsec)")
+        axes.set(title=f"Sample {number}", xlabel=f"offset East ({angle})")
+    all_axes[0].set_ylabel(f"offset North ({angle})")
     bar = figure.colorbar(drawn, cax=all_axes[-1].inset_axes((1.04, 0, 0.05, 1)), label=f"{prefix}Jy/pixel")
     bar.set_ticks(ticks := asinh_ticks(norm), labels=[f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
     bar.minorticks_off()
@@ -85,17 +84,20 @@ def draw_power_spectrum(content: ReportContent) -> Figure:
     spectrum = content.posterior.power_spectrum
     figure = Figure(figsize=WIDE, dpi=110, layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log")
-    axes.fill_between(spectrum.frequency, spectrum.lower, spectrum.upper, color="tab:blue", alpha=0.3, label="68 %")
-    axes.plot(spectrum.frequency, spectrum.median, color="tab:blue", label="median")
+    length, angle = content.angular_unit
+    frequency = spectrum.frequency * length
+    lower, median, upper = (power / length**2 for power in (spectrum.lower, spectrum.median, spectrum.upper))
+    axes.fill_between(frequency, lower, upper, color="tab:blue", alpha=0.3, label="68 %")
+    axes.plot(frequency, median, color="tab:blue", label="median")
     if content.beam is not None:
-        axes.axvline(1 / content.beam[0], color="grey", linestyle="dashed", linewidth=1, label="1 / beam")
+        axes.axvline(length / content.beam[0], color="grey", linestyle="dashed", linewidth=1, label="1 / beam")
     axes.set(
-        xlabel="spatial frequency (cycles/arcsec)",
-        ylabel="power (arcsec²)",
-        xlim=(spectrum.frequency[0], spectrum.frequency[-1]),
+        xlabel=f"spatial frequency (cycles/{angle})",
+        ylabel=f"power ({angle}²)",
+        xlim=(frequency[0], frequency[-1]),
     )
     above = axes.secondary_xaxis("top", functions=(_inverse, _inverse))
-    above.set_xlabel("scale (arcsec)")
+    above.set_xlabel(f"scale ({angle})")
     for axis in (axes.xaxis, above.xaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=99))
         axis.set_major_formatter("{x:g}")

@@ -28,6 +28,7 @@ from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.quantities import measurement, quantity
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
 from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
@@ -53,28 +54,28 @@ class ImageNoise:
 
     def sentence(self) -> str:
         """For the top of the report."""
-        total = f"{typical(self.of_planes):.3g} Jy/beam"
+        total = quantity(typical(self.of_planes), "Jy/beam")
         if not self.calibration:
             return total
         fraction = self.calibration.fraction
         size = f", about {100 * fraction:.2g} % of the visibilities" if fraction else ""
-        return f"{total}: thermal {typical(self.thermal):.3g} Jy/beam, the rest errors of calibration{size}"
+        return f"{total}: thermal {quantity(typical(self.thermal), 'Jy/beam')}, the rest errors of calibration{size}"
 
 
 def describe_data(data: Survey) -> str:
     """One sentence for the log."""
     return (
         f"{data.visibilities} visibilities of Stokes I ({100 * data.flagged_fraction:.1f} % flagged), longest baseline "
-        f"{data.longest_baseline:.4g} wavelengths; the thermal noise is {data.noise_scale:.3f} times what WEIGHT "
-        f"claims (from {data.noise_scale_method})"
+        f"{quantity(data.longest_baseline, 'λ')}; the thermal noise is {data.noise_scale:.3f} times what WEIGHT claims "
+        f"(from {data.noise_scale_method})"
     )
 
 
 def log_cycle(record: CycleRecord) -> None:
     """One line a major cycle."""
     casalog.post(
-        f"major cycle {record.cycle}: peak residual {record.peak_residual:.4g} Jy/beam, r.m.s. "
-        f"{record.rms_residual:.4g} Jy/beam, model flux {record.model_flux:.4g} Jy, "
+        f"major cycle {record.cycle}: peak residual {quantity(record.peak_residual, 'Jy/beam')}, r.m.s. "
+        f"{quantity(record.rms_residual, 'Jy/beam')}, model flux {quantity(record.model_flux, 'Jy', 4)}, "
         f"{record.iterations} minor iterations, {record.seconds:.1f} s",
         "INFO",
         "solver",
@@ -155,8 +156,8 @@ def report(
         "minor iterations": str(progress.state.iterations),
         "thermal noise over nominal": _noise_over_nominal(parameters, data),
         "noise of the image": noise.sentence(),
-        "r.m.s. of the residual": f"{progress.records[-1].rms_residual:.4g} Jy/beam",
-        "flux of the model": f"{progress.records[-1].model_flux:.4g} Jy",
+        "r.m.s. of the residual": quantity(progress.records[-1].rms_residual, "Jy/beam"),
+        "flux of the model": quantity(progress.records[-1].model_flux, "Jy", 4),
         "visibilities": f"{data.visibilities} ({100 * data.flagged_fraction:.1f} % flagged)",
     }
     if len(plane_noise) > 1:
@@ -166,7 +167,7 @@ def report(
     if workspace.terms:
         summary["Taylor terms"] = f"{workspace.terms}; the images below are of the first"
     if outliers:
-        summary["outlier fields"] = ", ".join(f"{name}: {flux:.4g} Jy" for name, flux in outliers.items())
+        summary["outlier fields"] = ", ".join(f"{name}: {quantity(flux, 'Jy', 4)}" for name, flux in outliers.items())
         summary["r.m.s. of the residual"] += ", of all fields"
         summary["flux of the model"] += ", of all fields"
     fitted = None
@@ -226,7 +227,7 @@ def _facts(posterior: Posterior) -> dict[str, str]:
     flux = posterior.fluxes
     state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
     return {
-        "flux of the model": f"{flux.mean():.4g} ± {flux.std(ddof=1):.2g} Jy",
+        "flux of the model": measurement(flux.mean(), flux.std(ddof=1), "Jy"),
         "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
     }
 

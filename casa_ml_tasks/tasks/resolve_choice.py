@@ -121,7 +121,7 @@ def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[
     pixels = pixels_of(psf, directions)
     inside = ((pixels >= 0) & (pixels < image_shape(psf)[-2:])).all(axis=1)
     for direction in np.array(directions)[~inside]:
-        casalog.post(f"pointsources: '{direction}' is left out, for it is outside of the image", "WARN", "resolveimage")
+        casalog.post(f"pointsources: '{direction}' lies outside the image and is ignored", "WARN", "resolveimage")
     return np.unique(pixels[inside], axis=0)
 
 
@@ -137,8 +137,8 @@ def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
     peak = float("inf") if dirty is None else float((np.abs(dirty[: len(noise)]) / noise[..., None, None]).max())
     if peak < SIGNAL:
         casalog.post(
-            f"no signal in the data: the peak of the dirty image is {peak:.1f} times the noise, as that of noise alone "
-            "may be; the mean is an upper limit that follows from the prior",
+            f"no signal in the data: the peak of the dirty image is {peak:.1f} times the noise, which noise alone can "
+            "reach; the posterior mean is an upper limit that depends on the prior",
             "WARN",
             "resolveimage",
         )

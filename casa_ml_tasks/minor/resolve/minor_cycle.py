@@ -35,6 +35,7 @@ from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.resolve.response import Response
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
+from casa_ml_tasks.quantities import angle
 
 SAMPLES = 48
 #: Of the noise of a beam, spread over the beam: what the prior expects of an empty pixel.
@@ -201,8 +202,8 @@ class Resolve:
         errors = np.array(mean_errors(latent.samples.reshape(-1, CHAINS, *latent.samples.shape[1:])))
         size = self._cell * 2 ** int(np.argmax(errors >= SETTLED))
         return (
-            f"the mean fluxes of regions of {size:.2g} arcsec or more are known only to {errors.max():.2g} of their "
-            f"uncertainty, which is too small there; {helps}"
+            f"the mean flux of regions of {angle(size)} or more is uncertain by {errors.max():.2g} of its error bar, "
+            f"so error bars of such regions are too small; {helps}"
         )
 
     def _images(self, latent: Latent) -> NDArray[np.float32]:

@@ -48,6 +48,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_imaging(parameters)
     for check in (
         _check_interactive,
+        _check_weighting,
         _check_minor_cycle,
         _check_thresholds,
         check_images,
@@ -153,6 +154,13 @@ def cells_in_arcsec(cell: Any) -> list[float]:
     return [size for size in sizes if size is not None]
 
 
+def cell_with_unit(cell: Any) -> list[Any]:
+    """tclean's `cell` with 'arcsec' behind a string of digits, which CASA's imager would take for radians."""
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    bare = [isinstance(each, str) and value_in(each, "", unit_optional=True) is not None for each in cells]
+    return [f"{each}arcsec" if unitless else each for each, unitless in zip(cells, bare, strict=True)]
+
+
 def value_in(quantity: Any, unit: str, unit_optional: bool = False) -> float | None:
     """The finite value in `unit` of a number (already in it) or a string; None if it cannot be had."""
     if isinstance(quantity, int | float | np.number) and not isinstance(quantity, bool):
@@ -213,6 +221,24 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
 def _check_interactive(parameters: Mapping[str, Any]) -> None:
     if parameters["interactive"]:
         raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
+
+
+def _check_weighting(parameters: Mapping[str, Any]) -> None:
+    """What 'briggsbwtaper' cannot do in tclean either."""
+    if parameters["weighting"] != "briggsbwtaper":
+        return
+    needed: dict[str, tuple[Any, bool]] = {
+        "specmode": ("cube", parameters["specmode"] not in CONTINUUM),
+        "nchan": (-1, parameters["nchan"] != 1),
+        "perchanweightdensity": (True, parameters["perchanweightdensity"]),
+        "npixels": (0, parameters["npixels"] == 0),
+    }
+    for name, (remedy, fits) in needed.items():
+        if not fits:
+            raise ValueError(
+                f"weighting='briggsbwtaper' does not go with {name}={parameters[name]!r}; use {name}={remedy!r}, or "
+                "weighting='briggs'"
+            )
 
 
 def _is_our_mosaic(parameters: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from casa_ml_tasks.data.casa_image import (
     set_unit,
     write_image,
 )
-from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cell_with_unit
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
 from casa_ml_tasks.data.visibility_store import ImageFrame
@@ -54,7 +54,7 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     renamed = {_IMAGER_NAMES.get(name, name): value for name, value in {**parameters, **changes}.items()}
     renamed |= {"imagename": str(imagename), "startmodel": "", "outlierfile": "", "restart": True}
     renamed["savemodel"] = changes.get("savemodel", "none")
-    renamed |= {"parallel": False, "interactive": False}
+    renamed |= {"parallel": False, "interactive": False, "cell": cell_with_unit(renamed["cell"])}
     if renamed["specmode"] in CONTINUUM:
         renamed |= {"specmode": "mfs", "perchanweightdensity": False}
     if renamed["gridder"] == "native":
@@ -141,7 +141,7 @@ class CasaImages:
         return mosaic_of(
             self._parameters,
             ImageFrame(*read_direction(beam)),
-            float(read_frequencies(beam).mean()),
+            read_frequencies(beam),
             read_cell(beam) * ARCSEC,
             np.any(self.primary_beam() > 0, axis=(0, 1)),
             self.imagename.parent / "pointings",

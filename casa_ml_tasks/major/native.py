@@ -13,7 +13,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
+from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_frequencies, write_image
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
 from casa_ml_tasks.data.model_column import ModelColumn
@@ -286,6 +286,7 @@ class NativeMajorCycle(CasaMajorCycle):
         if self._parameters["savemodel"] != "modelcolumn":
             super().predict(model)
             return
+        self.close()  # CASA's imager keeps a Measurement Set with MODEL_DATA locked
         images = model[:, 0].astype(np.float32)
         for selection in selections(self._parameters):
             with ModelColumn(selection.vis) as column:
@@ -326,7 +327,7 @@ class NativeMajorCycle(CasaMajorCycle):
         self, store: Visibilities, nominal: NDArray[np.floating]
     ) -> Iterator[tuple[int, Visibilities, NDArray[np.floating], NDArray[np.float32]]]:
         """Image channel, its visibilities, their nominal weights and their imaging weights."""
-        weighting = Weighting.from_parameters(self._parameters)
+        weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
         density = self._density(weighting, store)
         for channel in range(self._channels):
             members = slice(None) if self._channels == 1 else store.channel == channel

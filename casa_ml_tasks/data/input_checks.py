@@ -302,8 +302,6 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         registry.resolve(name)
         if name not in registry.KNOWN:
             registry.check_user_function(name)
-        if name in registry.NEED_POSITIVITY and not parameters["positivity"]:
-            raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
         if name in registry.NEED_CHANNELS and parameters["specmode"] in CONTINUUM:
             raise ValueError(
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
@@ -311,7 +309,8 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
             )
     _check_components(names, parameters)
     signed = not parameters["positivity"] or not set("QUV").isdisjoint(parameters["stokes"])
-    if signed and names and set(names) <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
+    of_signed = {name for name, _ in registry.of_signed_images([(name, 1.0) for name in names])}
+    if signed and names and of_signed <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
         raise ValueError(
             f"regularizer={names} lets an image that may be negative grow without bound where no baseline has looked; "
             f"add one of {', '.join(sorted(registry.BOUND_THE_MAGNITUDE))}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from casatasks import casalog
 
+from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
@@ -19,6 +20,7 @@ from casa_ml_tasks.tasks import (
     outcome,
     posterior_products,
     resolve_choice,
+    warnings_at_end,
 )
 
 
@@ -73,6 +75,8 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         major.close()
         compiled_programs.forget_if_many()
     products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
+    beam, positive = read_image(workspace.product("pb")), resolve_choice.is_positive(parameters)
+    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "components=['absorption']")
     return outcome.report(
         "resolveimage",
         progress,

@@ -6,14 +6,14 @@ from typing import Any
 
 from casatasks import casalog
 
-from casa_ml_tasks.data.casa_image import write_image
+from casa_ml_tasks.data.casa_image import read_image, write_image
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice
+from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice, warnings_at_end
 
 
 def rmlclean(**parameters: Any) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         ValueError: for bad input, before anything is written.
     """
     check_parameters(parameters)
+    parameters = rml_choice.as_signed(parameters)
     outliers = outlier_parameters(parameters)
     fields = [parameters, *outliers]
     if not parameters["restart"]:
@@ -64,6 +65,8 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         compiled_programs.forget_if_many()
     products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
+    beam, positive = read_image(workspace.product("pb")), rml_choice.positive_planes(parameters)
+    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "positivity=False")
     return outcome.report(
         "rmlclean",
         progress,

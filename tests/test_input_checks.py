@@ -133,7 +133,7 @@ WRONG = [
     ),
     (
         {"regularizer": ["entropy"], "positivity": False},
-        r"regularizer=\['entropy'\] lets an image that may be negative grow without bound .*; add one of compactness, l1",
+        r"regularizer=\['entropy'\] lets an image that may be negative grow .*; add one of compactness, l1",
     ),
     ({"regstrength": "strong"}, "regstrength='strong' is unknown; use 'auto'"),
     ({"regstrength": "auto", "gridder": "mosaic"}, "regstrength='auto' serves continuum images of one pointing"),

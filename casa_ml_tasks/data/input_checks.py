@@ -118,10 +118,11 @@ def check_outputs(parameters: Mapping[str, Any], samples: int = 0) -> None:
             f"imagename='{imagename}': images of {nx} x {ny} pixels need {needed / 1e9:.3g} GB in '{folder}', where "
             f"{free / 1e9:.3g} GB are free; make room or choose another disk"
         )
+    _check_measurement_sets_are_writable(parameters)
     if parameters["restart"]:
         term = 0 if taylor_terms(parameters) else None
         for extension in ("model", "residual", "psf"):
-            _check_product(imagename, product_path(imagename, extension, term), (nx, ny), parameters["stokes"])
+            _check_product(product_path(imagename, extension, term), (nx, ny), parameters)
 
 
 def image_size(imsize: Any) -> tuple[int, int]:
@@ -482,19 +483,46 @@ def _check_shape(parameter: str, path: str, imsize: Any, remedy: str) -> None:
         )
 
 
-def _check_product(imagename: str, product: Path, expected: tuple[int, int], stokes: str) -> None:
+def _check_product(product: Path, expected: tuple[int, int], parameters: Mapping[str, Any]) -> None:
     if not product.exists():
         return
+    imagename, stokes, channels = parameters["imagename"], parameters["stokes"], _channels_asked_for(parameters)
     if not is_casa_image(product):
         raise ValueError(f"imagename='{imagename}': '{product}' exists and is not a CASA image; choose another name")
+    remedy = "choose another imagename or remove the old products"
     shape = image_shape(product)
     if shape[1] != len(stokes_planes(stokes)):
         raise ValueError(
             f"imagename='{imagename}': '{product}' exists with {shape[1]} Stokes planes, and stokes='{stokes}' has "
-            f"{len(stokes_planes(stokes))}; choose another imagename or remove the old products"
+            f"{len(stokes_planes(stokes))}; {remedy}"
+        )
+    if channels is not None and shape[0] != channels:
+        asked = (
+            f"nchan={channels}" if parameters["specmode"] not in CONTINUUM else f"specmode='{parameters['specmode']}'"
+        )
+        raise ValueError(
+            f"imagename='{imagename}': '{product}' exists with {shape[0]} channels, {asked} asks for {channels}; "
+            f"{remedy}"
         )
     if (shape := shape[:-3:-1]) != expected:
         raise ValueError(
             f"imagename='{imagename}': '{product}' exists with {shape[0]} x {shape[1]} pixels, imsize asks for "
-            f"{expected[0]} x {expected[1]}; choose another imagename or remove the old products"
+            f"{expected[0]} x {expected[1]}; {remedy}"
         )
+
+
+def _channels_asked_for(parameters: Mapping[str, Any]) -> int | None:
+    """Of the image; None where the data decide."""
+    if parameters["specmode"] in CONTINUUM:
+        return 1
+    return parameters["nchan"] if parameters["nchan"] > 0 else None
+
+
+def _check_measurement_sets_are_writable(parameters: Mapping[str, Any]) -> None:
+    savemodel = parameters["savemodel"]
+    for vis in [] if savemodel == "none" else _strings(parameters["vis"]):
+        if Path(vis).exists() and not os.access(vis, os.W_OK):
+            raise ValueError(
+                f"savemodel='{savemodel}' writes into vis='{vis}', which is not writable; use savemodel='none', or a "
+                "copy"
+            )

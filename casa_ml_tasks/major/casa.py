@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,17 @@ class CasaMajorCycle(CasaImages):
         """
         super().__init__(parameters, directory)
         self._imager = self._open(self.imagename)
-        self._prepare()
+        with self._closed_on_error():
+            self._prepare()
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """Let go of every file where an exception leaves nobody else to do so."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self) -> None:
         """Make the PSF and the primary beam where they are not there yet."""

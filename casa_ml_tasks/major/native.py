@@ -96,9 +96,10 @@ class NativeMajorCycle(CasaMajorCycle):
         self._cell = read_cell(self.product("pb")) * ARCSEC
         continuum = self._continuum
         self._frame = ImageFrame(*read_direction(self.product("pb")), lsrk=continuum, channels=not continuum)
-        self._read(Path(directory) / "visibilities", smearing)
-        if not self.product("residual").exists():
-            self._write_psf()
+        with self._closed_on_error():
+            self._read(Path(directory) / "visibilities", smearing)
+            if not self.product("residual").exists():
+                self._write_psf()
 
     @property
     def _continuum(self) -> bool:

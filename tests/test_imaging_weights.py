@@ -28,6 +28,7 @@ class Visibilities:
     v: NDArray[np.float64]
     weight: NDArray[np.float64]
     fields: NDArray[np.int64]
+    frequencies: NDArray[np.float64]  # (channel,), Hz
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ def uneven(tmp_path_factory) -> Visibilities:
     u, v = (
         uvw[axis] * np.multiply.outer(frequencies, lsrk_over_topocentric(times)) / speed_of_light for axis in (0, 1)
     )
-    return Visibilities(str(path), u, v, np.where(flag.any(axis=0), 0, weight.sum(axis=0)), fields)
+    return Visibilities(str(path), u, v, np.where(flag.any(axis=0), 0, weight.sum(axis=0)), fields, frequencies)
 
 
 def weights_of(data: Visibilities, parameters: dict, shape: tuple[int, int] = SHAPE) -> NDArray:
     """Our imaging weights, (channel, row)."""
-    weighting = Weighting.from_parameters(parameters)
+    weighting = Weighting.from_parameters(parameters, data.frequencies)
     channels = [[channel] for channel in range(CHANNELS)] if weighting.per_channel else [list(range(CHANNELS))]
     weights = np.zeros_like(data.weight)
     for chosen in channels:
@@ -97,6 +98,8 @@ def density_of_casa(path: str, imagename: str, **parameters: object) -> tuple[ND
         ({"weighting": "briggs", "robust": -0.5, "npixels": 6}, "channel"),
         ({"weighting": "briggsabs", "robust": 0.01, "noise": "15mJy"}, "mfs"),
         ({"weighting": "briggsabs", "robust": 0.01, "noise": "15mJy"}, "channel"),
+        ({"weighting": "briggsbwtaper", "robust": 0.5}, "channel"),
+        ({"weighting": "briggsbwtaper", "robust": -0.5, "uvtaper": ["1.5arcsec"]}, "channel"),
         ({"weighting": "natural", "uvtaper": ["1.5arcsec"]}, "mfs"),
         ({"weighting": "briggs", "robust": 2.0, "uvtaper": ["100klambda", "50klambda", "30deg"]}, "mfs"),
         ({"weighting": "uniform", "uvtaper": ["1.5arcsec", "1arcsec", "-70deg"]}, "channel"),
@@ -225,6 +228,7 @@ def test_a_taper_halves_the_weight_at_its_half_width():
         ({"weighting": "superuniform", "npixels": -1}, "npixels=-1"),
         ({"weighting": "briggsabs", "robust": 0, "noise": "0Jy"}, "robust=0 and noise=0"),
         ({"weighting": "briggsabs", "noise": "3arcsec"}, "noise='3arcsec'"),
+        ({"weighting": "briggsbwtaper"}, "'briggsbwtaper' needs a cube"),
         ({"weighting": "natural", "uvtaper": ["100m"]}, "uvtaper='100m'"),
         ({"weighting": "natural", "uvtaper": ["3"]}, "uvtaper='3'"),
         ({"weighting": "natural", "uvtaper": "wide"}, "uvtaper='wide'"),

@@ -49,6 +49,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     check_imaging(parameters)
     for check in (
         _check_interactive,
+        _check_weighting,
         _check_minor_cycle,
         _check_thresholds,
         check_images,
@@ -118,10 +119,11 @@ def check_outputs(parameters: Mapping[str, Any], samples: int = 0) -> None:
             f"imagename='{imagename}': images of {nx} x {ny} pixels need {needed / 1e9:.3g} GB in '{folder}', where "
             f"{free / 1e9:.3g} GB are free; make room or choose another disk"
         )
+    _check_measurement_sets_are_writable(parameters)
     if parameters["restart"]:
         term = 0 if taylor_terms(parameters) else None
         for extension in ("model", "residual", "psf"):
-            _check_product(imagename, product_path(imagename, extension, term), (nx, ny), parameters["stokes"])
+            _check_product(product_path(imagename, extension, term), (nx, ny), parameters)
 
 
 def image_size(imsize: Any) -> tuple[int, int]:
@@ -152,6 +154,13 @@ def cells_in_arcsec(cell: Any) -> list[float]:
     if not all(size is not None and size > 0 for size in sizes):
         raise ValueError(f"cell={cell!r} is not a positive angle; {remedy}")
     return [size for size in sizes if size is not None]
+
+
+def cell_with_unit(cell: Any) -> list[Any]:
+    """tclean's `cell` with 'arcsec' behind a string of digits, which CASA's imager would take for radians."""
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    bare = [isinstance(each, str) and value_in(each, "", unit_optional=True) is not None for each in cells]
+    return [f"{each}arcsec" if unitless else each for each, unitless in zip(cells, bare, strict=True)]
 
 
 def value_in(quantity: Any, unit: str, unit_optional: bool = False) -> float | None:
@@ -216,6 +225,24 @@ def _check_interactive(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"interactive={parameters['interactive']} is not supported; use interactive=False and a mask")
 
 
+def _check_weighting(parameters: Mapping[str, Any]) -> None:
+    """What 'briggsbwtaper' cannot do in tclean either."""
+    if parameters["weighting"] != "briggsbwtaper":
+        return
+    needed: dict[str, tuple[Any, bool]] = {
+        "specmode": ("cube", parameters["specmode"] not in CONTINUUM),
+        "nchan": (-1, parameters["nchan"] != 1),
+        "perchanweightdensity": (True, parameters["perchanweightdensity"]),
+        "npixels": (0, parameters["npixels"] == 0),
+    }
+    for name, (remedy, fits) in needed.items():
+        if not fits:
+            raise ValueError(
+                f"weighting='briggsbwtaper' does not go with {name}={parameters[name]!r}; use {name}={remedy!r}, or "
+                "weighting='briggs'"
+            )
+
+
 def _is_our_mosaic(parameters: Mapping[str, Any]) -> bool:
     """Whether it is a mosaic that CLEAN does not deconvolve."""
     return parameters["gridder"] not in SINGLE_POINTING and parameters.get("minorcycle") != "clean"
@@ -277,8 +304,6 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         registry.resolve(name)
         if name not in registry.KNOWN:
             registry.check_user_function(name)
-        if name in registry.NEED_POSITIVITY and not parameters["positivity"]:
-            raise ValueError(f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True")
         if name in registry.NEED_CHANNELS and parameters["specmode"] in CONTINUUM:
             raise ValueError(
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "
@@ -286,7 +311,8 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
             )
     _check_components(names, parameters)
     signed = not parameters["positivity"] or not set("QUV").isdisjoint(parameters["stokes"])
-    if signed and names and set(names) <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
+    of_signed = {name for name, _ in registry.of_signed_images([(name, 1.0) for name in names])}
+    if signed and names and of_signed <= set(registry.REGULARISERS) - registry.BOUND_THE_MAGNITUDE:
         raise ValueError(
             f"regularizer={names} lets an image that may be negative grow without bound where no baseline has looked; "
             f"add one of {', '.join(sorted(registry.BOUND_THE_MAGNITUDE))}"
@@ -458,19 +484,46 @@ def _check_shape(parameter: str, path: str, imsize: Any, remedy: str) -> None:
         )
 
 
-def _check_product(imagename: str, product: Path, expected: tuple[int, int], stokes: str) -> None:
+def _check_product(product: Path, expected: tuple[int, int], parameters: Mapping[str, Any]) -> None:
     if not product.exists():
         return
+    imagename, stokes, channels = parameters["imagename"], parameters["stokes"], _channels_asked_for(parameters)
     if not is_casa_image(product):
         raise ValueError(f"imagename='{imagename}': '{product}' exists and is not a CASA image; choose another name")
+    remedy = "choose another imagename or remove the old products"
     shape = image_shape(product)
     if shape[1] != len(stokes_planes(stokes)):
         raise ValueError(
             f"imagename='{imagename}': '{product}' exists with {shape[1]} Stokes planes, and stokes='{stokes}' has "
-            f"{len(stokes_planes(stokes))}; choose another imagename or remove the old products"
+            f"{len(stokes_planes(stokes))}; {remedy}"
+        )
+    if channels is not None and shape[0] != channels:
+        asked = (
+            f"nchan={channels}" if parameters["specmode"] not in CONTINUUM else f"specmode='{parameters['specmode']}'"
+        )
+        raise ValueError(
+            f"imagename='{imagename}': '{product}' exists with {shape[0]} channels, {asked} asks for {channels}; "
+            f"{remedy}"
         )
     if (shape := shape[:-3:-1]) != expected:
         raise ValueError(
             f"imagename='{imagename}': '{product}' exists with {shape[0]} x {shape[1]} pixels, imsize asks for "
-            f"{expected[0]} x {expected[1]}; choose another imagename or remove the old products"
+            f"{expected[0]} x {expected[1]}; {remedy}"
         )
+
+
+def _channels_asked_for(parameters: Mapping[str, Any]) -> int | None:
+    """Of the image; None where the data decide."""
+    if parameters["specmode"] in CONTINUUM:
+        return 1
+    return parameters["nchan"] if parameters["nchan"] > 0 else None
+
+
+def _check_measurement_sets_are_writable(parameters: Mapping[str, Any]) -> None:
+    savemodel = parameters["savemodel"]
+    for vis in [] if savemodel == "none" else _strings(parameters["vis"]):
+        if Path(vis).exists() and not os.access(vis, os.W_OK):
+            raise ValueError(
+                f"savemodel='{savemodel}' writes into vis='{vis}', which is not writable; use savemodel='none', or a "
+                "copy"
+            )

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from casatasks import casalog
@@ -76,6 +77,7 @@ class Survey:
     sum_of_weights: float  # nominal, Jy^-2
     weighted_power: float  # sum of weight * |V_I|^2, dimensionless: chi^2 of an empty sky
     noise_scale_per_ms: tuple[float, ...]
+    digest: int = 0  # of the samples, their weights and baselines
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class _Findings:
     highest_frequency: float = 0.0
     sum_of_weights: float = 0.0
     weighted_power: float = 0.0
+    digest: int = 0
 
     def __add__(self, other: "_Findings") -> "_Findings":
         def combine(name: str) -> Any:
@@ -175,6 +178,7 @@ def survey(selections: Sequence[Selection], progress: bool = False) -> Survey:
         sum_of_weights=total.sum_of_weights,
         weighted_power=total.weighted_power,
         noise_scale_per_ms=per_ms,
+        digest=total.digest,
     )
 
 
@@ -255,7 +259,16 @@ def _findings(block: Block, usable: NDArray[np.bool_]) -> _Findings:
         highest_frequency=float(block.frequency[usable.any(axis=1)].max(initial=0)),
         sum_of_weights=float(weight.sum()),
         weighted_power=float(np.sum(weight * np.abs(stokes_i) ** 2)),
+        digest=_digest(stokes_i, weight, wavelengths[usable]),
     )
+
+
+def _digest(*arrays: NDArray[Any]) -> int:
+    """A number that other visibilities do not have; those of several Blocks are added."""
+    value = 0
+    for array in arrays:
+        value = crc32(array.tobytes(), value)
+    return value
 
 
 def _between_hands(block: Block, usable: NDArray[np.bool_]) -> NDArray[np.float64]:

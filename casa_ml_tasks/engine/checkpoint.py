@@ -20,12 +20,24 @@ FORMAT = 4
 
 
 class FileCheckpoint:
-    """One file, replaced atomically: a killed process leaves the last one or the one before, never half of one."""
+    """One file, replaced atomically: a killed process leaves the last one or the one before, never half of one.
 
-    def __init__(self, path: str | Path, parameters: Mapping[str, object]):
-        """parameters: what the run depends on; a checkpoint of other parameters is not taken up."""
+    Attributes:
+        refusal: why `load` has not taken up a checkpoint that is there; ends a sentence about its run.
+    """
+
+    def __init__(self, path: str | Path, parameters: Mapping[str, object], data: Mapping[str, object] | None = None):
+        """A checkpoint of other parameters or of other data is not taken up.
+
+        Args:
+            path: of the file.
+            parameters: of the call.
+            data: what tells the visibilities that are read from any others.
+        """
         self._path = Path(path)
         self._parameters = json.dumps(dict(parameters), sort_keys=True, default=str)
+        self._data = json.dumps(dict(data or {}), sort_keys=True, default=str)
+        self.refusal = ""
 
     def save(self, progress: Progress) -> None:
         """Write the progress beside the last checkpoint, then put it in its place."""
@@ -43,6 +55,7 @@ class FileCheckpoint:
         numbers = {
             "format": FORMAT,
             "parameters": self._parameters,
+            "data": self._data,
             "iterations": progress.state.iterations,
             "unfinished": progress.state.unfinished,
             "records": [asdict(record) for record in progress.records],
@@ -57,11 +70,12 @@ class FileCheckpoint:
         os.replace(unfinished, self._path)
 
     def load(self) -> Progress | None:
-        """The progress of an interrupted run with the same parameters and of this format, or None."""
+        """The progress of an interrupted run with the same parameters and data and of this format, or None."""
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 numbers = json.loads(str(stored["numbers"]))
-                if (numbers.get("format"), numbers["parameters"]) != (FORMAT, self._parameters):
+                self.refusal = self._refusal(numbers)
+                if self.refusal:
                     return None
                 image = {name: stored[name] for name in stored.files if name != "numbers"}
         except (FileNotFoundError, zipfile.BadZipFile):
@@ -83,3 +97,10 @@ class FileCheckpoint:
             records=tuple(CycleRecord(**record) for record in numbers["records"]),
             calibration=numbers["calibration"],
         )
+
+    def _refusal(self, numbers: Mapping[str, object]) -> str:
+        if numbers.get("format") != FORMAT:
+            return "is of another version"
+        if numbers["parameters"] != self._parameters:
+            return "had other parameters"
+        return "" if numbers["data"] == self._data else "had read other data"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from casa_ml_tasks.data.casa_image import (
     write_image,
 )
 from casa_ml_tasks.data.directions import tracked
-from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cell_with_unit
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
 from casa_ml_tasks.data.visibility_store import ImageFrame
@@ -58,7 +59,7 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     renamed = {_IMAGER_NAMES.get(name, name): value for name, value in {**parameters, **changes}.items()}
     renamed |= {"imagename": str(imagename), "startmodel": "", "outlierfile": "", "restart": True}
     renamed["savemodel"] = changes.get("savemodel", "none")
-    renamed |= {"parallel": False, "interactive": False}
+    renamed |= {"parallel": False, "interactive": False, "cell": cell_with_unit(renamed["cell"])}
     if renamed["specmode"] in CONTINUUM:
         renamed |= {"specmode": "mfs", "perchanweightdensity": False}
     if renamed["gridder"] == "native":
@@ -145,7 +146,7 @@ class CasaImages:
         return mosaic_of(
             self._parameters,
             ImageFrame(*read_direction(beam), tracks=tracked(self._parameters["phasecenter"])),
-            float(read_frequencies(beam).mean()),
+            read_frequencies(beam),
             read_cell(beam) * ARCSEC,
             np.any(self.primary_beam() > 0, axis=(0, 1)),
             self.imagename.parent / "pointings",
@@ -267,7 +268,17 @@ class CasaMajorCycle(CasaImages):
         """
         super().__init__(parameters, directory)
         self._imager = self._open(self.imagename)
-        self._prepare()
+        with self._closed_on_error():
+            self._prepare()
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """Let go of every file where an exception leaves nobody else to do so."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self) -> None:
         """Make the PSF and the primary beam where they are not there yet."""

@@ -20,6 +20,8 @@ Agreeing with CASA is a matter of conventions:
 - A sample of Stokes I is (XX + YY) / 2, and its weight w_XX + w_YY; it is flagged where either is.
 - One density serves all channels, spectral windows, fields and Measurement Sets of an image. With
   `perchanweightdensity` every image channel has its own, and with `mosweight` every field.
+- 'briggsbwtaper' lowers the density that a visibility is divided by, the more uv cells it smears over within the
+  bandwidth of the image: then channels have beams as alike as those of one continuum image.
 - A visibility counts in two uv cells, its own and that of its Hermitian conjugate. The lower edges of the cells (per
   channel: their centres) lie at multiples of 1 / (field of view). Outside the grid, and in its first row and column,
   weights are 0.
@@ -42,7 +44,7 @@ from scipy.constants import arcsecond
 from casa_ml_tasks.kernels.compiled import compiled_as_written
 
 #: tclean's weighting schemes that divide by the density of weights.
-DENSITY_SCHEMES = ("uniform", "superuniform", "briggs", "briggsabs")
+DENSITY_SCHEMES = ("uniform", "superuniform", "briggs", "briggsabs", "briggsbwtaper")
 SCHEMES = ("natural", "radial", *DENSITY_SCHEMES)
 
 
@@ -100,6 +102,7 @@ class Weighting:
     npixels: int = 0
     taper: Taper | None = None
     per_channel: bool = False  #: of a cube: a density for every image channel, counted as tclean does there
+    bandwidth: float = 0.0  #: of the image over its central frequency, for 'briggsbwtaper'
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -108,12 +111,18 @@ class Weighting:
             raise ValueError(f"npixels={self.npixels} is negative; give 0 or a number of uv cells.")
         if self.scheme == "briggsabs" and not (self.robust or self.noise):
             raise ValueError("weighting='briggsabs' with robust=0 and noise=0 divides by nothing; give either a value.")
+        if self.scheme == "briggsbwtaper" and not self.bandwidth > 0:
+            raise ValueError("weighting='briggsbwtaper' needs a cube of two channels or more; use weighting='briggs'.")
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Weighting:
+    def from_parameters(cls, parameters: Mapping[str, Any], frequencies: ArrayLike = ()) -> Weighting:
         """Read tclean's `weighting`, `robust`, `noise`, `npixels`, `uvtaper`, `specmode`, `perchanweightdensity`.
 
         Superuniform weights of a cube have one density for all channels, whatever `perchanweightdensity` says.
+
+        Args:
+            parameters: tclean's.
+            frequencies: of the channels of the image, Hz, for 'briggsbwtaper'.
         """
         scheme = parameters["weighting"]
         taper = parameters.get("uvtaper", "")
@@ -130,6 +139,7 @@ class Weighting:
                 and scheme in DENSITY_SCHEMES
                 and scheme != "superuniform"
             ),
+            bandwidth=fractional_bandwidth(frequencies),
         )
 
     @property
@@ -195,7 +205,8 @@ class WeightDensity:
         r"""$w / (D f^2 + d^2)$ with the density D of each visibility's cell; 0 where nothing was counted.
 
         Uniform weights have $f = 1, d = 0$. Briggs' have $d = 1$ and $f^2 = (5 \cdot 10^{-R})^2 \sum D / \sum D^2$,
-        first over visibilities and then over cells; with absolute noise $f = R$ and $d^2 = 2 \sigma^2$.
+        first over visibilities and then over cells; with absolute noise $f = R$ and $d^2 = 2 \sigma^2$. 'briggsbwtaper'
+        has $D / s$ in place of D with $s$ of `_smeared_cells`.
 
         Args:
             u: wavelengths; with `v` and `weight` of any shapes that broadcast together.
@@ -204,13 +215,14 @@ class WeightDensity:
         """
         u, v, weight = np.broadcast_arrays(u, v, weight)
         factor, constant = self._coefficients()
-        divided = _divide(self.grid, *_flat(u, v, weight), *self._uv_cells, self._offset, factor, constant)
+        bandwidth = self.weighting.bandwidth if self.weighting.scheme == "briggsbwtaper" else 0.0
+        divided = _divide(self.grid, *_flat(u, v, weight), *self._uv_cells, self._offset, factor, constant, bandwidth)
         return divided.reshape(weight.shape)
 
     def _coefficients(self) -> tuple[float, float]:
         """f^2 and d^2, for D as counted here."""
         weighting = self.weighting
-        if weighting.scheme == "briggs":
+        if weighting.scheme in ("briggs", "briggsbwtaper"):
             return 25 * 10 ** (-2 * weighting.robust) * (self._total / self._squares if self._squares else 0.0), 1.0
         if weighting.scheme == "briggsabs":
             return weighting.robust**2 / self._unit, 2 * weighting.noise**2
@@ -247,6 +259,19 @@ def _flat(*arrays: ArrayLike) -> list[NDArray[np.float64]]:
 def _cell(wavelengths: float, cells: float, count: int, offset: float) -> int:
     """The index of the uv cell along an axis of `count` cells, whose middle one holds 0."""
     return int(np.floor(wavelengths * cells + count // 2 + offset))
+
+
+def fractional_bandwidth(frequencies: ArrayLike) -> float:
+    """Between the first and the last channel of an image, over their mean; 0 for none. frequencies: (channel,), Hz."""
+    ends = np.asarray(frequencies, float)[[0, -1]] if np.size(frequencies) else np.ones(2)
+    return float(abs(ends[1] - ends[0]) / ends.mean())
+
+
+@compiled_as_written
+def _smeared_cells(x: float, y: float, bandwidth: float) -> float:
+    """Over how many uv cells a visibility smears that is x and y cells from the origin; 1 near it, as tclean has it."""
+    cells = bandwidth * np.sqrt(x * x + y * y)
+    return cells + 0.5 if cells >= 1 else (4 - cells) / (4 - 2 * cells)
 
 
 @compiled_as_written
@@ -290,8 +315,9 @@ def _divide(
     offset: float,
     factor: float,
     constant: float,
+    bandwidth: float,
 ) -> NDArray:
-    """weight / (density * factor + constant); 0 outside the grid and in empty cells."""
+    """weight / (density / smeared cells * factor + constant); 0 outside the grid and in empty cells."""
     ny, nx = grid.shape
     divided = np.zeros(u.size)
     for i in range(u.size):
@@ -300,7 +326,8 @@ def _divide(
         x = _cell(u[i], u_cells, nx, offset)
         y = _cell(v[i], v_cells, ny, offset)
         if 0 < x < nx and 0 < y < ny and grid[y, x] > 0:
-            divided[i] = weight[i] / (grid[y, x] * factor + constant)
+            smeared = _smeared_cells(u[i] * u_cells, v[i] * v_cells, bandwidth)
+            divided[i] = weight[i] / (grid[y, x] / smeared * factor + constant)
     return divided
 
 

@@ -13,7 +13,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, write_image
+from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_frequencies, write_image
 from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
@@ -109,9 +109,10 @@ class NativeMajorCycle(CasaMajorCycle):
             channels=not continuum,
             tracks=tracked(parameters["phasecenter"]),
         )
-        self._read(Path(directory) / "visibilities", smearing)
-        if not self.product("residual").exists():
-            self._write_psf()
+        with self._closed_on_error():
+            self._read(Path(directory) / "visibilities", smearing)
+            if not self.product("residual").exists():
+                self._write_psf()
 
     @property
     def _continuum(self) -> bool:
@@ -359,6 +360,7 @@ class NativeMajorCycle(CasaMajorCycle):
         if self._parameters["savemodel"] != "modelcolumn":
             super().predict(model)
             return
+        self.close()  # CASA's imager keeps a Measurement Set with MODEL_DATA locked
         images = model[:, 0].astype(np.float32)
         for selection in selections(self._parameters):
             with ModelColumn(selection.vis) as column:
@@ -399,7 +401,7 @@ class NativeMajorCycle(CasaMajorCycle):
 
     def _weighted(self, store: Visibilities) -> Iterator[tuple[int, slice | NDArray[np.bool_], NDArray[np.float32]]]:
         """Image channel, which visibilities it has, and their imaging weights."""
-        weighting = Weighting.from_parameters(self._parameters)
+        weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
         density = self._density(weighting, store)
         for channel in range(self._channels):
             members: slice | NDArray[np.bool_] = slice(None) if self._channels == 1 else store.channel == channel

@@ -80,12 +80,9 @@ class CasaFields(CasaMajorCycle):
         self.fields = [CasaField(*each, self._fieldofview) for each in zip(parameters, workspaces, strict=True)]
         self._parameters, self.imagename, self._doubled = main, self.fields[0].imagename, self.fields[0]._doubled
         self._imager = self._open_all()
-        self._prepare()
-        try:
+        with self._closed_on_error():
+            self._prepare()
             _refuse_overlaps(self.fields)
-        except ValueError:
-            self.close()
-            raise
         self.layout = Fields(tuple((field.shape[2], field.shape[3]) for field in self.fields))
 
     def sidelobe(self) -> float:

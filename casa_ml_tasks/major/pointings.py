@@ -91,7 +91,7 @@ def _beams(vis: str) -> list[VoltagePattern]:
 def mosaic_of(
     parameters: Mapping[str, Any],
     frame: ImageFrame,
-    frequency: float,
+    frequencies: NDArray[np.floating],
     cell: float,
     field: NDArray[np.bool_],
     directory: Path,
@@ -101,7 +101,7 @@ def mosaic_of(
     Args:
         parameters: tclean's, all of them.
         frame: of the image.
-        frequency: of the beams, Hz.
+        frequencies: of the channels of the image, Hz; the beams are those of their mean.
         cell: radians.
         field: where there is an image, (ny, nx).
         directory: for files, if memory does not suffice.
@@ -112,7 +112,9 @@ def mosaic_of(
     pointings = Pointings(frame)
     store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
     assert store.origin is not None, "asked for"
-    weights = _weights(store, store.origin, parameters, field.shape, cell)
+    frequency = float(frequencies.mean())
+    weighting = Weighting.from_parameters({**parameters, "perchanweightdensity": False}, frequencies)
+    weights = _weights(store, store.origin, weighting, field.shape, cell, parameters["mosweight"])
     used = (weights > 0) & within_nyquist(store.uvw, cell)
     whole = np.zeros(2, int), field.shape
     seen, members = [], []
@@ -189,14 +191,14 @@ def _intervals(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
 def _weights(
     store: Visibilities,
     pointing: NDArray[np.uint16],
-    parameters: Mapping[str, Any],
+    weighting: Weighting,
     shape: tuple[int, int],
     cell: float,
+    mosweight: bool,
 ) -> NDArray[np.float64]:
     """Imaging weights, (visibility,); with `mosweight` every pointing has a density of its own, as in CASA."""
-    weighting = Weighting.from_parameters({**parameters, "perchanweightdensity": False})
     weights = np.zeros(store.size)
-    apart = weighting.needs_density and parameters["mosweight"]
+    apart = weighting.needs_density and mosweight
     groups = [pointing == each for each in np.unique(pointing)] if apart else [np.ones(store.size, bool)]
     for members in groups:
         part = store[members]

@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_images
+from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images
 from casa_ml_tasks.data.input_checks import value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.outlier_fields import CasaFields
+
+#: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
+SMALLEST_BEAM = 1e-3
 
 
 def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
@@ -65,19 +70,49 @@ def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[
     if isinstance(major, CasaFields):
         starts = [first_progress(field, field.workspace, field.parameters) for field in major.fields]
         return Progress(major.layout.pack([start.model for start in starts]))
-    startmodel = parameters["startmodel"]
-    paths = [each for each in np.atleast_1d(startmodel).tolist() if each]
-    if not paths and is_casa_image(workspace.product("model")):
-        paths = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
-    if not paths:
+    startmodel = [each for each in np.atleast_1d(parameters["startmodel"]).tolist() if each]
+    earlier = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
+    if startmodel:
+        return Progress(_model(startmodel, f"startmodel={startmodel}", "regrid it with imregrid", major.shape))
+    if not is_casa_image(earlier[0]):
         return Progress(np.zeros(major.shape, np.float32))
-    model = read_images(paths)
-    if model.shape != major.shape:
-        raise ValueError(
-            f"startmodel={paths} has {model.shape} channels or terms, Stokes planes, rows and columns, but the image "
-            f"asked for has {major.shape}; regrid it with imregrid, or choose another imagename"
-        )
+    source = f"imagename='{workspace.imagename}': {' and '.join(earlier)} of an earlier run"
+    model = _model(earlier, source, "choose another imagename or remove the old products", major.shape)
+    casalog.post(f"the model begins with {' and '.join(earlier)}; restart=False begins with an empty sky", "INFO")
     return Progress(model)
+
+
+def _model(paths: Sequence[str], source: str, remedy: str, shape: tuple[int, ...]) -> Image:
+    """Read a first model. source, remedy: of the sentence that refuses another shape."""
+    model = read_images(paths)
+    if model.shape != shape:
+        raise ValueError(
+            f"{source} has {model.shape} channels or terms, Stokes planes, rows and columns, but the image asked for "
+            f"has {shape}; {remedy}"
+        )
+    return model
+
+
+def check_data(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
+    """Check that the visibilities make an image, once their weights and the PSF are known.
+
+    Raises:
+        ValueError: the weights of every plane sum to zero, or no plane has a PSF that a CLEAN beam can be fitted to.
+    """
+    for field in major.fields if isinstance(major, CasaFields) else [major]:
+        sums = read_image(field.product("sumwt"))
+        if not (np.isfinite(sums) & (sums > 0)).any():
+            raise ValueError(
+                f"vis={parameters['vis']!r}: the weights of all visibilities that can be gridded sum to zero, so there "
+                "is no image; check flags, weights, stokes and cell, or use gridder='native'"
+            )
+        cell = read_cell(field.product("psf"))
+        beams = [beam for beam in read_beams(field.product("psf")) if beam is not None]
+        if parameters["niter"] != 0 and not any(beam.major > SMALLEST_BEAM * cell for beam in beams):
+            raise ValueError(
+                f"vis={parameters['vis']!r}: the visibilities selected are too few for a CLEAN beam, because their PSF "
+                "is a plain wave; select more of them, or make the dirty image with niter=0"
+            )
 
 
 def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shutil
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -180,22 +182,26 @@ def report(
         strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
         summary["strengths"] = f"{strengths}, by cross-validation"
     noise_shown = float(plane_noise[brightest, 0])
-    content = _content(
-        task,
-        progress,
-        brightest,
-        noise_shown,
-        cycles,
-        summary,
-        workspace,
-        parameters,
-        visibilities,
-        validation,
-        fitted,
-        posterior,
-    )
-    page = write_report(content, workspace.product("report"))
-    casalog.post(f"stopped: {progress.stop.description}; report: {page}", "INFO", task)
+    content, page = None, ""
+    try:
+        content = _content(
+            task,
+            progress,
+            brightest,
+            noise_shown,
+            cycles,
+            summary,
+            workspace,
+            parameters,
+            visibilities,
+            validation,
+            fitted,
+            posterior,
+        )
+        page = str(write_report(content, workspace.product("report")))
+    except Exception as error:  # noqa: BLE001  (whatever it is, it must not cost the images, which are complete)
+        _tell_of_missing_report(error, workspace, task)
+    casalog.post(f"stopped: {progress.stop.description}; report: {page or 'none'}", "INFO", task)
     return {
         "stopcode": int(progress.stop),
         "stopDescription": progress.stop.description,
@@ -210,7 +216,7 @@ def report(
         **({"calibration_error": noise.calibration.as_numbers()} if noise.calibration else {}),
         "cycles": cycles,
         "residual_statistics": {
-            "image": None if content.image_residual is None else content.image_residual.as_numbers(),
+            "image": None if content is None or content.image_residual is None else content.image_residual.as_numbers(),
             "visibilities": None if visibilities is None else visibilities.as_lists(),
         },
         **({} if validation is None else {"cross_validation": validation.as_numbers()}),
@@ -218,8 +224,15 @@ def report(
         **({"outlier_flux": dict(outliers)} if outliers else {}),
         **({} if posterior is None else {"posterior": _as_numbers(posterior)}),
         "products": list(products),
-        "report": str(page),
+        "report": page,
     }
+
+
+def _tell_of_missing_report(error: Exception, workspace: Workspace, task: str) -> None:
+    """Say why there is no report, and remove what there is of it."""
+    shutil.rmtree(workspace.product("report"), ignore_errors=True)
+    casalog.post(f"the images are complete, but not the report: {type(error).__name__} ({error})", "WARN", task)
+    casalog.post("".join(traceback.format_exception(error)), "INFO", task)
 
 
 def _facts(posterior: Posterior) -> dict[str, str]:

@@ -20,6 +20,7 @@ from casa_ml_tasks.data.inference_checks import (
     listed,
     most_samples,
 )
+from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.visibility_store import free_memory
 from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -130,6 +131,12 @@ def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:
     priors = {field: parameters[name] for field, name in PRIOR_PARAMETERS.items()}
     given: dict[str, Any] = {field: tuple(value) for field, value in priors.items() if len(value)}
     return given if parameters["offset"] == "auto" else {"offset": float(parameters["offset"]), **given}
+
+
+def is_positive(parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Whether all that is inferred is emission, (stokes,), as in one image without components."""
+    one_image = parameters["specmode"] in CONTINUUM and not taylor_terms(parameters)
+    return np.array([one_image and not listed(parameters["components"]) and parameters["niter"] != 0])
 
 
 def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:

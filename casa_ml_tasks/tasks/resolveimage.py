@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from casatasks import casalog
 
+from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
@@ -19,6 +21,8 @@ from casa_ml_tasks.tasks import (
     outcome,
     posterior_products,
     resolve_choice,
+    unfinished_run,
+    warnings_at_end,
 )
 
 
@@ -44,11 +48,12 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 
     workspace = Workspace(parameters["imagename"], taylor_terms(parameters))
-    checkpoint = FileCheckpoint(workspace.checkpoint, parameters)
-    interrupted = checkpoint.load()
-    workspace.begin(resume=interrupted is not None)
-    major = cycle_choice.major_cycle(workspace, parameters)
+    checkpoint = FileCheckpoint(workspace.checkpoint, parameters, asdict(data))
+    interrupted = unfinished_run.take_up(checkpoint, workspace, "resolveimage")
+    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
+        major = cycle_choice.major_cycle(workspace, parameters)
     try:
+        cycle_choice.check_data(major, parameters)
         resolve_choice.check_memory(major.shape, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
@@ -69,10 +74,17 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         posterior_products.write(major, posterior, data_model)
         major.predict(progress.model)
+    except BaseException:
+        major.close()
+        unfinished_run.say_what_is_left(workspace, "resolveimage")
+        raise
     finally:
         major.close()
         compiled_programs.forget_if_many()
-    products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
+    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
+        products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
+    beam, positive = read_image(workspace.product("pb")), resolve_choice.is_positive(parameters)
+    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "components=['absorption']")
     return outcome.report(
         "resolveimage",
         progress,

@@ -23,10 +23,45 @@ from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.minor.rml.regularisers.registry import of_signed_images
 from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
 FOLDS = 5  # of cross-validation
+
+
+def as_signed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with regularisers that know negative brightness, where positivity=False; the CASA log says which.
+
+    Of a call, nothing tells a default from a regulariser that was named.
+    """
+    if parameters["positivity"] or parameters["minorcycle"] == "clean":
+        return dict(parameters)
+    given, strengths = parameters["regularizer"], parameters["regstrength"]
+    each = [1.0] * len(given) if isinstance(strengths, str) else _strengths(parameters)
+    pairs = of_signed_images(list(zip(given, each, strict=True)))
+    names = [name for name, _ in pairs]
+    if names == list(given):
+        return dict(parameters)
+    casalog.post(
+        f"positivity=False: regularizer={names} in place of {list(given)}, which need a positive image",
+        "INFO",
+        "rmlclean",
+    )
+    chosen = strengths if isinstance(strengths, str) else [strength for _, strength in pairs]
+    return {**parameters, "regularizer": names, "regstrength": chosen}
+
+
+def positive_planes(parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Whether the model of each Stokes plane is kept from being negative, (stokes,)."""
+    planes = stokes_planes(parameters["stokes"])
+    positive = parameters["minorcycle"] != "clean" and parameters["positivity"]
+    return np.array([positive and name not in SIGNED for name in planes])
+
+
+def _strengths(parameters: Mapping[str, Any]) -> list[float]:
+    """Of each regulariser, where they are given as numbers, or not at all."""
+    return np.atleast_1d(parameters["regstrength"]).tolist() or [1.0] * len(parameters["regularizer"])
 
 
 def _validates(parameters: Mapping[str, Any]) -> bool:
@@ -99,10 +134,7 @@ def minor_cycle(
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
     cycleniter = parameters["cycleniter"]
-    if validation is not None:
-        strengths = list(validation.chosen.strengths)
-    else:
-        strengths = np.atleast_1d(parameters["regstrength"]).tolist() or [1.0] * len(parameters["regularizer"])
+    strengths = _strengths(parameters) if validation is None else list(validation.chosen.strengths)
     support = partial(_support, major, parameters)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
@@ -118,7 +150,7 @@ def minor_cycle(
         beam_areas(major),
         parameters["regularizer"],
         strengths,
-        positivity=[parameters["positivity"] and name not in SIGNED for name in stokes_planes(parameters["stokes"])],
+        positivity=positive_planes(parameters),
         prior=_prior(parameters),
         support=support if _follows(parameters) else cache(support),
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),

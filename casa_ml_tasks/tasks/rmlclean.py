@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from casatasks import casalog
 
-from casa_ml_tasks.data.casa_image import write_image
+from casa_ml_tasks.data.casa_image import read_image, write_image
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice
+from casa_ml_tasks.tasks import (
+    compiled_programs,
+    cycle_choice,
+    data_rounds,
+    outcome,
+    rml_choice,
+    unfinished_run,
+    warnings_at_end,
+)
 from casa_ml_tasks.tasks.route import routed
 
 
@@ -31,6 +40,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     """
     parameters = routed(parameters)
     check_parameters(parameters)
+    parameters = rml_choice.as_signed(parameters)
     outliers = outlier_parameters(parameters)
     fields = [parameters, *outliers]
     if not parameters["restart"]:
@@ -44,11 +54,12 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 
     workspace = Workspace(parameters["imagename"], taylor_terms(parameters), [each["imagename"] for each in outliers])
-    checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers})
-    interrupted = checkpoint.load()
-    workspace.begin(resume=interrupted is not None)
-    major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
+    checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers}, asdict(data))
+    interrupted = unfinished_run.take_up(checkpoint, workspace, "rmlclean")
+    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
+        major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
     try:
+        cycle_choice.check_data(major, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         folds = rml_choice.fold_reader(major, workspace, parameters)
@@ -61,11 +72,18 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         if progress.state.points is not None:
             write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
         major.predict(progress.model)
+    except BaseException:
+        major.close()
+        unfinished_run.say_what_is_left(workspace, "rmlclean")
+        raise
     finally:
         major.close()
         compiled_programs.forget_if_many()
-    products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
+    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
+        products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
+    beam, positive = read_image(workspace.product("pb")), rml_choice.positive_planes(parameters)
+    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "positivity=False")
     return outcome.report(
         "rmlclean",
         progress,

@@ -28,7 +28,8 @@ class _Rmlclean(ScriptTask):
 
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
     with noise_scale (thermal noise over WEIGHT's), image_noise and thermal_noise (Jy/beam; with and without errors of
-    calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle), products and report.
+    calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle),
+    products and report.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 
@@ -113,8 +114,8 @@ class _Rmlclean(ScriptTask):
             longer.
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
-        positivity: Allow no negative brightness. Set False for absorption; entropy, multiplicity and
-            log_smoothness need True.
+        positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of
+            log_smoothness, while entropy, multiplicity and points are left out.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
             of the data, and errors of calibration in the residual; a positive number is the thermal noise and
             leaves out errors of calibration.

@@ -44,7 +44,7 @@ class RegularisedMaximumLikelihood:
         beam_area: ArrayLike,
         regularisers: Sequence[str],
         strengths: Sequence[float],
-        positivity: bool | Sequence[bool] = True,
+        positivity: bool | Sequence[bool] | NDArray[np.bool_] = True,
         prior: Image | float = 0.0,
         support: Callable[[], NDArray[np.bool_]] | None = None,
         most_iterations: int = MOST_ITERATIONS,

@@ -52,10 +52,10 @@ COMPONENTS: dict[str, Regulariser] = {"points": points}
 
 KNOWN = REGULARISERS | COMPONENTS
 
-#: Those that take a logarithm of the image, and so contradict positivity=False.
+#: Those that take a logarithm of the image, and so have no meaning with positivity=False.
 NEED_POSITIVITY = frozenset({"entropy", "log_smoothness", "multiplicity", *COMPONENTS})
 
-#: What stands in for those in Stokes planes that may be negative, beside planes that may not; the others are left out.
+#: What stands in for those in images that may be negative; the others are left out.
 SIGNED_TWIN = {"log_smoothness": "tsv"}
 
 #: Those that compare channels, and are zero for a lone one.
@@ -96,7 +96,7 @@ def resolve(name: str) -> Regulariser:
 
 
 def of_signed_images(strengths: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Names and strengths of the regularisers that Stokes Q, U and V have where Stokes I has these."""
+    """Names and strengths of the regularisers that an image which may be negative has in place of these."""
     twins = [(SIGNED_TWIN.get(name, name), strength) for name, strength in strengths]
     return [(name, strength) for name, strength in twins if name not in NEED_POSITIVITY]
 

@@ -12,7 +12,7 @@ class _Process:
     """What has been done with this process.
 
     Attributes:
-        has_imaged: a task has run in it.
+        has_imaged: a task of ours or tclean has run in it.
         lacks_threads: its parent had threads when it was forked.
     """
 
@@ -31,6 +31,11 @@ def begin_imaging(task: str) -> None:
             f"{task} cannot run in a process forked after imaging or after the use of JAX, whose threads do not come "
             "along; make the workers with multiprocessing.get_context('spawn'), or fork them before anything is imaged"
         )
+    note_imaging()
+
+
+def note_imaging() -> None:
+    """From now on, what is forked from this process lacks threads."""
     _Process.has_imaged = True
 
 

@@ -22,14 +22,14 @@ def commit() -> str:
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that is checked out in the folder, with '-dirty' where files differ from it.
+    """Twelve digits of the commit that is checked out in the folder, with '-dirty' where files differ from it.
 
     '' where the folder is not the top of a git checkout (one further up is another project's), or git does not answer.
     """
     if not (folder / ".git").exists():
         return ""
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         return subprocess.run(
             command, cwd=folder, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def image(task: str, vis: Path) -> None:
     missing = {f"{task}.{kind}" for kind in ("image", "model", "residual", "psf", "pb")} - set(result["products"])
     assert not missing, f"{task}: no {missing}"
     assert Path(result["report"]).is_file(), result["report"]
-    assert result["version"] == casa_ml_tasks.__version__
+    assert result["version"] == casa_ml_tasks.__version__ == version("casa-ml-tasks")
     print(f"{task}: {peak:.4f} Jy/beam for {PEAK} Jy, {time.monotonic() - began:.1f} s; commit {result['commit']}")
 
 

@@ -34,7 +34,7 @@ class _Resolveimage(ScriptTask):
     with noise_scale (thermal noise over WEIGHT's), image_noise and thermal_noise (Jy/beam; with and without errors of
     calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle),
     posterior (flux with its uncertainty, Jy, samples, converged, problem (what has not, or ''), one record a global
-    iteration), products and report.
+    iteration), products, report, seed, version and commit.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 

@@ -29,7 +29,7 @@ class _Rmlclean(ScriptTask):
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
     with noise_scale (thermal noise over WEIGHT's), image_noise and thermal_noise (Jy/beam; with and without errors of
     calibration), calibration_error where there are any (by baseline length), cycles (one record a major cycle),
-    products and report.
+    products, report, version and commit.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 

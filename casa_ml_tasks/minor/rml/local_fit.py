@@ -30,12 +30,15 @@ class LocalFit(NamedTuple):
         flux: of the source, Jy.
         y, x: its position, pixels.
         gain: decrease of chi^2 times sigma^2 below that of the best pixels alone, (Jy/beam)^2.
+        left, left_alone: largest residual, and that of the best pixels alone, Jy/beam.
     """
 
     flux: float
     y: float
     x: float
     gain: float
+    left: float
+    left_alone: float
 
 
 class Square(NamedTuple):
@@ -88,7 +91,7 @@ def fit_point(
     matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
     seen = dirty[square].ravel().astype(float)
     alone = least_squares(matrix, seen, tolerance)
-    (y, x), flux, best = start, 0.0, np.inf
+    (y, x), flux, best, left = start, 0.0, np.inf, seen
     for _ in range(MOST_STEPS):
         source = Rendering.at([y], [x], shape, band)
         images = source.images(shape)[:, 0]
@@ -100,14 +103,16 @@ def fit_point(
         right = seen - across.T @ inverse @ of_source
         pixels = least_squares(rest, right, tolerance)
         best = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
-        flux, *slopes = inverse @ (of_source - across @ pixels)
+        flux, *slopes = found = inverse @ (of_source - across @ pixels)
+        left = seen - matrix @ pixels - found @ across
         if flux <= 0:
             break
         step = np.clip(np.array(slopes) / flux, -LONGEST_STEP, LONGEST_STEP)
         y, x = (float(np.clip(at, 0, n - 1)) for at, n in zip((y + step[0], x + step[1]), shape, strict=True))
         if np.abs(step).max() < SETTLED:
             break
-    return LocalFit(float(flux), y, x, 2 * float(_value(matrix, seen, alone) - best))
+    gain, left_alone = 2 * float(_value(matrix, seen, alone) - best), seen - matrix @ alone
+    return LocalFit(float(flux), y, x, gain, *(float(np.abs(each).max()) for each in (left, left_alone)))
 
 
 def _value(matrix: NDArray[np.float64], seen: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:

@@ -3,8 +3,8 @@ r"""Bright unresolved sources between pixels, which no image that is not negativ
 Such a source has a flux and a position of its own, and signed pixels render it in the image (`sub_pixel`). Beside the
 emission E, sources of fluxes f that shift a little are
 $\sum_k f_k (R_k + \delta y_k R'_{y,k} + \delta x_k R'_{x,k}) = B p$, which is linear in
-$p = (f, f \delta y, f \delta x)$. So the best p follows from E: with $P = B^T H B$ it is $P^{-1} B^T (r - H E)$. What is
-left is a problem of E alone, with
+$p = (f, f \delta y, f \delta x)$. So the best p follows from E: with $P = B^T H B$ it is $P^{-1} B^T (r - H E)$. A
+problem of E alone is left, with
 
 $H' = H - H B P^{-1} B^T H$ and $r' = r - H B P^{-1} B^T r$,
 
@@ -14,7 +14,7 @@ which the minor cycle minimises as it minimises any. Now and then the sources mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBesideSources
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.rml.local_fit import LocalFit, Square, fit_point
 from casa_ml_tasks.minor.rml.objective import Objective
@@ -32,8 +32,9 @@ NAME = "unresolved"  # in `MinorState.latent`
 
 #: Of the noise: flux of what may be such a source, and the residual beside it.
 BRIGHT, STANDS_OUT = 20.0, 4.0
-#: How much lower chi^2 must be than with the best pixels alone. Rounding is a part of the square of the peak.
-GAIN, ROUNDING = 25.0, 1e-6
+#: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
+#: may be left of the residual of the pixels alone.
+GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
 #: Reach of the squares that are compared, and the least distance of two sources, in beams.
 REACH, DISTANCE = 1.5, 1.0
 #: Sources move if else chi would err by more than this.
@@ -84,33 +85,6 @@ def as_latent(found: Mapping[tuple[int, int], Sources]) -> dict[str, NDArray[np.
     """For `MinorState.latent`: channel, Stokes, flux, y and x of every source. found: by channel and Stokes."""
     rows = [[channel, stokes, *row] for (channel, stokes), each in sorted(found.items()) for row in each.rows()]
     return {NAME: np.array(rows, float)} if rows else {}
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class OperatorBesideSources:
-    """H', what point sources leave of a normal operator.
-
-    Attributes:
-        operator: H, Jy/pixel to Jy/beam.
-        beams: dirty images of the columns of B, (column, ny, nx).
-        inverse: $P^{-1}$, (column, column).
-    """
-
-    operator: NormalOperator
-    beams: jax.Array
-    inverse: jax.Array
-
-    @property
-    def transfer(self) -> jax.Array:
-        """Of H, from which H' differs in few directions."""
-        return self.operator.transfer
-
-    @jax.jit
-    def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (ny, nx), Jy/pixel. Returns (ny, nx), Jy/beam."""
-        best = self.inverse @ jnp.tensordot(self.beams, image, 2)
-        return self.operator(image) - jnp.tensordot(best.astype(self.beams.dtype), self.beams, 1)
 
 
 class Unresolved:
@@ -226,9 +200,9 @@ class Unresolved:
                 continue
             if len(taken) >= self._most:
                 break
-            fit, gain = self._fit((y, x), emission, residual, sigma)
+            fit = self._fit((y, x), emission, residual, sigma)
             near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
-            if gain > GAIN and fit.flux > BRIGHT * sigma and near:
+            if near and fit.flux > BRIGHT * sigma and _is_better(fit, sigma):
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, sigma))
@@ -252,21 +226,18 @@ class Unresolved:
 
     def _fit(
         self, at: tuple[float, float], emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
-    ) -> tuple[LocalFit, float]:
-        """Of the emission around a place, and how much chi^2 gains beyond rounding."""
+    ) -> LocalFit:
+        """Of all that is around a place. residual: without it, Jy/beam."""
         square = Square.around(*at, self._reach, self._shape)
         inside = np.zeros(self._shape)
         inside[square] = emission[square]
         dirty = residual + self._dirty_of(inside)
         core = Square.around(*at, 2, self._shape)
-        weights = emission[core]
-        rows, columns = np.mgrid[core]
-        start = (
-            float(np.average(each, weights=weights)) if weights.any() else at[i]
-            for i, each in enumerate((rows, columns))
-        )
-        fit = fit_point(square, tuple(start), dirty, self._psf, self._dirty_of, self._band, sigma)
-        return fit, (fit.gain - ROUNDING * np.abs(dirty[square]).max() ** 2) / sigma**2
+        weights, (rows, columns) = np.maximum(emission[core], 0), np.mgrid[core]
+        start = at
+        if weights.any():
+            start = float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
+        return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma)
 
     def _kept(
         self, sources: Sources, emission: NDArray[np.float64], residual: NDArray[np.float64]
@@ -275,20 +246,18 @@ class Unresolved:
         kept = []
         for row in sources.rows():
             pixels = emission + Sources.of(row).image(self._shape, self._band)
-            _, gain = self._fit((row[1], row[2]), pixels, residual, self._sigma)
-            kept.append(gain > GAIN)
+            kept.append(_is_better(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma))
         return np.array(kept)
 
     def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
         """The parts with no more in the place of the sources than around them."""
-        left = np.array(parts)
-        extended, points = self.objective.components(left)
+        extended, points = (np.array(each) for each in self.objective.components(parts))
         for _, y, x in found.rows():
             square = Square.around(y, x, self._reach, self._shape)
             for part in extended:
                 part[square] = np.minimum(part[square], np.median(_edge(part[square])))
             points[:, *square] = 0
-        return jnp.asarray(left)
+        return jnp.asarray(np.concatenate([extended, points]))
 
     def _with(self, parts: jax.Array, returned: Sources) -> jax.Array:
         """The parts with the flux of some sources in the four pixels around them."""
@@ -307,6 +276,15 @@ class Unresolved:
     @property
     def _reach(self) -> int:
         return int(np.ceil(REACH * self._width))
+
+
+def _is_better(fit: LocalFit, sigma: float) -> bool:
+    """Whether a source explains what pixels alone do not, beyond the noise and the rounding.
+
+    What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
+    """
+    gains = fit.gain > GAIN * sigma**2 + ROUNDING * fit.flux**2
+    return gains and fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
 
 
 def _edge(image: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -36,16 +36,17 @@ class Rendering(NamedTuple):
     of_columns: NDArray[np.float64]
 
     @classmethod
-    def at(cls, y: ArrayLike, x: ArrayLike, shape: tuple[int, int], band: tuple[float, float]) -> Rendering:
+    def at(cls, places: ArrayLike, shape: tuple[int, int], band: tuple[float, float]) -> Rendering:
         """Make it.
 
         Args:
-            y, x: positions of the sources, pixels, (source,).
+            places: y and x of the sources, pixels, (source, 2).
             shape: (ny, nx) of the image; near its edge the pixels lie to one side.
             band: highest spatial frequencies along y and x, cycles a pixel.
         """
-        rows, of_rows = _taps(np.asarray(y, float), shape[0], band[0])
-        columns, of_columns = _taps(np.asarray(x, float), shape[1], band[1])
+        y, x = np.asarray(places, float).reshape(-1, 2).T
+        rows, of_rows = _taps(y, shape[0], band[0])
+        columns, of_columns = _taps(x, shape[1], band[1])
         return cls(rows, columns, of_rows, of_columns)
 
     def patches(self) -> NDArray[np.float64]:
@@ -107,6 +108,8 @@ def _taps(position: NDArray[np.float64], length: int, band: float) -> tuple[NDAr
     price = PRICE * ((distance / reach) ** 2 + np.finfo(float).eps)
     right = np.stack([np.sinc(2 * band * distance), -2 * band * _slope_of_sinc(2 * band * distance)], axis=-1)
     weights, slopes = np.moveaxis(np.linalg.solve(gram + price[..., None] * np.eye(taps), right), -1, 0)
+    on_pixel = distance == 0
+    weights = np.where(on_pixel.any(axis=1, keepdims=True), on_pixel, weights)
     total = weights.sum(axis=1, keepdims=True)
     slopes = (slopes - weights * slopes.sum(axis=1, keepdims=True) / total) / total
     return indices, np.stack([weights / total, slopes])

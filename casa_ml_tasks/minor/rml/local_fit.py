@@ -93,7 +93,7 @@ def fit_point(
     alone = least_squares(matrix, seen, tolerance)
     (y, x), flux, best, left = start, 0.0, np.inf, seen
     for _ in range(MOST_STEPS):
-        source = Rendering.at([y], [x], shape, band)
+        source = Rendering.at((y, x), shape, band)
         images = source.images(shape)[:, 0]
         beams = np.asarray(operator(images), float)
         inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", images, beams))

@@ -52,6 +52,7 @@ class RegularisedMaximumLikelihood:
         niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
         operator: Operator | None = None,
+        unresolved: bool = True,
     ):
         """Remember what to minimise.
 
@@ -69,12 +70,14 @@ class RegularisedMaximumLikelihood:
             niter: of all minor cycles and planes together; -1 for no limit.
             on_progress: called with the iterations of this cycle, all planes, and the objective of one, now and then.
             operator: of every plane, where it is not the convolution with the PSF: of a mosaic.
+            unresolved: give bright sources between pixels positions of their own, in non-negative images of which each
+                is alone and has no operator but its PSF.
         """
         channels, stokes, height, width = psf.shape
         images = (channels, stokes, height // 2, width // 2)
         self._psf = psf
         self._only_operator = operator
-        self._psf_is_operator = operator is None
+        self._unresolved = unresolved and operator is None
         self._sigma = np.broadcast_to(np.asarray(sigma, float), (channels, stokes))
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
         self._support = support or (lambda: np.ones(images, bool))
@@ -121,8 +124,8 @@ class RegularisedMaximumLikelihood:
 
     def _has_unresolved(self, planes: Planes) -> bool:
         """Whether bright sources between pixels have positions of their own there."""
-        alone = NEED_CHANNELS.isdisjoint(self._regularisers) and self._psf_is_operator
-        return alone and bool(self._positivity[planes[1]])
+        alone = NEED_CHANNELS.isdisjoint(self._regularisers)
+        return self._unresolved and alone and bool(self._positivity[planes[1]])
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
         """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""

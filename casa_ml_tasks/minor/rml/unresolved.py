@@ -67,9 +67,13 @@ class Sources(NamedTuple):
         """The same, (source, 3)."""
         return np.stack(self, axis=1)
 
+    def places(self) -> NDArray[np.float64]:
+        """Their positions y and x, pixels, (source, 2)."""
+        return np.stack(self[1:], axis=1)
+
     def image(self, shape: tuple[int, int], band: tuple[float, float]) -> NDArray[np.float64]:
         """Their pixels, (ny, nx), Jy/pixel."""
-        return Rendering.at(self.y, self.x, shape, band).image(self.flux, shape)
+        return Rendering.at(self.places(), shape, band).image(self.flux, shape)
 
 
 NONE = Sources.of([])
@@ -153,7 +157,7 @@ class Unresolved:
         if not sources.flux.size:
             self.objective = self._alone
             return
-        rendering = Rendering.at(sources.y, sources.x, self._shape, self._band)
+        rendering = Rendering.at(sources.places(), self._shape, self._band)
         columns = rendering.images(self._shape).reshape(-1, *self._shape)
         beams = self._dirty_of(columns)
         self._columns, self._beams = columns, beams

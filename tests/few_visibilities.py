@@ -12,7 +12,6 @@ from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
 from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES, Resolve
-from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.response import Response
 
 COMPOSITIONS = (
@@ -65,7 +64,7 @@ class Observation:
         """What sources in some pixels leave of the visibilities of 1 Jy in each point, (visibility, point)."""
         of_pixels = self.design.reshape(len(self.design), -1, *self.shape)
         whole = np.einsum("vip,ip->vp", of_pixels[:, :, points.y, points.x], synthesis[:, points.plane])
-        of_sources = of_pixels[:, 0, *pixels.T]
+        of_sources = of_pixels[:, 0, *pixels.T.astype(int)]
         return whole - of_sources @ np.linalg.pinv(of_sources) @ whole
 
     def resolve(self, **options):
@@ -81,7 +80,7 @@ class Observation:
         return Likelihood(response.normal(), response.normal(np.float32), residual, nothing, sigma, sources)
 
     def sources(self, dirty, pixels=NO_SOURCES):
-        return PointSources.at(pixels, self.response(np.ones((1, 1))).dirty_of(pixels), dirty[0])
+        return self.response(np.ones((1, 1))).point_sources(pixels, dirty[0])
 
 
 def observation_for(kind, shape, sigma=0.01, **options):

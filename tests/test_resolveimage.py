@@ -264,7 +264,7 @@ def test_bad_input_is_one_sentence_before_anything_is_written(changed, sentence,
     assert not list(tmp_path.iterdir())
 
 
-def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch):
+def test_point_sources_lie_where_their_directions_say(finished, monkeypatch):
     name, _ = finished
     messages = []
     monkeypatch.setattr(resolve_choice.casalog, "post", lambda message, *_: messages.append(message))
@@ -277,10 +277,11 @@ def test_point_sources_are_the_pixels_of_their_directions(finished, monkeypatch)
 
     major = SimpleNamespace(product=lambda extension: f"{name}.{extension}")
     given = [direction(5, -3), direction(0.2, 0.3), direction(1000, 0)]
-    assert resolve_choice.point_sources(major, given).tolist() == [[ny // 2 - 3, nx // 2 - 5], [ny // 2, nx // 2]]
+    places = resolve_choice.point_sources(major, given)
+    np.testing.assert_allclose(places, [[ny // 2 - 3, nx // 2 - 5], [ny // 2 + 0.3, nx // 2 - 0.2]], atol=1e-3)
     assert len(messages) == 1
     assert "outside of the image" in messages[0]
-    assert resolve_choice.point_sources(major, given[1]).tolist() == [[ny // 2, nx // 2]]
+    np.testing.assert_array_equal(resolve_choice.point_sources(major, given[1]), places[1:])
     assert resolve_choice.point_sources(major, "").shape == (0, 2)
     assert resolve_choice.point_sources(major, "auto") is None
     assert resolve_choice.point_sources(major, ["auto"]) is None

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from casatools import table
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image

@@ -123,8 +123,8 @@ def read_frequencies(path: str | Path) -> NDArray[np.float64]:
     return np.array(at)
 
 
-def pixels_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.int64]:
-    """The nearest pixels (direction, 2), y and x, of directions such as 'J2000 19:58:40.9 +40.55.58'."""
+def places_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.float64]:
+    """Pixels y and x, with their fractions, (direction, 2), of directions such as 'J2000 19:58:40.9 +40.55.58'."""
     measure = measures()
     try:
         found = [{"measure": {"direction": measure.direction(*each.split())}} for each in directions]
@@ -133,7 +133,7 @@ def pixels_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.int64]:
     with opened(path) as tool:
         coordinates = tool.coordsys()
         places = [coordinates.topixel(each)["numeric"][1::-1] for each in found]
-    return np.rint(places).astype(int).reshape(-1, 2)
+    return np.array(places, float).reshape(-1, 2)
 
 
 def set_unit(path: str | Path, unit: str) -> None:

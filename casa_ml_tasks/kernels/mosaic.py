@@ -84,17 +84,6 @@ class Mosaic:
             total[np.ix_(inside, inside)] += np.multiply.outer(seen, seen) * psf[lags]
         return total
 
-    def dirty_of(self, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """pixels: y and x, (pixel, 2). Returns the dirty image of 1 Jy in each, (pixel, ny, nx), Jy/beam."""
-        height, width = self.beams.shape[1:]
-        total = np.zeros((len(pixels), *self.shape))
-        for psf, beam, corner in zip(self.psfs, self.beams, self.corners, strict=True):
-            box = _box(corner, beam.shape)
-            for which, row, column in zip(*_in_box(pixels[:, 0], pixels[:, 1], corner, beam.shape), strict=True):
-                around = psf[height - row : 2 * height - row, width - column : 2 * width - column]
-                total[which][box] += beam[row, column] * around * beam
-        return total
-
 
 def _box(corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, slice]:
     (y, x), (height, width) = corner, shape

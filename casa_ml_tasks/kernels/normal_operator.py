@@ -132,8 +132,35 @@ class MosaicNormalOperator:
         return total
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class OperatorBesideSources:
+    r"""$H - H B P^{-1} B^T H$, what is left of H where the coefficients of some images always fit best.
+
+    Attributes:
+        operator: H, Jy/pixel to Jy/beam.
+        beams: H B, dirty images of the images B of point sources and their derivatives, (column, ny, nx).
+        inverse: $P^{-1}$ of $P = B^T H B$, (column, column).
+    """
+
+    operator: NormalOperator
+    beams: jax.Array
+    inverse: jax.Array
+
+    @property
+    def transfer(self) -> jax.Array:
+        """Of H, from which H' differs in few directions."""
+        return self.operator.transfer
+
+    @jax.jit
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """image: (ny, nx), Jy/pixel. Returns (ny, nx), Jy/beam."""
+        best = self.inverse @ jnp.tensordot(self.beams, image, 2)
+        return self.operator(image) - jnp.tensordot(best.astype(self.beams.dtype), self.beams, 1)
+
+
 #: Any of them.
-Operator = NormalOperator | TaylorNormalOperator | MosaicNormalOperator
+Operator = NormalOperator | TaylorNormalOperator | MosaicNormalOperator | OperatorBesideSources
 
 
 def _transfer(psf: NDArray[np.floating], precision: DTypeLike = float) -> jax.Array:

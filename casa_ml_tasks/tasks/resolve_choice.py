@@ -10,7 +10,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import image_shape, pixels_of, read_cell, read_frequencies
+from casa_ml_tasks.data.casa_image import image_shape, places_of, read_cell, read_frequencies
 from casa_ml_tasks.data.inference_checks import (
     ABSORPTION,
     CONTINUUM_BESIDE_LINE,
@@ -114,16 +114,16 @@ def composition_of(
     return composition.continuum if len(psf) == 1 else partial(composition.cube, channels=len(psf))
 
 
-def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.int64] | None:
-    """Pixels y, x, (source, 2), but of those outside of the image; None where they are to be found."""
+def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.float64] | None:
+    """Places y, x, pixels, (source, 2), but of those outside of the image; None where they are to be found."""
     directions, psf = [each for each in listed(given) if each != SOURCES_EVERYWHERE], major.product("psf")
     if FIND_SOURCES in directions:
         return None
-    pixels = pixels_of(psf, directions)
-    inside = ((pixels >= 0) & (pixels < image_shape(psf)[-2:])).all(axis=1)
+    places, last = places_of(psf, directions), np.array(image_shape(psf)[-2:]) - 1
+    inside = ((places >= 0) & (places <= last)).all(axis=1)
     for direction in np.array(directions)[~inside]:
         casalog.post(f"pointsources: '{direction}' lies outside the image and is ignored", "WARN", "resolveimage")
-    return np.unique(pixels[inside], axis=0)
+    return np.unique(places[inside], axis=0)
 
 
 def given_priors(parameters: Mapping[str, Any]) -> dict[str, Any]:

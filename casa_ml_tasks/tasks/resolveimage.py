@@ -14,6 +14,7 @@ from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.minor.resolve.latent import Latent
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
@@ -58,7 +59,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         criteria = resolve_choice.exit_criteria(parameters)
-        if data_rounds.may_tell(major, parameters) and not start.state.latent:
+        if data_rounds.may_tell(major, parameters) and not Latent.is_in(start.state.latent):
             while rounds.unsettled:
                 sketch = resolve_choice.minor_cycle(major, rounds.noise, parameters).sketch()
                 rounds.run(sketch, criteria, checkpoint)
@@ -68,7 +69,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
             rounds.run(minor, criteria, checkpoint)
         progress, data_model, image_noise = rounds.progress, data_rounds.data_model(major), rounds.image_noise
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
-        posterior = minor.posterior(progress.state) if progress.state.latent else None
+        posterior = minor.posterior(progress.state) if Latent.is_in(progress.state.latent) else None
         if posterior is not None:
             resolve_choice.warn_unless_converged(posterior)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])

@@ -39,7 +39,7 @@ class Latent(NamedTuple):
         warm_excitations, warm_spectra: of the chains before there were samples, where their mass is made: it must not
             depend on the samples.
         mean: of the planes of the sky in the last iteration without samples, (plane, ny, nx), Jy/pixel.
-        sources: pixels y, x of the point sources, (source, 2).
+        sources: places y, x of the point sources, pixels, (source, 2).
         samples: of the posterior so far, planes of the sky without the point sources, (sample, plane, ny, nx),
             Jy/pixel; of every chain in turn.
         sampled_fluxes: of the point sources, (sample, source), Jy.
@@ -56,7 +56,7 @@ class Latent(NamedTuple):
     warm_excitations: NDArray[np.float64]
     warm_spectra: NDArray[np.float64]
     mean: NDArray[np.float64]
-    sources: NDArray[np.int64]
+    sources: NDArray[np.float64]
     samples: NDArray[np.float32]
     sampled_fluxes: NDArray[np.float64]
     sampled_spectra: NDArray[np.float64]
@@ -68,6 +68,11 @@ class Latent(NamedTuple):
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
         """What `MinorState.latent` holds."""
         return cls(**{name: arrays[name] for name in cls._fields})
+
+    @classmethod
+    def is_in(cls, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether the inference has begun: sketches leave arrays of their own."""
+        return set(cls._fields) <= set(arrays)
 
     def iterations(self) -> tuple[GlobalIteration, ...]:
         """The records in words."""

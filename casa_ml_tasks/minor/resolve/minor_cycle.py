@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.chains import Chain, follow, mean_error, mean_errors, stragglers, without_stragglers
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
-from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, agreement, coarse_points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Points, agreement, coarse_points, width_of
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
@@ -35,6 +35,7 @@ from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.resolve.response import Response
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
+from casa_ml_tasks.minor.rml.unresolved import sources_of
 from casa_ml_tasks.quantities import angle
 
 SAMPLES = 48
@@ -49,7 +50,7 @@ TRAJECTORIES_OF_SAMPLES = 12
 #: to leave the smooth image that they begin at takes far longer where the data hold the rest of the sky tightly.
 HOTTEST = 20.0
 T = TypeVar("T")
-NO_SOURCES = np.zeros((0, 2), np.int64)
+NO_SOURCES = np.zeros((0, 2))
 MOST_ITERATIONS = 6  # with samples
 FEWEST_KEPT = 12  # of a chain
 
@@ -74,7 +75,7 @@ class Resolve:
         compose: Callable[[Prior], Composition] = continuum,
         prior: Mapping[str, Any] | None = None,
         samples: int = 0,
-        sources: NDArray[np.int64] | None = NO_SOURCES,
+        sources: NDArray[np.floating] | None = NO_SOURCES,
         most_iterations: int = MOST_ITERATIONS,
         seed: int = 42,
         on_iteration: Callable[[GlobalIteration], None] = lambda step: None,
@@ -90,7 +91,8 @@ class Resolve:
             compose: what the sky is composed of, with this prior of its brightness.
             prior: fields of `Prior` that are not to be set from the data.
             samples: of the posterior, at least; 0 for the usual.
-            sources: pixels y, x with a point source, (source, 2); None to find them. Beside one image only.
+            sources: places y, x of point sources, pixels, (source, 2); None to find them. Beside one image only, where
+                bright ones between pixels are found in any case.
             most_iterations: global ones with samples.
             seed: of all that is drawn.
             on_iteration: told of every global iteration.
@@ -138,7 +140,7 @@ class Resolve:
             return model, replace(state, converged=True)
         with jax.enable_x64(True):
             latent = self._latent(state) or self._begin(residual, model, state)
-            sources = self._point_sources(latent.sources, residual)
+            sources = self._response.point_sources(latent.sources, residual[0, 0])
             likelihood = Likelihood(
                 *self._operators,
                 residual=sources.without(jnp.asarray(residual[:, 0], float)),
@@ -161,6 +163,7 @@ class Resolve:
         with_points = self._sources is None or self._composition.of_points.any()
         names = ["l1", "log_smoothness", *(["points"] if with_points else [])]
         channels = len(self._sigma)
+        is_one_image = len(self._composition.synthesis) == 1
         return RegularisedMaximumLikelihood(
             self._response.psfs[:channels, None],
             self._sigma[:, None],
@@ -170,6 +173,7 @@ class Resolve:
             positivity=not self._composition.is_signed,
             support=lambda: np.broadcast_to(self._response.seen(), (channels, 1, *self._response.shape)),
             operator=self._operators[1] if self._response.mosaic is not None else None,
+            unresolved=is_one_image,
         )
 
     def posterior(self, state: MinorState) -> Posterior:
@@ -213,14 +217,11 @@ class Resolve:
         images *= self._response.seen()
         return images
 
-    def _point_sources(self, pixels: NDArray[np.int64], residual: Image) -> PointSources:
-        return PointSources.at(pixels, self._response.dirty_of(pixels), residual[0, 0])
-
     def _points(self, latent: Latent) -> NDArray[np.float32]:
         """Point sources of the samples, (sample, ny, nx), Jy/pixel."""
-        images = np.zeros((len(latent.samples), *self._sky.shape), np.float32)
-        images[:, *latent.sources.T] = latent.sampled_fluxes
-        return images
+        places, shape = self._response.rendering(latent.sources), self._sky.shape
+        images = [places.image(fluxes, shape) for fluxes in latent.sampled_fluxes]
+        return np.array(images, np.float32).reshape(-1, *shape)
 
     def _latent(self, state: MinorState) -> Latent | None:
         """What the last iteration left; None where there is nothing, or another noise asks for a new beginning."""
@@ -250,8 +251,8 @@ class Resolve:
                 f"({dirty.max():.3g} Jy/beam), which no positive sky explains; use components=['absorption'], which "
                 "infers a negative component of one image as well"
             )
-        planes, pixels = self._first_planes(residual, model)
-        sources = self._point_sources(pixels, residual)
+        planes, places = self._first_planes(residual, model, state)
+        sources = self._response.point_sources(places, residual[0, 0])
         heat = max(1.0, self._peak(dirty, planes, sources) / HOTTEST)
         noise = self._response.noise_of_planes()[:, None, None] / self._beam_area
         darkest = np.where(self._composition.of_points, -np.inf, self._empty)[:, None, None]
@@ -267,9 +268,9 @@ class Resolve:
             steps=np.full(CHAINS, FIRST_STEP),
             heat=np.array(heat),
             mean=planes.astype(float),
-            sources=pixels,
+            sources=places,
             samples=np.zeros((0, *planes.shape), np.float32),
-            sampled_fluxes=np.zeros((0, len(pixels))),
+            sampled_fluxes=np.zeros((0, len(places))),
             sampled_spectra=np.zeros((0, self._sky.parameters)),
             records=state.latent.get("records", np.zeros((0, len(GlobalIteration.__dataclass_fields__)))),
             stage=np.array(Stage.WARM),
@@ -285,19 +286,31 @@ class Resolve:
         left = sources.without(dirty - self._operators[0](points))
         return float(np.abs(self._in_noise(np.asarray(left)[:, None])).max())
 
-    def _first_planes(self, residual: Image, model: Image) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; pixels of these."""
+    def _first_planes(
+        self, residual: Image, model: Image, state: MinorState
+    ) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+        """By regularised maximum likelihood: all but the point sources, (plane, ny, nx), Jy/pixel; places of these."""
         some = np.s_[: len(self._sigma)]  # of Taylor terms the first
-        found, state = self.sketch().update(residual[some], model[some], MinorState())
-        images, pixels = found[:, 0].astype(float), NO_SOURCES if self._sources is None else self._sources
+        before = MinorState(latent=state.latent)
+        found, state = self.sketch().update(residual[some], model[some], before)
+        images, places = found[:, 0].astype(float), NO_SOURCES if self._sources is None else self._sources
+        unresolved = sources_of(state.latent, 0, 0)
+        rendered = self._response.rendering(unresolved.places()).image(unresolved.flux, self._response.shape)
+        images[0] -= rendered
         if state.points is not None:
-            points = state.points[:, 0].astype(float)
+            points = np.maximum(state.points[:, 0] - rendered, 0)
             if self._composition.of_points.any():
                 images = np.concatenate([images - points, points])
             else:
                 pixels = standing_out(points[0], float(self._sigma[0]), self._beam_area)
                 images[0, *pixels.T] -= points[0, *pixels.T]
-        return self._composition.divide(images), pixels
+                places = pixels.astype(float)
+        return self._composition.divide(images), self._with_unresolved(np.asarray(places, float), unresolved.places())
+
+    def _with_unresolved(self, places: NDArray[np.float64], unresolved: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places of sources, (source, 2), and those of found ones that are not within a beam of them."""
+        distances = np.linalg.norm(unresolved[:, None] - places, axis=-1).min(axis=1, initial=np.inf)
+        return np.concatenate([places, unresolved[distances > width_of(self._beam_area)]])
 
     def _points_of(self, planes: NDArray[np.floating], heat: float) -> Points:
         return coarse_points(planes, heat * self._response.noise_of_planes(), self._beam_area)

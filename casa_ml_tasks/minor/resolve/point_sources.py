@@ -6,7 +6,7 @@ around each source, P that at the sources. Given d, the mean of f is $P^{-1} (r 
 $\sigma^2 P^{-1}$. Skies and fluxes drawn like that are accepted with the ratio of the fluxes' prior, new over old
 (Metropolis & Hastings), and so have the posterior with that prior: an inverse-gamma distribution,
 $p(f) \propto f^{-\alpha - 1} e^{-q/f}$, which is a power law of source counts and never negative (Selig & Enßlin 2015,
-A&A 574, A74).
+A&A 574, A74). A source may lie between pixels: it is seen and shown by the signed pixels of its `Rendering`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
+from casa_ml_tasks.kernels.sub_pixel import Rendering
 from casa_ml_tasks.minor.resolve.coarse_likelihood import width_of
 
 DETECTED = 10.0  # noise sigma
@@ -28,37 +29,44 @@ SCALE = 1.0  # q over the noise
 
 
 class PointSources(NamedTuple):
-    """Some pixels that have flux of their own; maybe none.
+    """Some places that have flux of their own; maybe none.
 
     Attributes:
-        y, x: pixels, (source,).
+        rows, columns: pixels that show each source, (source, tap).
+        patches: those of 1 Jy, (source, tap, tap).
         beams: of sources of 1 Jy there, (source, ny, nx), Jy/beam.
         inverse: $P^{-1}$, (source, source).
         seen: the dirty image there, (source,), Jy/beam.
     """
 
-    y: jax.Array
-    x: jax.Array
+    rows: jax.Array
+    columns: jax.Array
+    patches: jax.Array
     beams: jax.Array
     inverse: jax.Array
     seen: jax.Array
 
     @classmethod
-    def at(cls, pixels: NDArray[np.int64], beams: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
+    def at(cls, places: Rendering, beams: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
         """Make it.
 
         Args:
-            pixels: y and x, (source, 2), all different.
+            places: of the sources, all different.
             beams: of sources of 1 Jy there, (source, ny, nx), Jy/beam.
             dirty: (ny, nx), Jy/beam.
         """
-        y, x = pixels.T
-        return cls(*map(jnp.asarray, (y, x, beams, np.linalg.inv(beams[:, y, x]), dirty[y, x].astype(float))))
+        inverse = np.linalg.inv(np.array([places.seen(beam) for beam in beams]).reshape(2 * (len(beams),)))
+        arrays = places.rows, places.columns, places.patches()[0], beams, inverse, places.seen(dirty)
+        return cls(*map(jnp.asarray, arrays))
+
+    def at_sources(self, dirty: jax.Array) -> jax.Array:
+        """What they are seen with in a dirty image, (ny, nx), Jy/beam: (source,), Jy/beam."""
+        return jnp.einsum("syx,syx->s", self.patches, dirty[self.rows[:, :, None], self.columns[:, None]])
 
     @jax.jit
     def without(self, dirty: jax.Array) -> jax.Array:
         """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
-        return dirty - jnp.tensordot(self.inverse @ dirty[0, self.y, self.x], self.beams, 1)
+        return dirty - jnp.tensordot(self.inverse @ self.at_sources(dirty[0]), self.beams, 1)
 
     def draw(self, dirty: jax.Array, sigma: jax.Array | float, noise: jax.Array) -> jax.Array:
         """Fluxes of the sources beside a sky whose dirty image that is, (source,), Jy.
@@ -68,7 +76,7 @@ class PointSources(NamedTuple):
             sigma: noise of the dirty image, Jy/beam.
             noise: standard normal numbers, (source,).
         """
-        mean = self.inverse @ (self.seen - dirty[0, self.y, self.x])
+        mean = self.inverse @ (self.seen - self.at_sources(dirty[0]))
         return mean + sigma * jnp.linalg.cholesky(self.inverse) @ noise
 
 

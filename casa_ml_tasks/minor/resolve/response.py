@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator, TaylorNormalOperator
+from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.modes import frequencies
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
@@ -93,13 +96,20 @@ class Response(NamedTuple):
             curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * lags
         return curvature
 
-    def dirty_of(self, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Dirty images of 1 Jy in pixels y, x of the first image, (pixel, 2); (pixel, ny, nx), Jy/beam."""
-        if self.mosaic is not None:
-            return self.mosaic.dirty_of(pixels)
-        ny, nx = self.shape
-        around = [self.psfs[0, ny - y : 2 * ny - y, nx - x : 2 * nx - x] for y, x in pixels]
-        return np.array(around, float).reshape(-1, ny, nx)
+    def rendering(self, places: NDArray[np.floating]) -> Rendering:
+        """Of point sources in the first image. places: y and x, pixels, (source, 2)."""
+        return Rendering.at(places, self.shape, band_of(self.psfs[0]))
+
+    def point_sources(self, places: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
+        """Those of the first image, whose dirty image that is. places: y and x, pixels, (source, 2)."""
+        rendering = self.rendering(places)
+        beams = np.zeros((len(places), *self.shape))
+        if len(places):
+            with jax.enable_x64(True):
+                operator = self.normal()
+                for which, image in enumerate(rendering.images(self.shape)[0]):
+                    beams[which] = operator(jnp.asarray(image)[None])[0]
+        return PointSources.at(rendering, beams, dirty)
 
     def seen(self) -> NDArray[np.bool_]:
         """Where the data see the sky, (ny, nx)."""

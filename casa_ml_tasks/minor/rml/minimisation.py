@@ -28,6 +28,10 @@ ROUNDING = 1e-7
 #: On the path: the first noise is the peak of the residual over this, the next one smaller by the step, and so on.
 FIRST_SIGNAL_TO_NOISE, STEP, ITERATIONS_A_STEP = 20.0, 4.0, 15
 
+#: Told the parts, the factor by which the noise is exaggerated, and whether nothing more is gained. Returns where to go
+#: on with another objective, or None to go on as before.
+Look = Callable[[jax.Array, float, bool], tuple[Objective, jax.Array] | None]
+
 
 def minimise(
     objective: Objective,
@@ -35,6 +39,7 @@ def minimise(
     parts: jax.Array,
     most: int,
     on_progress: Callable[[int, float], None] = lambda iterations, objective: None,
+    look: Look = lambda parts, factor, last: None,
 ) -> tuple[jax.Array, bool]:
     """Minimise until nothing is gained.
 
@@ -44,6 +49,7 @@ def minimise(
         parts: where to begin, (1 or 2, ..., ny, nx), not negative.
         most: iterations.
         on_progress: told every few iterations how many they were, and the objective.
+        look: may put another objective in the place of this one.
 
     Returns:
         The parts at the minimum, and whether there is nothing more to gain: not if the iterations are spent, or if the
@@ -58,16 +64,20 @@ def minimise(
         state = projected_lbfgs.advance(louder, support, state, min(ITERATIONS_A_STEP, most))
         parts, most = state.position, most - int(state.iteration)
         on_progress(int(state.iteration), _finite(state.value))
+        objective, parts = look(parts, factor, False) or (objective, parts)
     tolerance = max(1.0, TOLERANCE_PER_BEAM * float(jnp.sum(jnp.ones(parts.shape[1:]) / objective.noise.beam_area)))
-    state = projected_lbfgs.begin(objective, parts)
-    while int(state.iteration) < most:
+    state, spent = projected_lbfgs.begin(objective, parts), 0
+    while (left := most - spent - int(state.iteration)) > 0:
         iteration, value = int(state.iteration), float(state.value)
-        state = projected_lbfgs.advance(objective, support, state, min(STRIDE, most - iteration))
+        state = projected_lbfgs.advance(objective, support, state, min(STRIDE, left))
         on_progress(int(state.iteration) - iteration, _finite(state.value))
-        if value - float(state.value) < tolerance:
-            return state.position, True
-        if state.stalled:
-            return state.position, ROUNDING * abs(value) < tolerance
+        gained = value - float(state.value)
+        last = gained < tolerance or bool(state.stalled)
+        if (changed := look(state.position, 1.0, last)) is not None:
+            objective, spent = changed[0], spent + int(state.iteration)
+            state = projected_lbfgs.begin(*changed)
+        elif last:
+            return state.position, gained < tolerance or ROUNDING * abs(value) < tolerance
     return state.position, False
 
 

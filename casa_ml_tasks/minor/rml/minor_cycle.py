@@ -20,6 +20,7 @@ from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
+from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved, as_latent, sources_of
 
 #: Iterations of one minor cycle where the user sets no limit.
 MOST_ITERATIONS = 400
@@ -51,6 +52,7 @@ class RegularisedMaximumLikelihood:
         niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
         operator: Operator | None = None,
+        unresolved: bool = True,
     ):
         """Remember what to minimise.
 
@@ -68,11 +70,14 @@ class RegularisedMaximumLikelihood:
             niter: of all minor cycles and planes together; -1 for no limit.
             on_progress: called with the iterations of this cycle, all planes, and the objective of one, now and then.
             operator: of every plane, where it is not the convolution with the PSF: of a mosaic.
+            unresolved: give bright sources between pixels positions of their own, in non-negative images of which each
+                is alone and has no operator but its PSF.
         """
         channels, stokes, height, width = psf.shape
         images = (channels, stokes, height // 2, width // 2)
         self._psf = psf
         self._only_operator = operator
+        self._unresolved = unresolved and operator is None
         self._sigma = np.broadcast_to(np.asarray(sigma, float), (channels, stokes))
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
         self._support = support or (lambda: np.ones(images, bool))
@@ -99,18 +104,28 @@ class RegularisedMaximumLikelihood:
         count = int(np.count_nonzero(unfinished))
         most = self._iterations_each(state, count)
         done, support = Count(self._on_progress), self._support()
+        unresolved = {at: sources_of(state.latent, *at) for at in np.ndindex(ended.shape)}
 
         def image(planes: Planes) -> None:
             alone = None if points is None else points[planes]
-            given = Given(residual[planes], model[planes], support[planes], alone)
+            sources = unresolved.get(planes, NONE) if self._has_unresolved(planes) else NONE
+            given = Given(residual[planes], model[planes], support[planes], alone, sources)
             found = self._minimum(planes, given, most, done)
             new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
             if points is not None and found.points is not None:
                 points[planes] = found.points
+            if self._has_unresolved(planes):
+                unresolved[planes] = found.unresolved
 
         with ThreadPoolExecutor(min(available_cores(), count)) as pool:
             list(pool.map(image, self._independent(unfinished)))
-        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points)
+        latent = as_latent(unresolved)
+        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points, latent=latent)
+
+    def _has_unresolved(self, planes: Planes) -> bool:
+        """Whether bright sources between pixels have positions of their own there."""
+        alone = NEED_CHANNELS.isdisjoint(self._regularisers)
+        return self._unresolved and alone and bool(self._positivity[planes[1]])
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
         """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
@@ -142,12 +157,23 @@ class RegularisedMaximumLikelihood:
                 names,
                 jnp.asarray(given.model, jnp.float32),
             )
-            alone = given.points if "points" in names else None
-            start = parts_of(np.where(given.support, given.model, 0), bool(self._positivity[stokes]), alone)
+            if self._has_unresolved(planes):
+                return self._beside_sources(objective, self._psf[planes], given, most, done)
+            start = given.parts(names, bool(self._positivity[stokes]))
             parts, ended = minimise(objective, jnp.asarray(given.support), start, most, done.add)
-            image = objective.image(parts)
-            predicted = np.asarray(objective.predicted_residual(image))
-            return Minimum(np.asarray(image), predicted, ended, None if alone is None else np.asarray(parts[-1]))
+            return _minimum_of(objective, parts, ended)
+
+    def _beside_sources(
+        self, objective: Objective, psf: NDArray[np.floating], given: Given, most: int, done: Count
+    ) -> Minimum:
+        """Of one plane, beside bright sources between pixels, if there are any."""
+        unresolved = Unresolved(objective, psf, given.support, given.sources)
+        given = given.without(unresolved.rendered())
+        start = given.parts(objective.regularisers, positivity=True)
+        support = jnp.asarray(given.support)
+        parts, ended = minimise(unresolved.objective, support, start, most, done.add, unresolved.look)
+        found = _minimum_of(unresolved.objective, parts, ended)
+        return found.beside(*unresolved.finish(parts))
 
     def _regularisers_of(self, stokes: int) -> tuple[tuple[str, ...], jax.Array]:
         """Names and strengths: those given, but for planes that may be negative beside planes that may not."""
@@ -179,12 +205,24 @@ class Given(NamedTuple):
         model: whose residual it is, Jy/pixel.
         support: where the image may differ from zero.
         points: what of the model is point sources, Jy/pixel; None where they are no component.
+        sources: what of it are sources between pixels.
     """
 
     residual: NDArray[np.floating]
     model: NDArray[np.floating]
     support: NDArray[np.bool_]
     points: NDArray[np.floating] | None
+    sources: Sources
+
+    def without(self, sources: NDArray[np.floating]) -> Given:
+        """The same without the pixels of these, (ny, nx), Jy/pixel."""
+        points = None if self.points is None else np.maximum(self.points - sources, 0)
+        return self._replace(model=self.model - sources, points=points)
+
+    def parts(self, names: Sequence[str], positivity: bool) -> jax.Array:
+        """Where to begin, as `parts_of` has it, with those regularisers."""
+        points = self.points if "points" in names else None
+        return parts_of(np.where(self.support, self.model, 0), positivity, points)
 
 
 class Minimum(NamedTuple):
@@ -195,12 +233,26 @@ class Minimum(NamedTuple):
         residual: that it should have, Jy/beam.
         ended: whether there is nothing more to gain.
         points: what of the image is point sources, Jy/pixel; None where they are no component.
+        unresolved: what of it are sources between pixels.
     """
 
     image: NDArray[np.float32]
     residual: NDArray[np.floating]
     ended: bool
     points: NDArray[np.float32] | None = None
+    unresolved: Sources = NONE
+
+    def beside(self, sources: Sources, pixels: NDArray[np.floating]) -> Minimum:
+        """With sources between pixels, which have these pixels, (ny, nx), Jy/pixel."""
+        pixels = pixels.astype(np.float32)
+        points = None if self.points is None else self.points + pixels
+        return self._replace(image=self.image + pixels, points=points, unresolved=sources)
+
+
+def _minimum_of(objective: Objective, parts: jax.Array, ended: bool) -> Minimum:
+    image, (_, points) = objective.image(parts), objective.components(parts)
+    predicted = np.asarray(objective.predicted_residual(image))
+    return Minimum(np.asarray(image), predicted, ended, np.asarray(points[0]) if len(points) else None)
 
 
 @dataclass

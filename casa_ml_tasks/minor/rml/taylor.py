@@ -187,7 +187,7 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
     def _minimum(self, planes: Planes, given: Given, most: int, done: Count) -> Minimum:
         """All images are of terms, (term, ny, nx)."""
         _, stokes = planes
-        residual, model, support, _ = given
+        residual, model, support, *_ = given
         band = self._bands[stokes]
         with jax.enable_x64(True):
             operator = BandNormalOperator.from_psfs(self._psfs[:, stokes], band)

@@ -1,0 +1,295 @@
+r"""Bright unresolved sources between pixels, which no image that is not negative can hold.
+
+Such a source has a flux and a position of its own, and signed pixels render it in the image (`sub_pixel`). Beside the
+emission E, sources of fluxes f that shift a little are
+$\sum_k f_k (R_k + \delta y_k R'_{y,k} + \delta x_k R'_{x,k}) = B p$, which is linear in
+$p = (f, f \delta y, f \delta x)$. So the best p follows from E: with $P = B^T H B$ it is $P^{-1} B^T (r - H E)$. A
+problem of E alone is left, with
+
+$H' = H - H B P^{-1} B^T H$ and $r' = r - H B P^{-1} B^T r$,
+
+which the minor cycle minimises as it minimises any. Now and then the sources move to where p says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBesideSources
+from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
+from casa_ml_tasks.minor.rml.local_fit import LocalFit, Square, fit_point
+from casa_ml_tasks.minor.rml.objective import Objective
+
+NAME = "unresolved"  # in `MinorState.latent`
+
+#: Of the noise: flux of what may be such a source, and the residual beside it.
+BRIGHT, STANDS_OUT = 20.0, 4.0
+#: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
+#: may be left of the residual of the pixels alone.
+GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
+#: Reach of the squares that are compared, and the least distance of two sources, in beams.
+REACH, DISTANCE = 1.5, 1.0
+#: Sources move if else chi would err by more than this.
+CURVED = 0.05
+LONGEST_SHIFT = 0.5  # pixels
+MOST_SOURCES = 32
+MOST_TRIALS = 8  # at once
+MOST_NUMBERS = 3e8  # in the dirty images of all sources
+PADDING = 4  # to multiples of so many sources, for each number is compiled anew
+
+
+class Sources(NamedTuple):
+    """Some point sources between pixels; maybe none.
+
+    Attributes:
+        flux: Jy, (source,).
+        y, x: positions, pixels, (source,).
+    """
+
+    flux: NDArray[np.float64]
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: ArrayLike) -> Sources:
+        """rows: flux, y and x of each, (source, 3)."""
+        return cls(*np.asarray(rows, float).reshape(-1, 3).T)
+
+    def rows(self) -> NDArray[np.float64]:
+        """The same, (source, 3)."""
+        return np.stack(self, axis=1)
+
+    def places(self) -> NDArray[np.float64]:
+        """Their positions y and x, pixels, (source, 2)."""
+        return np.stack(self[1:], axis=1)
+
+    def image(self, shape: tuple[int, int], band: tuple[float, float]) -> NDArray[np.float64]:
+        """Their pixels, (ny, nx), Jy/pixel."""
+        return Rendering.at(self.places(), shape, band).image(self.flux, shape)
+
+
+NONE = Sources.of([])
+
+
+def sources_of(latent: Mapping[str, NDArray[Any]], channel: int, stokes: int) -> Sources:
+    """Those of a plane, as `as_latent` keeps them."""
+    table = latent.get(NAME, np.zeros((0, 5)))
+    return Sources.of(table[(table[:, 0] == channel) & (table[:, 1] == stokes), 2:])
+
+
+def as_latent(found: Mapping[tuple[int, int], Sources]) -> dict[str, NDArray[np.float64]]:
+    """For `MinorState.latent`: channel, Stokes, flux, y and x of every source. found: by channel and Stokes."""
+    rows = [[channel, stokes, *row] for (channel, stokes), each in sorted(found.items()) for row in each.rows()]
+    return {NAME: np.array(rows, float)} if rows else {}
+
+
+class Unresolved:
+    """The sources of one plane while its image is minimised; finds them.
+
+    Attributes:
+        objective: of the emission beside the sources.
+        sources: as they were when the objective was made.
+    """
+
+    def __init__(self, objective: Objective, psf: NDArray[np.floating], support: NDArray[np.bool_], sources: Sources):
+        """Begin.
+
+        Args:
+            objective: of emission alone.
+            psf: (2 ny, 2 nx), Jy/beam.
+            support: (ny, nx), where sources may be.
+            sources: of the model.
+        """
+        assert isinstance(objective.operator, NormalOperator)
+        self._alone, self._operator = objective, objective.operator
+        self._psf, self._support, self._band = psf, support, band_of(psf)
+        self._shape = support.shape
+        self._residual = np.asarray(objective.residual, float)
+        self._sigma = float(objective.noise.sigma)
+        self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.noise.beam_area)))
+        self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
+        self._refused: list[tuple[float, float, float]] = []
+        self._confirmed = False
+        self._place(sources)
+
+    def rendered(self) -> NDArray[np.float64]:
+        """The pixels of the sources, (ny, nx), Jy/pixel."""
+        return self.sources.image(self._shape, self._band)
+
+    def look(self, parts: jax.Array, factor: float, last: bool) -> tuple[Objective, jax.Array] | None:
+        """Move the sources and look for others, as `minimisation.Look` has it."""
+        emission = np.array(self.objective.image(parts), float)
+        residual = np.asarray(self.objective.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
+        moved, curved = self._moved(emission)
+        if curved > CURVED * factor:
+            self._place(moved)
+            return self.objective, parts
+        found = self._found(emission, residual, factor * self._sigma)
+        if found.flux.size:
+            self._place(Sources.of(np.concatenate([moved.rows(), found.rows()])))
+            return self.objective, self._without(parts, found)
+        if last and not self._confirmed and moved.flux.size:
+            self._confirmed = True
+            kept = self._kept(moved, emission, residual)
+            if not kept.all():
+                returned = Sources.of(moved.rows()[~kept])
+                self._refused += [(*row[1:], 1.0) for row in returned.rows()]
+                self._place(Sources.of(moved.rows()[kept]))
+                return self.objective, self._with(parts, returned)
+        return None
+
+    def finish(self, parts: jax.Array) -> tuple[Sources, NDArray[np.float64]]:
+        """The best sources beside the emission, and their pixels, (ny, nx), Jy/pixel."""
+        moved, _ = self._moved(np.array(self.objective.image(parts), float))
+        return moved, moved.image(self._shape, self._band)
+
+    def _place(self, sources: Sources) -> None:
+        """Make the objective of the emission beside sources that are where these are."""
+        self.sources = sources
+        if not sources.flux.size:
+            self.objective = self._alone
+            return
+        rendering = Rendering.at(sources.places(), self._shape, self._band)
+        columns = rendering.images(self._shape).reshape(-1, *self._shape)
+        beams = self._dirty_of(columns)
+        self._columns, self._beams = columns, beams
+        self._inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", columns, beams))
+        best = self._inverse @ np.einsum("iyx,yx->i", columns, self._residual)
+        padding = 3 * (-len(sources.flux) % PADDING)
+        operator = OperatorBesideSources(
+            self._operator,
+            jnp.asarray(np.pad(beams, [(0, padding), (0, 0), (0, 0)]), jnp.float32),
+            jnp.asarray(np.pad(self._inverse, [(0, padding), (0, padding)])),
+        )
+        self.objective = replace(
+            self._alone,
+            operator=operator,
+            residual=jnp.asarray(self._residual - np.tensordot(best, beams, 1), jnp.float32),
+            model=jnp.asarray(
+                np.asarray(self._alone.model, float) - rendering.image(sources.flux, self._shape), jnp.float32
+            ),
+        )
+
+    def _moved(self, emission: NDArray[np.float64]) -> tuple[Sources, float]:
+        """The best sources beside some emission, and by how much chi errs where they are rendered as they were."""
+        old = self.sources
+        if not old.flux.size:
+            return old, 0.0
+        change = emission - np.asarray(self.objective.model, float)
+        seen = np.einsum("iyx,yx->i", self._columns, self._residual) - np.einsum("iyx,yx->i", self._beams, change)
+        flux, *slopes = (self._inverse @ seen).reshape(3, -1)
+        flux = flux + old.flux
+        exists = flux > 0
+        shifts = np.clip(np.array(slopes) / np.where(exists, flux, np.inf), -LONGEST_SHIFT, LONGEST_SHIFT)
+        curvature = np.diag(np.einsum("iyx,jyx->ij", self._columns, self._beams)).reshape(3, -1)[1:]
+        curved = np.max(flux * np.sum(shifts**2 * curvature, axis=0)) / (2 * self._sigma)
+        y, x = (np.clip(at + by, 0, n - 1) for at, by, n in zip(old[1:], shifts, self._shape, strict=True))
+        moved = Sources(flux[exists], y[exists], x[exists])
+        return moved, float(curved) if exists.all() else np.inf
+
+    def _found(self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float) -> Sources:
+        """Sources that pixels cannot hold; sigma: the noise against which they are judged, Jy/beam."""
+        found: list[tuple[float, float, float]] = []
+        for y, x in self._candidates(emission, residual, sigma):
+            taken = np.array([*zip(*self.sources[1:], strict=True), *(row[1:] for row in found)]).reshape(-1, 2)
+            if np.hypot(*(taken - (y, x)).T).min(initial=np.inf) < DISTANCE * self._width:
+                continue
+            if len(taken) >= self._most:
+                break
+            fit = self._fit((y, x), emission, residual, sigma)
+            near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
+            if near and fit.flux > BRIGHT * sigma and _is_better(fit, sigma):
+                found.append((fit.flux, fit.y, fit.x))
+            else:
+                self._refused.append((y, x, sigma))
+        if found:
+            self._refused, self._confirmed = [], False
+        return Sources.of(found)
+
+    def _candidates(
+        self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
+    ) -> list[tuple[int, int]]:
+        """Pixels y, x of compact bright emission beside which the residual stands out, the brightest first."""
+        box, reach = 1 + 2 * round(self._width / 2), 1 + 2 * self._reach
+        flux = box**2 * uniform_filter(emission, box, mode="constant")
+        stands_out = maximum_filter(np.abs(residual), reach) > STANDS_OUT * sigma
+        is_peak = (emission == maximum_filter(emission, box)) & (emission > 0)
+        peaks = np.argwhere(is_peak & stands_out & (flux > BRIGHT * sigma) & self._support)
+        peaks = peaks[np.argsort(-flux[*peaks.T], kind="stable")]
+        refused = np.array([at[:2] for at in self._refused if at[2] < 1.1 * sigma]).reshape(-1, 2)
+        new = [at for at in peaks if np.hypot(*(refused - at).T).min(initial=np.inf) > 1.5]
+        return [(int(y), int(x)) for y, x in new[:MOST_TRIALS]]
+
+    def _fit(
+        self, at: tuple[float, float], emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
+    ) -> LocalFit:
+        """Of all that is around a place. residual: without it, Jy/beam."""
+        square = Square.around(*at, self._reach, self._shape)
+        inside = np.zeros(self._shape)
+        inside[square] = emission[square]
+        dirty = residual + self._dirty_of(inside)
+        core = Square.around(*at, 2, self._shape)
+        weights, (rows, columns) = np.maximum(emission[core], 0), np.mgrid[core]
+        start = at
+        if weights.any():
+            start = float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
+        return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma)
+
+    def _kept(
+        self, sources: Sources, emission: NDArray[np.float64], residual: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Which of the sources pixels cannot hold, judged by the true noise, (source,)."""
+        kept = []
+        for row in sources.rows():
+            pixels = emission + Sources.of(row).image(self._shape, self._band)
+            kept.append(_is_better(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma))
+        return np.array(kept)
+
+    def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
+        """The parts with no more in the place of the sources than around them."""
+        extended, points = (np.array(each) for each in self.objective.components(parts))
+        for _, y, x in found.rows():
+            square = Square.around(y, x, self._reach, self._shape)
+            for part in extended:
+                part[square] = np.minimum(part[square], np.median(_edge(part[square])))
+            points[:, *square] = 0
+        return jnp.asarray(np.concatenate([extended, points]))
+
+    def _with(self, parts: jax.Array, returned: Sources) -> jax.Array:
+        """The parts with the flux of some sources in the four pixels around them."""
+        more = np.array(parts)
+        for flux, y, x in returned.rows():
+            rows, columns = (
+                np.clip(int(at) + np.arange(2), 0, n - 1) for at, n in zip((y, x), self._shape, strict=True)
+            )
+            weights = (np.array([1 - at % 1, at % 1]) for at in (y, x))
+            np.add.at(more[0], np.ix_(rows, columns), flux * np.multiply.outer(*weights))
+        return jnp.asarray(more)
+
+    def _dirty_of(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.asarray(self._operator(jnp.asarray(images, jnp.float32)), float)
+
+    @property
+    def _reach(self) -> int:
+        return int(np.ceil(REACH * self._width))
+
+
+def _is_better(fit: LocalFit, sigma: float) -> bool:
+    """Whether a source explains what pixels alone do not, beyond the noise and the rounding.
+
+    What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
+    """
+    gains = fit.gain > GAIN * sigma**2 + ROUNDING * fit.flux**2
+    return gains and fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+
+
+def _edge(image: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])

@@ -127,10 +127,10 @@ def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) 
     return major.main_field(progress), fluxes
 
 
-def beam_areas(major: CasaImages) -> NDArray[np.floating]:
+def beam_areas(images: CasaImages | Workspace) -> NDArray[np.floating]:
     """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
-    cell = read_cell(major.product("psf"))
-    beams = read_beams(major.product("psf"))
+    cell = read_cell(images.product("psf"))
+    beams = read_beams(images.product("psf"))
     areas = np.array([np.nan if beam is None else beam.area(cell) for beam in beams])
     if np.isnan(areas).all():
         raise ValueError("the PSF has no beam: too few visibilities are selected to image them")

@@ -11,6 +11,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
+from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
@@ -22,6 +23,7 @@ from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.tasks import cycle_choice, outcome
+from casa_ml_tasks.tasks.warnings_at_end import Ending
 
 #: The residual exceeds the noise if it does so by this factor.
 EXCESS = 1.15
@@ -43,6 +45,8 @@ class Rounds:
             Jy/beam.
         unsettled: whether a round is due.
         statistics: of the residual visibilities after the last; None where there are none.
+        beside: r.m.s. of the residual in the field next to the image after the last, (channel, stokes), Jy/beam; None
+            where the major cycle does not hold the visibilities.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Rounds:
         self.calibration = CalibrationErrors.from_numbers(start.calibration)
         self.unsettled = True
         self.statistics: ResidualStatistics | None = None
+        self.beside: NDArray[np.floating] | None = None
         self._major, self._workspace, self._parameters = major, workspace, parameters
         if self.calibration and isinstance(major, NativeMajorCycle):
             major.count_errors(self.calibration, self.noise_scale)
@@ -85,6 +90,7 @@ class Rounds:
         self.statistics = outcome.residual_statistics(
             major, last.model, scale, self.data.visibilities, self._workspace, self._parameters
         )
+        self.beside = major.noise_beside(last.model) if isinstance(major, NativeMajorCycle) else None
         self.unsettled = self._found_errors() or refit(major, last, self.noise_scale)
         numbers = self.calibration.as_numbers() if self.calibration else None
         self._start = replace(again(last), calibration=numbers)
@@ -97,10 +103,8 @@ class Rounds:
         if not may_have_errors(self._parameters, last.stop, len(self._done)):
             return False
         factor = residual_over_noise(self.statistics, last.residual, self.noise)
-        beside = 1.0
-        if isinstance(major, NativeMajorCycle):
-            seen = np.isfinite(self.noise)
-            beside = float(np.median(major.noise_beside(last.model)[seen] / self.noise[seen]))
+        seen = np.isfinite(self.noise)
+        beside = 1.0 if self.beside is None else float(np.median(self.beside[seen] / self.noise[seen]))
         if factor < EXCESS and beside < (EXCESS if self.calibration else EXCESS_BESIDE):
             return False
         if isinstance(major, NativeMajorCycle):
@@ -118,6 +122,22 @@ class Rounds:
             "data_rounds",
         )
         return True
+
+    def ending(self, progress: Progress, noise: outcome.ImageNoise, workspace: Workspace) -> Ending:
+        """How the run ended, for its warnings; the products are in their places.
+
+        progress: of the main field; noise: `image_noise`, while the major cycle was open.
+        """
+        return Ending(
+            progress,
+            noise.of_planes,
+            noise.thermal,
+            bool(noise.calibration),
+            self.beside,
+            self.statistics,
+            read_image(workspace.product("pb")),
+            cycle_choice.beam_areas(workspace),
+        )
 
     def another(self) -> None:
         """A round is due, for another minor cycle goes on from the sketches so far, whose major cycles do not count."""

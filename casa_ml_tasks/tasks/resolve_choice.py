@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,9 @@ from casa_ml_tasks.data.inference_checks import (
 from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.visibility_store import free_memory
 from casa_ml_tasks.data.workspace import taylor_terms
-from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
@@ -151,10 +153,12 @@ def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:
         )
 
 
-def warn_unless_converged(posterior: Posterior) -> None:
-    """Say that the mean and its uncertainty would be others, had the chains gone on."""
-    if posterior.problem:
-        casalog.post(f"the inference has not converged: {posterior.problem}", "WARN", "resolveimage")
+def judged(progress: Progress, posterior: Posterior) -> Progress:
+    """With a stop code of its own, and a warning, where the samples have not converged."""
+    if not posterior.problem:
+        return progress
+    casalog.post(f"the inference has not converged: {posterior.problem}", "WARN", "resolveimage")
+    return replace(progress, stop=StopCode.UNSETTLED)
 
 
 def log_iteration(step: GlobalIteration) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from casatasks import casalog
 
-from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.casa_image import read_cell
 from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
@@ -71,7 +71,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
         posterior = minor.posterior(progress.state) if Latent.is_in(progress.state.latent) else None
         if posterior is not None:
-            resolve_choice.warn_unless_converged(posterior)
+            progress = resolve_choice.judged(progress, posterior)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         posterior_products.write(major, posterior, data_model)
         major.predict(progress.model)
@@ -84,8 +84,12 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         compiled_programs.forget_if_many()
     with unfinished_run.says_what_is_left(workspace, "resolveimage"):
         products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
-    beam, positive = read_image(workspace.product("pb")), resolve_choice.is_positive(parameters)
-    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "components=['absorption']")
+    ending = rounds.ending(progress, image_noise, workspace)
+    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
+    warnings_at_end.warn_of_negative_sky(ending, resolve_choice.is_positive(parameters), "components=['absorption']")
+    warnings_at_end.warn_of_calibration(ending)
+    if posterior is not None:
+        warnings_at_end.warn_of_wide_emission(ending, read_cell(workspace.product("psf")))
     return outcome.report(
         "resolveimage",
         progress,

@@ -7,7 +7,7 @@ from typing import Any
 
 from casatasks import casalog
 
-from casa_ml_tasks.data.casa_image import read_image, write_image
+from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
@@ -83,8 +83,11 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     with unfinished_run.says_what_is_left(workspace, "rmlclean"):
         products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
-    beam, positive = read_image(workspace.product("pb")), rml_choice.positive_planes(parameters)
-    warnings_at_end.warn_of_negative_sky(progress, rounds.noise, beam, positive, "positivity=False")
+    ending = rounds.ending(progress, image_noise, workspace)
+    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
+    warnings_at_end.warn_of_negative_sky(ending, rml_choice.positive_planes(parameters), "positivity=False")
+    if parameters["minorcycle"] != "clean":
+        warnings_at_end.warn_of_calibration(ending)
     return outcome.report(
         "rmlclean",
         progress,

@@ -300,7 +300,7 @@ def draw_validation(validation: CrossValidation) -> Figure:
     axes.plot(chosen, excess[chosen], "o", markersize=11, fillstyle="none", color="tab:orange", label="chosen")
     axes.set_xticks(place, [", ".join(f"{strength:.2g}" for strength in trial.strengths) for trial in trials])
     axes.tick_params(axis="x", labelrotation=90 if len(trials) > 6 else 0, labelsize=8)
-    axes.set(title="Cross-validation", xlabel="strengths", ylabel=r"mean $\Delta\ln\chi^2$, held out")
+    axes.set(title="Cross-validation", xlabel="regstrength", ylabel=r"mean $\Delta\ln\chi^2$, held out")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -315,11 +315,11 @@ def draw_noise_scales(noise: Mapping[str, Any]) -> Figure:
     above.set_xticks(place, [name.rsplit("/", 1)[-1] for name in noise["group"]], fontsize=8)
     above.tick_params(axis="x", labelrotation=90 if len(place) > 3 else 0)
     above.axhline(1, color="grey", linestyle="dashed", linewidth=1)
-    above.set(title="Noise found with the image", ylabel="noise over nominal")
+    above.set(title="Noise found with the image", ylabel="noise over nominal", xlim=(-0.8, len(place) - 0.2))
     if noise["uvdist"]:
         factor, prefix = si_prefix(max(noise["uvdist"]))
         below.plot(np.array(noise["uvdist"]) / factor, noise["uvdist_factor"], "o-", color="tab:blue")
-        below.set(xlabel=f"uv distance ({prefix}λ)", ylabel="times this")
+        below.set(xlabel=f"uv distance ({prefix}λ)", ylabel="times this factor")
         below.axhline(1, color="grey", linestyle="dashed", linewidth=1)
     else:
         below.remove()

@@ -8,6 +8,11 @@ ring = Ring(flux=dist.LogUniform(0.01, 10), radius=dist.Uniform(0.1, 2), width=d
 print(fit(observation, ring))
 """
 
+try:
+    import numpyro  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("casa_ml_tasks.parametric needs numpyro: pip install numpyro") from error
+
 from casa_ml_tasks.parametric.components import (
     Component,
     Disk,

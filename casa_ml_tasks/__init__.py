@@ -8,12 +8,27 @@ Called like tclean, from the CASA prompt or from Python:
 rmlclean gives the most probable image, resolveimage the posterior: samples of the sky, their mean and its uncertainty.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from casa_ml_tasks.casa_environment import configure_casa
+from casa_ml_tasks.version import __version__
+
+if TYPE_CHECKING:
+    from casa_ml_tasks.wrappers.resolveimage import resolveimage
+    from casa_ml_tasks.wrappers.rmlclean import rmlclean
+
+__all__ = ["__version__", "resolveimage", "rmlclean"]
 
 configure_casa()
 
-# casatools must find its configuration set.
-from casa_ml_tasks.wrappers.resolveimage import resolveimage  # noqa: E402
-from casa_ml_tasks.wrappers.rmlclean import rmlclean  # noqa: E402
 
-__all__ = ["resolveimage", "rmlclean"]
+def __getattr__(name: str) -> Any:
+    """A task, imported when it is asked for: casatools begins its log where it is imported."""
+    if name not in ("resolveimage", "rmlclean"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"casa_ml_tasks.wrappers.{name}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

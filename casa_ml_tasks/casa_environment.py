@@ -1,9 +1,8 @@
 """Let casatools start offline, on a machine where nobody has configured it.
 
-casatools looks for measures data below the home folder, tries to update it, and writes ``casa-*.log`` into the
-working directory. Where the user has a casaconfig of their own (``~/.casa/config.py`` or a site configuration), it
-wins. Where there is none, the measures data of the casadata package serve, nothing is updated, and no log file is
-written (messages of severity WARN and above still reach the terminal).
+casatools looks for measures data below the home folder, tries to update it, and fails where there is none. Where the
+user has a casaconfig of their own (``~/.casa/config.py`` or a site configuration), it wins. Where there is none, the
+measures data of the casadata package serve, and nothing is updated. The log is left where casatools puts it.
 
 This must run before the first import of casatools, which reads the configuration once.
 """
@@ -33,7 +32,12 @@ def configure_casa() -> None:
     if not (Path(config.measurespath) / "geodetic").is_dir():
         config.measurespath = casadata.datapath
         config.datapath = [casadata.datapath]
+        _correct_failed_import()
     config.measures_auto_update = False
     config.data_auto_update = False
-    if not any(argument.startswith("--logfile") for argument in sys.argv):
-        config.logfile = "/dev/null"
+
+
+def _correct_failed_import() -> None:
+    """Where casatools was imported first and failed for want of data, its library keeps the paths it was given."""
+    if (utils := sys.modules.get("casatools.utils")) is not None:
+        utils.utils().setpath(config.datapath)

@@ -9,12 +9,18 @@ without line emission.
 """
 
 import argparse
+import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import casadata
+from casaconfig import config
+
+if __name__ == "__main__":
+    config.logfile = os.devnull  # until there is a folder for it
+
 from casatasks import (
     applycal,
     bandpass,

@@ -1,12 +1,17 @@
 """Importing the package first lets casatools start without a configuration file, whatever a test imports itself."""
 
+import os
 import shutil
 
 import jax
 import pytest
+from casaconfig import config
 
 import casa_ml_tasks  # noqa: F401
-from tests.simulated_ms import SimulatedMS, simulate
+
+config.logfile = os.devnull  # before casatools is imported, which would write its log into the checkout
+
+from tests.simulated_ms import SimulatedMS, simulate  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -24,13 +24,55 @@ def folders(tmp_path):
     return home, work
 
 
-def test_measures_work_in_an_empty_home_and_nothing_is_written(folders):
+ALMA = "from casatools import measures; print(measures().observatory('ALMA')['type'])"
+
+
+def test_measures_work_in_an_empty_home_and_nothing_but_the_log_is_written(folders):
     home, work = folders
-    code = "import casa_ml_tasks; from casatools import measures; print(measures().observatory('ALMA')['type'])"
-    result = run(code, home, work)
+    result = run(f"import casa_ml_tasks; {ALMA}", home, work)
     assert result.stdout.strip().endswith("position"), result.stderr
     assert [path.name for path in home.iterdir() if path.name not in (".cache", ".config")] == []  # matplotlib's
-    assert list(work.iterdir()) == []
+    assert [path.match("casa-*-*.log") for path in work.iterdir()] == [True]
+
+
+def test_messages_of_a_task_are_in_the_log_where_cleans_are(folders):
+    code = (
+        "from casa_ml_tasks import rmlclean; from casatasks import casalog, tclean\n"
+        "for task in (rmlclean, tclean):\n"
+        "    try: task(vis='.', imagename='my', imsize=32, cell='0.1arcsec')\n"
+        "    except Exception: pass\n"
+        "casalog.post('a warning', 'WARN'); casalog.post('information')"
+    )
+    result = run(code, *folders)
+    (log,) = folders[1].glob("casa-*.log")
+    written = log.read_text()
+    assert "Begin Task: rmlclean" in written
+    assert "Begin Task: tclean" in written
+    assert "a warning" in written
+    assert "information" in written
+    assert "a warning" in result.stderr
+    assert "information" not in result.stderr
+
+
+def test_a_first_import_of_casatools_fails_without_data_and_ours_makes_up_for_it(folders):
+    failing = "try: import casatasks\nexcept Exception as error: print(type(error).__name__)\n"
+    result = run(f"{failing}import casa_ml_tasks.wrappers.rmlclean; {ALMA}", *folders)
+    assert result.stdout.split()[-1] == "position", result.stderr
+    assert "AutoUpdatesNotAllowed" in result.stdout
+
+
+def test_casatools_may_be_imported_first_where_it_has_data(folders):
+    home, work = folders
+    (home / ".casa").mkdir()
+    (home / ".casa" / "data").symlink_to(casadata.datapath)
+    configured = "from casaconfig import config; config.measures_auto_update = config.data_auto_update = False"
+    result = run(f"{configured}; import casatasks; import casa_ml_tasks.wrappers.rmlclean; {ALMA}", home, work)
+    assert result.stdout.split()[-1] == "position", result.stderr
+
+
+def test_the_tasks_are_listed_before_they_are_imported(folders):
+    code = "import sys, casa_ml_tasks; print('rmlclean' in dir(casa_ml_tasks), 'casatools' in sys.modules)"
+    assert run(code, *folders).stdout.split() == ["True", "False"]
 
 
 def test_importing_the_package_does_not_change_jax(folders):

@@ -1,13 +1,11 @@
 """The tasks at a real CASA prompt, driven through a pseudo-terminal."""
 
-import re
 import runpy
-import sys
-from pathlib import Path
 
 import casadata
-import pexpect
 import pytest
+
+from tests.casa_prompt import PLAIN, Prompt
 
 pytest.importorskip("casashell")
 
@@ -24,59 +22,15 @@ datapath = [{casadata.datapath!r}]
 measures_auto_update = False
 data_auto_update = False
 """
-ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[=>]|\][^\x07]*\x07)")
-
-
-class Prompt:
-    """A running casashell."""
-
-    def __init__(self, home: Path):
-        dot_casa = home / ".casa"
-        dot_casa.mkdir()
-        (dot_casa / "startup.py").write_text(STARTUP)
-        (dot_casa / "config.py").write_text(CONFIG)
-        self.folder = home
-        environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "TERM": "dumb", "LANG": "C.UTF-8"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-        arguments = ["-m", "casashell", "--nologger", "--nologfile", "--nogui", "--agg", "--colors", "NoColor"]
-        self._child = pexpect.spawn(
-            sys.executable,
-            arguments,
-            cwd=home,
-            env=environment,
-            encoding="utf-8",
-            dimensions=(200, 160),
-            timeout=120,
-        )
-        self._count = 0
-        self._wait()
-
-    def run(self, command: str) -> str:
-        """What the prompt prints at a command, without colours."""
-        self._child.sendline(command)
-        return self._wait()
-
-    def value(self, name: str) -> str:
-        """The repr of a variable of the prompt, or 'unset'."""
-        printed = self.run(f"print('<' + repr(globals().get('{name}', 'unset')) + '>')")
-        return re.findall(r"^<(.*)>", printed, re.MULTILINE)[-1].strip("'")
-
-    def rows(self, output: str) -> dict[str, str]:
-        """The names and values of an inp listing."""
-        return dict(re.findall(r"^ *(\w+) *= (\S+)", output, re.MULTILINE))
-
-    def close(self) -> None:
-        self._child.close(force=True)
-
-    def _wait(self) -> str:
-        self._count += 1
-        self._child.expect_exact(f"CASA <{self._count}>: ")
-        return ESCAPES.sub("", self._child.before).replace("\r", "")
 
 
 @pytest.fixture(scope="module")
 def prompt(tmp_path_factory):
-    session = Prompt(tmp_path_factory.mktemp("home"))
+    home = tmp_path_factory.mktemp("home")
+    (home / ".casa").mkdir()
+    (home / ".casa" / "startup.py").write_text(STARTUP)
+    (home / ".casa" / "config.py").write_text(CONFIG)
+    session = Prompt(home, ["-m", "casashell", "--nologfile", *PLAIN])
     yield session
     session.close()
 

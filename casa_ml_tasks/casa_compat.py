@@ -3,6 +3,7 @@
 Tested with CASA 6.7.0.31 and 6.7.5.18.
 """
 
+from functools import wraps
 from typing import Any
 
 from casatasks.private.cleanhelper import write_task_history
@@ -12,6 +13,8 @@ from casatasks.private.task_logging import end_log, except_log, start_log
 from casatools.coercetype import coerce
 from casatools.errors import create_error_string
 from casatools.typecheck import CasaValidator
+
+from casa_ml_tasks.forked_workers import note_imaging
 
 __all__ = [
     "CasaValidator",
@@ -25,6 +28,17 @@ __all__ = [
     "start_log",
     "write_task_history",
 ]
+
+_initialise = PySynthesisImager.__init__
+
+
+@wraps(_initialise)
+def _noted(*args: Any, **kwargs: Any) -> None:
+    note_imaging()
+    _initialise(*args, **kwargs)
+
+
+PySynthesisImager.__init__ = _noted  # CASA's imager starts threads when tclean has it, too
 
 
 def prompt_globals() -> dict[str, Any]:

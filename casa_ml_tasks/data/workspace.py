@@ -13,6 +13,7 @@ from typing import Any
 
 from casa_ml_tasks.casa_compat import write_task_history
 from casa_ml_tasks.data.casa_image import can_be_opened
+from casa_ml_tasks.version import version_and_commit
 
 #: Of a sky with components, images of each.
 COMPONENTS = tuple(
@@ -100,7 +101,7 @@ class Workspace:
         ]
         made = _products(images)
         images_made = [str(path) for path in made.values() if path.is_dir()]
-        write_task_history(images_made, task, list(parameters.items()), casalog)
+        write_task_history(images_made, task, [("casa_ml_tasks", version_and_commit()), *parameters.items()], casalog)
         for old in _products(self.imagename).values():
             if old.is_dir():
                 shutil.rmtree(old)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import casatools
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
 from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
+from casa_ml_tasks.version import __version__, commit, version_and_commit
 
 #: Parameters that tclean repeats in what it returns.
 CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction", "nmajor")
@@ -140,6 +142,9 @@ def report(
     if validation is not None:
         strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
         summary["strengths"] = f"{strengths}, by cross-validation"
+    summary["made with"] = f"casa_ml_tasks {version_and_commit()}; CASA {casatools.version_string()}"
+    if "seed" in parameters:
+        summary["made with"] += f"; seed {parameters['seed']}"
     noise_shown = float(plane_noise[brightest, 0])
     content = _content(
         task,
@@ -178,6 +183,9 @@ def report(
         **({} if posterior is None else {"posterior": _as_numbers(posterior)}),
         "products": list(products),
         "report": str(page),
+        "version": __version__,
+        "commit": commit(),
+        **({"seed": parameters["seed"]} if "seed" in parameters else {}),
     }
 
 

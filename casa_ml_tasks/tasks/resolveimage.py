@@ -26,9 +26,9 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     """Infer the sky from Measurement Sets; every parameter of xml/resolveimage.xml by keyword.
 
     Returns:
-        What `rmlclean` returns, and 'posterior': flux with its uncertainty (channel, stokes, Jy), samples, converged,
-        problem (what has not, or ''), and one record a global iteration; without it where `niter=0` asks for the dirty
-        image alone.
+        What `rmlclean` returns, 'seed', and 'posterior': flux with its uncertainty (channel, stokes, Jy), samples,
+        converged, problem (what has not, or ''), and one record a global iteration; without it where `niter=0` asks
+        for the dirty image alone.
 
     Raises:
         ValueError: for bad input, before anything is written.

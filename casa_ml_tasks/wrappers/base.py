@@ -5,6 +5,7 @@ import importlib
 from typing import Any, ClassVar
 
 from casa_ml_tasks.casa_compat import CasaValidator, coerce, create_error_string, end_log, except_log, start_log
+from casa_ml_tasks.forked_workers import begin_imaging
 
 _KINDS: dict[str, dict[str, Any]] = {
     "string": {"type": "cStr", "coerce": coerce.to_str},
@@ -53,6 +54,7 @@ class ScriptTask:
 
         Raises:
             AssertionError: an argument has the wrong type or value, as in CASA's own tasks.
+            RuntimeError: the process was forked after imaging.
             Exception: whatever the task raises, after it has been logged.
         """
         validator = CasaValidator()
@@ -63,6 +65,7 @@ class ScriptTask:
         state = start_log(self.__name__, [f"{name}={value!r}" for name, value in parameters.items()])
         result = None
         try:
+            begin_imaging(self.__name__)
             task = getattr(importlib.import_module(f"casa_ml_tasks.tasks.{self.__name__}"), self.__name__)
             result = task(**parameters)
         except Exception as error:

@@ -32,7 +32,8 @@ class _Resolveimage(ScriptTask):
 
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
     with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), posterior (flux with its uncertainty,
-    Jy, samples, converged, problem (what has not, or ''), one record a global iteration), products and report.
+    Jy, samples, converged, problem (what has not, or ''), one record a global iteration), products, report, seed,
+    version and commit.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 

@@ -27,7 +27,7 @@ class _Rmlclean(ScriptTask):
         .report             a folder with figures and a page that explains the run
 
     Returns a dictionary like tclean's (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor)
-    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), products and report.
+    with noise_scale, image_noise (Jy/beam), cycles (one record a major cycle), products, report, version and commit.
 
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 

@@ -26,6 +26,7 @@ from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.major.cube_channels import needs_interpolation
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
@@ -58,7 +59,9 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _is_native(parameters: Mapping[str, Any]) -> bool:
     """Whether our own major cycles serve, which are the faster ones."""
     known = parameters["gridder"] in SINGLE_POINTING and parameters["specmode"] in NATIVE_SPECMODES
-    return known and parameters["deconvolver"] != "mtmfs"
+    if not known or parameters["deconvolver"] == "mtmfs":
+        return False
+    return parameters["gridder"] == "native" or not needs_interpolation(parameters)
 
 
 def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:

@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, samples
 
 LONGEST_GAP = 3.5  # integrations: a longer gap in a stream ends the group
 JOINED = 50_000_000  # visibilities joined in one Plane, 12 bytes each
@@ -37,7 +37,7 @@ JOINED = 50_000_000  # visibilities joined in one Plane, 12 bytes each
 
 @dataclass(frozen=True)
 class Plane:
-    """Stokes I samples of one data description."""
+    """Samples of one data description, of Stokes I or what is imaged instead."""
 
     visibility: NDArray[np.complexfloating]  # (channel, row), Jy; of any value where the weight is 0
     weight: NDArray[np.floating]  # (channel, row), Jy^-2; 0 where flagged
@@ -61,11 +61,11 @@ class Samples:
 
 
 def stokes_i(block: Block) -> Plane:
-    """The Stokes I samples of a Block; those flagged or without positive weight in either hand get weight 0."""
-    usable = ~block.flag & (block.weight.min(axis=0) > 0)
+    """The samples of a Block, as `measurement_set.samples` makes them; those flagged get weight 0."""
+    visibility, weight, _ = samples(block)
     return Plane(
-        visibility=block.visibility.mean(axis=0),
-        weight=np.where(usable, block.weight.sum(axis=0), 0),
+        visibility=visibility,
+        weight=weight,
         uvw=block.uvw,
         frequency=block.frequency,
         time=block.time,

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from casatools import coordsys, measures
 from casatools import image as image_tool
-from casatools import measures
 from casatools import table as table_tool
 from numpy.typing import NDArray
+
+from casa_ml_tasks.data.image_channels import ImageChannels
+
+OF_NO_DATA = 1e-6  # arcsec: the beam that CASA writes for a channel without data
 
 
 @contextmanager
@@ -118,9 +122,24 @@ def read_direction(path: str | Path) -> tuple[tuple[float, float], str]:
 def read_frequencies(path: str | Path) -> NDArray[np.float64]:
     """Of the channels, (channel,), Hz."""
     with opened(path) as tool:
-        coordinates, (*first, channels) = tool.coordsys(), tool.shape()
-        at = [coordinates.toworld([0.0] * len(first) + [float(each)], "n")["numeric"][-1] for each in range(channels)]
-    return np.array(at)
+        return _frequencies(tool.coordsys(), np.arange(tool.shape()[-1]))
+
+
+def read_channels(path: str | Path) -> ImageChannels:
+    """The channels of an image."""
+    with opened(path) as tool:
+        return channels_of(tool.coordsys(), tool.shape()[-1])
+
+
+def channels_of(coordinates: coordsys, count: int) -> ImageChannels:
+    """The channels of an image of `count` with these coordinates."""
+    return ImageChannels(tuple(_frequencies(coordinates, np.arange(count + 1) - 0.5).tolist()))
+
+
+def _frequencies(coordinates: coordsys, channels: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
+    """Hz, of channel numbers, which may be fractions."""
+    first = [0.0] * (coordinates.naxes() - 1)
+    return np.array([coordinates.toworld([*first, float(each)], "n")["numeric"][-1] for each in channels])
 
 
 def places_of(path: str | Path, directions: Sequence[str]) -> NDArray[np.float64]:
@@ -173,11 +192,10 @@ def _beam(found: Mapping[str, Any]) -> Beam | None:
     if "major" not in found or not found["major"]["value"] > 0:
         return None
     arcsec = {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0, "rad": np.degrees(1) * 3600}
-    return Beam(
-        found["major"]["value"] * arcsec[found["major"]["unit"]],
-        found["minor"]["value"] * arcsec[found["minor"]["unit"]],
-        found["positionangle"]["value"],
-    )
+    major, minor = (found[axis]["value"] * arcsec[found[axis]["unit"]] for axis in ("major", "minor"))
+    if np.allclose([major, minor], OF_NO_DATA, rtol=1e-5, atol=0):
+        return None
+    return Beam(major, minor, found["positionangle"]["value"])
 
 
 def read_cell(path: str | Path) -> float:

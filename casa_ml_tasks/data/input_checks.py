@@ -16,7 +16,7 @@ from casatasks import casalog
 from casatools import quanta
 
 from casa_ml_tasks.data.casa_image import image_shape, is_casa_image
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, TOTAL_INTENSITY, Survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.workspace import product_path, taylor_terms
@@ -262,8 +262,11 @@ def _check_stokes(parameters: Mapping[str, Any]) -> None:
             "is not imaged yet: mosaics have one Stokes plane and no Taylor terms; use one plane at a time, or "
             "rmlclean with minorcycle='clean'"
         )
-    if stokes != "I" and parameters["gridder"] == "native":
-        raise ValueError(f"stokes='{stokes}' needs gridder='standard', because gridder='native' images Stokes I only")
+    if stokes not in TOTAL_INTENSITY and parameters["gridder"] == "native":
+        raise ValueError(
+            f"stokes='{stokes}' needs gridder='standard', because gridder='native' images one of "
+            f"{', '.join(TOTAL_INTENSITY)}"
+        )
 
 
 def _check_taylor_terms(parameters: Mapping[str, Any]) -> None:
@@ -343,9 +346,9 @@ def _check_strengths(names: list[str], parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"regstrength='{given}' is unknown; use 'auto', or one number for each regularizer")
         if not names:
             raise ValueError("regstrength='auto' has no regularizer to choose the strength of; name some")
-        if parameters["stokes"] != "I" or taylor_terms(parameters):
+        if parameters["stokes"] not in TOTAL_INTENSITY or taylor_terms(parameters):
             raise ValueError(
-                "regstrength='auto' serves images of Stokes I without Taylor terms, not "
+                "regstrength='auto' serves images of total intensity without Taylor terms, not "
                 f"stokes='{parameters['stokes']}' with deconvolver='{parameters['deconvolver']}'; use regstrength=[]"
             )
         single = parameters["gridder"] in ("standard", "ft", "gridft", "native")

@@ -1,4 +1,4 @@
-"""Selected visibilities of Stokes I in flat arrays: read from the Measurement Sets once, used in every major cycle."""
+"""Selected visibilities of one plane in flat arrays: read from the Measurement Sets once, used in every major cycle."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
 from casa_ml_tasks.data.directions import turned
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
+from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, open_table
 
 CHUNK = 1 << 24  # visibilities that are planned at once
@@ -24,12 +25,12 @@ FIELD_ID, OBSERVATION_ID = 4, 6  # in Block.streams
 
 @dataclass(frozen=True)
 class Visibilities:
-    """Samples of Stokes I; what is flagged is left out."""
+    """Samples of Stokes I, or of one hand; what is flagged is left out."""
 
     uvw: NDArray[np.float64]  # (n, 3), wavelengths, towards the image's centre, at frequencies in its frame
     visibility: NDArray[np.complex64]  # (n,), Jy, phased to the image's centre
     weight: NDArray[np.float32]  # (n,), nominal, Jy^-2
-    channel: NDArray[np.int32]  # (n,), of the image
+    channel: NDArray[np.int32]  # (n,), of the image; -1 where none has the frequency
     hands: int = 2  # parallel hands in a sample
     origin: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
 
@@ -84,7 +85,7 @@ class ImageFrame:
     centre: tuple[float, float]  # right ascension and declination, radians
     frame: str  # of the centre, for instance ICRS
     lsrk: bool = True  # frequencies in LSRK, as tclean grids continuum; else as observed
-    channels: bool = False  # an image channel for every selected channel; else one for all
+    channels: ImageChannels | None = None  # of a cube, at observed frequencies; else one for all
     tracks: str = ""  # the object that the centre follows, as `directions.tracked` names it
 
 
@@ -141,6 +142,7 @@ def read(
     field_radius: float = 0.0,
     progress: bool = False,
     origins: Numbering | None = None,
+    outside: bool = False,
 ) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
 
@@ -152,6 +154,7 @@ def read(
         field_radius: radians from the centre within which that bound holds.
         progress: show a progress bar.
         origins: numbers the origins of the visibilities, which are then told; not of averages.
+        outside: also those in no channel of a cube, with channel -1: a density of weights for all channels counts them.
 
     Raises:
         ValueError: a selection selects nothing, or origins of averages are asked for.
@@ -160,22 +163,24 @@ def read(
         raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
     store = VisibilityStore(directory)
     for selection in selections:
-        if smearing and not frame.channels:
+        if smearing and frame.channels is None:
             planes = (to_image(block, selection.vis, frame) for block in blocks(selection, progress))
             for plane in joined(planes):
                 store.add(_of_samples(averaged(plane, field_radius, smearing), plane.hands))
         else:
-            for block in blocks(selection, progress):
+            for block in blocks(selection, progress, None if outside else frame.channels):
                 store.add(samples(block, selection.vis, frame, origins))
     return store.visibilities()
 
 
 def samples(block: Block, vis: str, frame: ImageFrame, origins: Numbering | None = None) -> Visibilities:
-    """The Stokes I samples of a Block that are not flagged and finite."""
+    """The samples of a Block that are not flagged and finite."""
     plane = to_image(block, vis, frame)
     used = plane.weight > 0
+    channel = np.zeros(block.frequency.size, int)
+    if frame.channels is not None:
+        channel = frame.channels.of(block.frequency)
     uvw = plane.uvw.T * (plane.frequency[:, None, None] / SPEED_OF_LIGHT)
-    channel = (block.channel - block.channel[0]) * frame.channels
     return Visibilities(
         uvw[used],
         plane.visibility[used].astype(np.complex64),

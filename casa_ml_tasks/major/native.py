@@ -13,7 +13,15 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-from casa_ml_tasks.data.casa_image import empty_copy, note, read_cell, read_direction, read_frequencies, write_image
+from casa_ml_tasks.data.casa_image import (
+    empty_copy,
+    note,
+    read_cell,
+    read_channels,
+    read_direction,
+    read_frequencies,
+    write_image,
+)
 from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
@@ -106,7 +114,7 @@ class NativeMajorCycle(CasaMajorCycle):
         self._frame = ImageFrame(
             *read_direction(self.product("pb")),
             lsrk=continuum,
-            channels=not continuum,
+            channels=None if continuum else read_channels(self.product("pb")),
             tracks=tracked(parameters["phasecenter"]),
         )
         with self._closed_on_error():
@@ -127,13 +135,23 @@ class NativeMajorCycle(CasaMajorCycle):
         if self._continuum:
             self._imager.makePB()
         else:
-            self._imager.makePSF()  # which is where CASA makes a cube's primary beam and CLEAN beams
+            self._imager.makePSF()  # which is where CASA makes a cube's primary beam
 
     def _read(self, directory: Path, smearing: float) -> None:
         radius = self._cell * float(np.hypot(self._ny, self._nx)) / 2
         origins = Origins() if self._freedom else None
+        weighting = Weighting.from_parameters(self._parameters)
         store = self._within_nyquist(
-            read(selections(self._parameters), self._frame, directory, smearing, radius, progress=True, origins=origins)
+            read(
+                selections(self._parameters),
+                self._frame,
+                directory,
+                smearing,
+                radius,
+                progress=True,
+                origins=origins,
+                outside=weighting.needs_density and not weighting.per_channel,
+            )
         )
         self._observed, self._weight = store, store.weight
         if origins is not None:
@@ -367,13 +385,24 @@ class NativeMajorCycle(CasaMajorCycle):
                 for block in blocks(selection, progress=True):
                     uvw, phase = baselines(block, selection.vis, self._frame)
                     wavelengths = uvw[:, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
-                    column.write(block, np.conj(phase) * self._degrid(images, wavelengths))
+                    channel = np.zeros(block.frequency.size, int)
+                    if self._frame.channels is not None:
+                        channel = self._frame.channels.of(block.frequency)
+                    column.write(block, np.conj(phase) * self._degrid(images, wavelengths, channel))
 
-    def _degrid(self, images: NDArray[np.float32], uvw: NDArray[np.float64]) -> NDArray[np.complexfloating]:
-        """images: (channel, ny, nx); uvw: (3, channel, row), wavelengths. Returns (channel, row), Jy."""
-        groups = [slice(None)] if self._channels == 1 else [slice(i, i + 1) for i in range(self._channels)]
+    def _degrid(
+        self, images: NDArray[np.float32], uvw: NDArray[np.float64], channel: NDArray[np.integer]
+    ) -> NDArray[np.complexfloating]:
+        """Model visibilities, (data channel, row), Jy; 0 where the image has no channel.
+
+        Args:
+            images: (channel, ny, nx), Jy/pixel.
+            uvw: (3, data channel, row), wavelengths.
+            channel: (data channel,), of the image, or -1.
+        """
         result = np.zeros(uvw.shape[1:], np.complex64)
-        for image, group in zip(images, groups, strict=True):
+        for number in np.unique(channel[channel >= 0]):
+            image, group = images[number], np.flatnonzero(channel == number)
             points = uvw[:, group].reshape(3, -1).T
             usable = np.isfinite(points).all(axis=1) & within_nyquist(points, self._cell)
             if usable.any() and image.any():
@@ -404,7 +433,7 @@ class NativeMajorCycle(CasaMajorCycle):
         weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
         density = self._density(weighting, store)
         for channel in range(self._channels):
-            members: slice | NDArray[np.bool_] = slice(None) if self._channels == 1 else store.channel == channel
+            members: slice | NDArray[np.bool_] = slice(None) if self._continuum else store.channel == channel
             part = store[members]
             if part.size == 0:
                 continue
@@ -457,13 +486,14 @@ class NativeMajorCycle(CasaMajorCycle):
         centre = self._psf[..., y : y + self._ny, x : x + self._nx]
         sums = self._per_channel(self._sum_of_weights)
         self._write("sumwt", sums)
+        shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
         if self._continuum:
-            shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
             self._write("psf", centre * sums)
             self._imager.PStools[0].dividepsfbyweight()
             self._disown_weight()
         else:
             self._write("psf", centre)
+            self._imager.PStools[0].makepsfbeamset()
 
     def _make_residual_image(self) -> None:
         """Let CASA's normaliser make the image of a zero residual, for the mask of `pblimit` that it sets."""

@@ -69,7 +69,7 @@ class ImageNoise:
 def describe_data(data: Survey) -> str:
     """One sentence for the log."""
     return (
-        f"{data.visibilities} visibilities of Stokes I ({100 * data.flagged_fraction:.1f} % flagged), longest baseline "
+        f"{data.visibilities} visibilities ({100 * data.flagged_fraction:.1f} % flagged), longest baseline "
         f"{quantity(data.longest_baseline, 'λ')}; the thermal noise is {data.noise_scale:.3f} times what WEIGHT claims "
         f"(from {data.noise_scale_method})"
     )
@@ -284,8 +284,9 @@ def _minor_summary(cycles: Sequence[Mapping[str, float]]) -> dict[str, list[floa
 
 
 def _cycle(record: CycleRecord, data: Survey, noise: ImageNoise, parameters: Mapping[str, Any]) -> dict[str, float]:
-    """The record in the user's words: chi^2 is absolute where all of Stokes I keeps its statistical weights."""
-    complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and stokes_planes(parameters["stokes"])[0] == "I"
+    """The record in the user's words: chi^2 is absolute where all that is surveyed keeps its statistical weights."""
+    surveyed = parameters["gridder"] == "native" or stokes_planes(parameters["stokes"])[0] == "I"
+    complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and surveyed
     statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
     statistical &= not Freedom.from_parameters(parameters) and not noise.calibration
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")

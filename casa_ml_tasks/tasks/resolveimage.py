@@ -14,6 +14,7 @@ from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.minor.resolve.latent import Latent
 from casa_ml_tasks.tasks import (
     compiled_programs,
@@ -44,7 +45,8 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         (parameters["imagename"],) = unused_imagenames([parameters["imagename"]])
     check_outputs(parameters, samples=most_samples(parameters))
     check_stokes(selections(parameters), parameters)
-    data = survey(selections(parameters), progress=True)
+    check_channels(parameters)
+    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 

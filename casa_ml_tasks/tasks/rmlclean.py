@@ -14,6 +14,7 @@ from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
@@ -50,7 +51,8 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     for field in fields:
         check_outputs(field)
     check_stokes(selections(parameters), parameters)
-    data = survey(selections(parameters), progress=True)
+    check_channels(parameters)
+    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 

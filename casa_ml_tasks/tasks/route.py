@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from casa_ml_tasks.data.input_checks import NATIVE_SPECMODES, SINGLE_POINTING, cells_in_arcsec
+from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
 from casa_ml_tasks.data.workspace import taylor_terms
+from casa_ml_tasks.major.cube_channels import needs_interpolation
 
 
 def routed(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,15 +25,16 @@ def our_kernels_serve(parameters: Mapping[str, Any]) -> bool:
     """Whether nothing is asked for that only CASA's imager has.
 
     Raises:
-        ValueError: `cell` is no pixel size.
+        ValueError: `cell` is no pixel size; or of a cube, a selection selects nothing, or CASA makes no channels of it.
     """
     return (
         parameters["gridder"] in SINGLE_POINTING
         and parameters["specmode"] in NATIVE_SPECMODES
-        and parameters["stokes"] == "I"
+        and parameters["stokes"] in TOTAL_INTENSITY
         and parameters["projection"] == "SIN"
         and parameters["facets"] == 1
         and not parameters["outlierfile"]
         and not taylor_terms(parameters)
         and len(set(cells_in_arcsec(parameters["cell"]))) == 1
+        and (parameters["gridder"] == "native" or not needs_interpolation(parameters))
     )

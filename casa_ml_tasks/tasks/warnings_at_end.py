@@ -23,7 +23,7 @@ DEEP = 5.0
 DEEPER_THAN_HIGH = 1.5
 #: Of the primary beam: outside of this the image is no field.
 FIELD = 0.2
-#: A residual is more than thermal noise from this factor on, and so many errors of it, which matter where beams are few.
+#: A residual is more than thermal noise from this factor plus so many errors of it, which matter where beams are few.
 EXCESS, SURE = 1.3, 3.0
 #: Of the largest value that noise would reach, for a single pixel.
 EXCESS_OF_PEAK = 1.5

@@ -184,11 +184,6 @@ def test_a_region_file_is_taken_as_a_mask(folder):
     check_parameters(GOOD | {"mask": "my.crtf"})
 
 
-def test_parallel_runs_serially_with_a_warning(casa_log):
-    check_parameters(GOOD | {"parallel": True})
-    assert "parallel=True is not supported yet; this runs serially" in casa_log()
-
-
 def test_cell_and_imsize_are_read_as_tclean_reads_them():
     assert cells_in_arcsec("2mas") == pytest.approx([0.002])
     assert cells_in_arcsec([0.3]) == [0.3]

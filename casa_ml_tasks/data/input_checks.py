@@ -215,8 +215,6 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"facets={parameters['facets']} is not supported yet; use facets=1 and gridder='wproject'")
     if parameters["savemodel"] not in SAVEMODEL:
         raise ValueError(f"savemodel='{parameters['savemodel']}' is unknown; use one of {', '.join(SAVEMODEL)}")
-    if parameters["parallel"]:
-        casalog.post("parallel=True is not supported yet; this runs serially", "WARN", "check_parameters")
 
 
 def _check_interactive(parameters: Mapping[str, Any]) -> None:

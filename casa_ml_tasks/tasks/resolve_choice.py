@@ -31,6 +31,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
+from casa_ml_tasks.tasks.unused_parameters import warn_of_unused
 
 #: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
 BYTES_OF_SAMPLE, BYTES_OF_SPECTRA = 20, 1000
@@ -51,6 +52,7 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
+    warn_of_unused("resolveimage", parameters)
     gridder = "native" if _is_native(parameters) else parameters["gridder"]
     return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}, "gridder": gridder}
 

@@ -21,6 +21,7 @@ from casa_ml_tasks.tasks import (
     outcome,
     rml_choice,
     unfinished_run,
+    unused_parameters,
     warnings_at_end,
 )
 
@@ -38,6 +39,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         ValueError: for bad input, before anything is written.
     """
     check_parameters(parameters)
+    unused_parameters.warn_of_unused("rmlclean", parameters)
     parameters = rml_choice.as_signed(parameters)
     outliers = outlier_parameters(parameters)
     fields = [parameters, *outliers]

@@ -131,10 +131,7 @@ WRONG = [
         {"regularizer": ["tsv"], "positivity": False},
         r"regularizer=.* grow without bound .*; add one of compactness, l1",
     ),
-    (
-        {"regularizer": ["entropy"], "positivity": False},
-        r"regularizer=\['entropy'\] lets an image that may be negative grow .*; add one of compactness, l1",
-    ),
+    ({"regularizer": ["entropy"], "positivity": False}, "regularizer='entropy' takes the logarithm .* positivity=True"),
     ({"regstrength": "strong"}, "regstrength='strong' is unknown; use 'auto'"),
     ({"regstrength": "auto", "gridder": "mosaic"}, "regstrength='auto' serves continuum images of one pointing"),
     ({"regstrength": "auto", "regularizer": []}, "regstrength='auto' has no regularizer"),

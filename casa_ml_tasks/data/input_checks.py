@@ -301,6 +301,10 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         registry.resolve(name)
         if name not in registry.KNOWN:
             registry.check_user_function(name)
+        if name in registry.NEED_POSITIVITY - registry.SIGNED_TWIN.keys() and not parameters["positivity"]:
+            raise ValueError(
+                f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True, or leave it out"
+            )
         if name in registry.NEED_CHANNELS and parameters["specmode"] in CONTINUUM:
             raise ValueError(
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "

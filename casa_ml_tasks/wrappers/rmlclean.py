@@ -110,7 +110,7 @@ class _Rmlclean(ScriptTask):
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of
-            log_smoothness, while entropy, multiplicity and points are left out.
+            log_smoothness; entropy, multiplicity and points are refused.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' estimates it from the data, and from what
             the model leaves where that is louder; a positive number fixes it.
         likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and

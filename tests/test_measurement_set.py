@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from casatasks import flagdata
+from casatasks import flagdata, tclean
 from casatools import table
 
 from casa_ml_tasks.data import measurement_set
+from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Selection, blocks, selections, survey
 from tests.real_data import real_ms
 from tests.simulated_ms import direct_sum, simulate
@@ -98,10 +99,12 @@ def test_each_selection_reaches_the_data(simulated_ms):
     assert survey_of(simulated_ms.path, uvrange=">100m").visibilities == expected
 
 
-def test_selectdata_false_ignores_all_but_field_and_spw(simulated_ms):
-    parameters = {"vis": str(simulated_ms.path), "datacolumn": "data", "spw": "0", "antenna": "A03"}
-    (chosen,) = selections({**parameters, "selectdata": False})
-    assert (chosen.spw, chosen.antenna) == ("0", "")
+def test_selection_parameters_act_whatever_selectdata_says_as_in_tclean(simulated_ms, tmp_path):
+    parameters = {"vis": str(simulated_ms.path), "datacolumn": "data", "antenna": "A03", "selectdata": False}
+    (chosen,) = selections(parameters)
+    tclean(imagename=str(tmp_path / "sky"), imsize=32, cell="0.2arcsec", niter=0, calcres=False, **parameters)
+    weights = survey([chosen]).sum_of_weights
+    assert read_image(tmp_path / "sky.sumwt").sum() == pytest.approx(weights, rel=1e-5)
 
 
 def test_selection_lists_go_with_the_measurement_sets(simulated_ms):

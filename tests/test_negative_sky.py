@@ -61,7 +61,6 @@ def test_the_deepest_hole_is_sought_within_the_field_and_in_the_noise_of_each_pl
     [
         (["l1", "log_smoothness"], [], (["l1", "tsv"], [1.0, 1.0])),
         (["l1", "log_smoothness"], [2.0, 3.0], (["l1", "tsv"], [2.0, 3.0])),
-        (["entropy", "l1"], [2.0, 3.0], (["l1"], [3.0])),
         (["l1", "log_smoothness"], "auto", (["l1", "tsv"], "auto")),
         (["l1", "tv"], [], (["l1", "tv"], [])),
     ],

@@ -216,8 +216,6 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"facets={parameters['facets']} is not supported yet; use facets=1 and gridder='wproject'")
     if parameters["savemodel"] not in SAVEMODEL:
         raise ValueError(f"savemodel='{parameters['savemodel']}' is unknown; use one of {', '.join(SAVEMODEL)}")
-    if parameters["parallel"]:
-        casalog.post("parallel=True is not supported yet; this runs serially", "WARN", "check_parameters")
 
 
 def _check_interactive(parameters: Mapping[str, Any]) -> None:
@@ -307,6 +305,10 @@ def _check_regularisers(parameters: Mapping[str, Any]) -> None:
         registry.resolve(name)
         if name not in registry.KNOWN:
             registry.check_user_function(name)
+        if name in registry.NEED_POSITIVITY - registry.SIGNED_TWIN.keys() and not parameters["positivity"]:
+            raise ValueError(
+                f"regularizer='{name}' takes the logarithm of the image; use it with positivity=True, or leave it out"
+            )
         if name in registry.NEED_CHANNELS and parameters["specmode"] in CONTINUUM:
             raise ValueError(
                 f"regularizer='{name}' compares channels, and specmode='{parameters['specmode']}' has one; use it with "

@@ -52,7 +52,6 @@ MSSELECT = {
 }
 FRAMES = ("REST", "LSRK", "LSRD", "BARY", "GEO", "TOPO", "GALACTO", "LGROUP", "CMB")  # casacore's MFrequency::Types
 STREAMS = ("ANTENNA1", "ANTENNA2", "FEED1", "FEED2", "FIELD_ID", "ARRAY_ID", "OBSERVATION_ID")
-ALWAYS_SELECTED = ("field", "spw")  # the others are sub-parameters of selectdata
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
     """The Selection of each Measurement Set that the task's parameters name.
 
     Args:
-        parameters: tclean's `vis`, `field`, `spw`, `selectdata` with its sub-parameters, `datacolumn`, `stokes` and
-            `gridder`, which is CASA's but for 'native'.
+        parameters: tclean's `vis`, `datacolumn`, `stokes`, `gridder`, which is CASA's but for 'native', and its selection
+            parameters, which act whatever `selectdata` says.
 
     Raises:
         ValueError: something in `vis` is no readable Measurement Set, a column is missing, or the list of a selection
@@ -161,8 +160,7 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
     paths = _as_list(parameters.get("vis", ""))
     if not any(paths):
         raise ValueError("vis='' names no Measurement Set; give its path, or a list of paths")
-    names = MSSELECT if parameters.get("selectdata", True) else ALWAYS_SELECTED
-    strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in names}
+    strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in MSSELECT}
     wanted = parameters.get("datacolumn", "corrected")
     columns = [_data_column(path, wanted) for path in paths]
     return [

@@ -65,8 +65,6 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     if renamed["gridder"] == "native":
         renamed["gridder"] = "standard"
     renamed["mosweight"] = renamed["mosweight"] and renamed["gridder"] in ("mosaic", "awp2")
-    if not renamed.pop("selectdata"):
-        renamed |= dict.fromkeys(("timestr", "uvdist", "antenna", "scan", "obs", "state"), "")
     known = inspect.signature(ImagerParameters.__init__).parameters
     return ImagerParameters(**{name: value for name, value in renamed.items() if name in known})
 

@@ -34,6 +34,7 @@ from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Res
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from casa_ml_tasks.tasks.route import routed
+from casa_ml_tasks.tasks.unused_parameters import warn_of_unused
 
 #: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
 BYTES_OF_SAMPLE, BYTES_OF_SPECTRA = 20, 1000
@@ -54,6 +55,7 @@ def as_inferred(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (value, reason) in NOT_TAKEN.items():
         if parameters[name] not in (value, "", [], [""]):
             casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
+    warn_of_unused("resolveimage", parameters)
     return routed({**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}})
 
 

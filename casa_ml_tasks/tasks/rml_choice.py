@@ -33,7 +33,7 @@ FOLDS = 5  # of cross-validation
 def as_signed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with regularisers that know negative brightness, where positivity=False; the CASA log says which.
 
-    Of a call, nothing tells a default from a regulariser that was named.
+    Nothing in a call tells a default from a regulariser that was named.
     """
     if parameters["positivity"] or parameters["minorcycle"] == "clean":
         return dict(parameters)
@@ -44,7 +44,7 @@ def as_signed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if names == list(given):
         return dict(parameters)
     casalog.post(
-        f"positivity=False: regularizer={names} in place of {list(given)}, which need a positive image",
+        f"positivity=False: regularizer={names} in place of {list(given)}, of which one needs a positive image",
         "INFO",
         "rmlclean",
     )
@@ -182,7 +182,7 @@ def _follows(parameters: Mapping[str, Any]) -> bool:
 
 def _support(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
-    masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
+    masked = bool(parameters["mask"]) or parameters["usemask"] != "user" or parameters["pbmask"] > 0
     if parameters["gridder"] in SINGLE_POINTING and not masked:
         write_image(major.product("mask"), np.ones(major.primary_beam().shape), major.product("psf"), "")
         return np.ones(major.shape, bool)

@@ -22,6 +22,7 @@ from casa_ml_tasks.tasks import (
     outcome,
     rml_choice,
     unfinished_run,
+    unused_parameters,
     warnings_at_end,
 )
 from casa_ml_tasks.tasks.route import routed
@@ -42,6 +43,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     """
     parameters = routed(parameters)
     check_parameters(parameters)
+    unused_parameters.warn_of_unused("rmlclean", parameters)
     parameters = rml_choice.as_signed(parameters)
     outliers = outlier_parameters(parameters)
     fields = [parameters, *outliers]

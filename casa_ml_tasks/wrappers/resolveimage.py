@@ -41,7 +41,7 @@ class _Resolveimage(ScriptTask):
     Args:
         vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together.
         selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
-            either way.
+            either way, as in tclean.
         field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
             give one selection each.
         spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
@@ -62,7 +62,9 @@ class _Resolveimage(ScriptTask):
         stokes: Stokes planes to make.
         projection: Coordinate projection.
         startmodel: Name of the starting model image. An image in Jy/pixel from which the first residual is made.
-        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource, mvc).
+        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource). mfs: one continuum image. cube:
+            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. cont
+            is mfs; mvc is refused.
         reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
         nchan: Number of channels in the image. -1 means all selected channels.
         start: First channel (start=3, start='1.1GHz', start='15343km/s').
@@ -76,8 +78,8 @@ class _Resolveimage(ScriptTask):
         gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
             kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
             standard has no w or beam terms, mosaic the primary beams of all pointings.
-        facets: Number of facets on a side.
-        psfphasecenter: Direction at which the PSF of a mosaic is computed.
+        facets: Number of facets on a side: 1; more are refused.
+        psfphasecenter: Direction at which the PSF of a mosaic is computed: ignored. It is the phase centre.
         wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
         vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
         mosweight: Weight each field of a mosaic on its own.
@@ -86,13 +88,14 @@ class _Resolveimage(ScriptTask):
         wbawp: Use wide-band aperture terms.
         conjbeams: Use conjugate frequencies for wide-band aperture terms.
         cfcache: Name of the convolution function cache. '' means imagename.cf.
-        usepointing: Use the directions of the POINTING table.
+        usepointing: Use the directions of the POINTING table. For mosaic and awproject gridders, in major cycles;
+            our minor cycles take the directions of the fields.
         computepastep: Parallactic angle step for new aperture functions (deg).
         rotatepastep: Parallactic angle step for rotated aperture functions (deg).
         pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec).
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
-        normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        normtype: Normalisation (flatnoise, flatsky, pbsquare). Mosaics have flatnoise; others are refused.
         imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
             faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
             intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
@@ -139,7 +142,7 @@ class _Resolveimage(ScriptTask):
         restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
             '30deg'], or 'common' for one beam in all channels.
         pbcor: Divide the restored image by the primary beam. Writes imagename.image.pbcor.
-        outlierfile: Name of a file that lists outlier fields. A block of lines for each, as for tclean.
+        outlierfile: Name of a file that lists outlier fields: refused. Use a larger imsize, or rmlclean.
         weighting: Weighting: ignored, always natural. The inference takes natural weights, those of the noise, and
             so do the residual and the restored image. Another choice is ignored with a warning.
         robust: Robustness: ignored.
@@ -157,7 +160,7 @@ class _Resolveimage(ScriptTask):
         maxpsffraction: Largest PSF fraction that ends a minor cycle: ignored.
         interactive: Edit masks and parameters during the run: ignored.
         nmajor: Largest number of major cycles; -1: no limit.
-        fullsummary: Return the full convergence history.
+        fullsummary: Return the full convergence history: ignored. The dictionary always has every cycle.
         usemask: Kind of mask: ignored. Emission is inferred everywhere in the image; a mask is ignored with a
             warning.
         mask: Mask image, region file or region string: ignored.
@@ -177,10 +180,12 @@ class _Resolveimage(ScriptTask):
         restart: Go on from images that exist. False writes to imagename with a number added.
         savemodel: Save model visibilities (none, virtual, modelcolumn). Anything but none changes the Measurement
             Set.
-        calcres: Compute the initial residual.
-        calcpsf: Compute the PSF.
+        calcres: Compute the initial residual: ignored. The residual is always made anew, from the model on disk if
+            there is one.
+        calcpsf: Compute the PSF: ignored. The PSF is always made anew.
         psfcutoff: PSF level above which the CLEAN beam is fitted.
-        parallel: Run major cycles in parallel (under mpicasa).
+        parallel: Run major cycles in parallel: ignored. Major cycles run in one process, whose kernels use all
+            cores.
 
     Example:
         resolveimage(vis="my.ms", imagename="my", imsize=256, cell="0.02arcsec")

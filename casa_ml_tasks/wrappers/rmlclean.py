@@ -36,7 +36,7 @@ class _Rmlclean(ScriptTask):
     Args:
         vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together.
         selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
-            either way.
+            either way, as in tclean.
         field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
             give one selection each.
         spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
@@ -59,9 +59,9 @@ class _Rmlclean(ScriptTask):
         projection: Coordinate projection.
         startmodel: Name of the starting model image. An image in Jy/pixel from which the model starts; with nterms
             above 1 a list.
-        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource, mvc). mfs: one continuum image. cube:
-            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. mvc:
-            mfs image from a cube major cycle. cont is mfs.
+        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource). mfs: one continuum image. cube:
+            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. cont
+            is mfs; mvc is refused.
         reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
         nchan: Number of channels in the image. -1 means all selected channels.
         start: First channel (start=3, start='1.1GHz', start='15343km/s').
@@ -76,8 +76,8 @@ class _Rmlclean(ScriptTask):
         gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
             kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
             standard has no w or beam terms, mosaic the primary beams of all pointings.
-        facets: Number of facets on a side.
-        psfphasecenter: Direction at which the PSF of a mosaic is computed. '' means the phase centre.
+        facets: Number of facets on a side: 1; more are refused.
+        psfphasecenter: Direction at which the PSF of a mosaic is computed: ignored. It is the phase centre.
         wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
         vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
         mosweight: Weight each field of a mosaic on its own. gridder='awproject' and 'awp2' usually want False.
@@ -86,13 +86,15 @@ class _Rmlclean(ScriptTask):
         wbawp: Use wide-band aperture terms.
         conjbeams: Use conjugate frequencies for wide-band aperture terms.
         cfcache: Name of the convolution function cache. '' means imagename.cf.
-        usepointing: Use the directions of the POINTING table.
+        usepointing: Use the directions of the POINTING table. For mosaic and awproject gridders, in major cycles;
+            our minor cycles take the directions of the fields.
         computepastep: Parallactic angle step for new aperture functions (deg).
         rotatepastep: Parallactic angle step for rotated aperture functions (deg).
         pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec).
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
-        normtype: Normalisation (flatnoise, flatsky, pbsquare).
+        normtype: Normalisation (flatnoise, flatsky, pbsquare). Mosaics with minorcycle='rml' have flatnoise;
+            others are refused.
         imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
             faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
             intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
@@ -115,7 +117,7 @@ class _Rmlclean(ScriptTask):
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of
-            log_smoothness, while entropy, multiplicity and points are left out.
+            log_smoothness; entropy, multiplicity and points are refused.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
             of the data, and errors of calibration in the residual; a positive number is the thermal noise and
             leaves out errors of calibration.
@@ -126,12 +128,12 @@ class _Rmlclean(ScriptTask):
         blockmodel: Corrections of execution blocks found with the image (amplitude, position). A factor or an
             offset for each OBSERVATION_ID of each Measurement Set, relative to the first.
         deconvolver: CLEAN algorithm (hogbom, clark, multiscale, mtmfs, mem, clarkstokes, asp). The minor cycle of
-            tclean.
-        scales: Scale sizes in pixels, for multiscale and mtmfs.
-        nterms: Number of Taylor terms of the spectral model. For mtmfs.
-        smallscalebias: Bias towards small scales. From -1 to 1, for multiscale and mtmfs.
-        fusedthreshold: Threshold for switching to Hogbom (Jy/beam). For asp.
-        largestscale: Largest scale in pixels. For asp; -1 chooses it from the data.
+            tclean, for minorcycle='clean'; mtmfs images Taylor terms with either.
+        scales: Scale sizes in pixels, for multiscale and mtmfs. For minorcycle='clean' with multiscale or mtmfs.
+        nterms: Number of Taylor terms of the spectral model. For deconvolver='mtmfs'.
+        smallscalebias: Bias towards small scales. From -1 to 1; for minorcycle='clean' with multiscale or mtmfs.
+        fusedthreshold: Threshold for switching to Hogbom (Jy/beam). For minorcycle='clean' with asp.
+        largestscale: Largest scale in pixels. -1 chooses it from the data; for minorcycle='clean' with asp.
         restoration: Make the restored image. imagename.image is the model convolved with the CLEAN beam, plus the
             residual.
         restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
@@ -140,7 +142,7 @@ class _Rmlclean(ScriptTask):
         outlierfile: Name of a file that lists outlier fields. A block of lines for each, as for tclean.
         weighting: Weighting (natural, uniform, briggs, briggsabs, radial, superuniform, briggsbwtaper). Defines
             the residual and the restored image. Natural weights are those of the likelihood; the others give up
-            sensitivity.
+            sensitivity. briggsbwtaper is for cubes.
         robust: Robustness, from -2 (uniform) to 2 (natural).
         noise: Noise in briggsabs weighting.
         npixels: Pixels around a uv cell to determine its weight. 0 means a single cell.
@@ -155,9 +157,9 @@ class _Rmlclean(ScriptTask):
         cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle. For minorcycle='clean'.
         minpsffraction: Smallest PSF fraction that ends a minor cycle. For minorcycle='clean'.
         maxpsffraction: Largest PSF fraction that ends a minor cycle. For minorcycle='clean'.
-        interactive: Edit masks and parameters during the run. For minorcycle='clean'.
+        interactive: Edit masks and parameters during the run: refused. Give a mask instead.
         nmajor: Largest number of major cycles; -1: no limit.
-        fullsummary: Return the full convergence history.
+        fullsummary: Return the full convergence history: ignored. The dictionary always has every cycle.
         usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs
             none; auto-multithresh looks for it anew in every major cycle.
         mask: Mask image, region file or region string.
@@ -173,14 +175,17 @@ class _Rmlclean(ScriptTask):
         dogrowprune: Prune the grown mask.
         minpercentchange: Smallest change of the mask, in percent, for another update.
         verbose: Log more about automatic masking.
-        fastnoise: Use the faster noise estimate. For automatic masks and nsigma.
+        fastnoise: Use the faster noise estimate. For usemask='auto-multithresh'; nsigma counts the noise of the
+            data.
         restart: Go on from images that exist. False writes to imagename with a number added.
         savemodel: Save model visibilities (none, virtual, modelcolumn). Anything but none changes the Measurement
             Set.
-        calcres: Compute the initial residual. False takes the one on disk.
-        calcpsf: Compute the PSF. False takes the one on disk.
+        calcres: Compute the initial residual: ignored. The residual is always made anew, from the model on disk if
+            there is one.
+        calcpsf: Compute the PSF: ignored. The PSF is always made anew.
         psfcutoff: PSF level above which the CLEAN beam is fitted.
-        parallel: Run major cycles in parallel (under mpicasa).
+        parallel: Run major cycles in parallel: ignored. Major cycles run in one process, whose kernels use all
+            cores.
 
     Example:
         rmlclean(vis="my.ms", imagename="my", imsize=512, cell="0.02arcsec")

@@ -1,0 +1,133 @@
+"""Parameters that tclean has and a call does not use: named in the log, all of them in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from casatasks import casalog
+
+from casa_ml_tasks.data.input_checks import CONTINUUM, SINGLE_POINTING
+
+#: Of the choices below, the parameters that only some of them use.
+MOSAIC = ("mosaic", "mosaicft", "ftmosaic", "imagemosaic")
+APERTURE = ("awproject", "awprojectft", "awphpg", "awp2")
+W_PROJECTION = ("wproject", "wprojectft", "widefield", "imagemosaic", *APERTURE)
+CUBES = ("cube", "cubedata", "cubesource")
+CLEAN: dict[str, tuple[Any, ...]] = {"minorcycle": ("clean",)}
+AUTOMATIC: dict[str, tuple[Any, ...]] = {"usemask": ("auto-multithresh",)}
+
+
+def _each(names: Sequence[str], needed: Mapping[str, tuple[Any, ...]]) -> dict[str, Mapping[str, tuple[Any, ...]]]:
+    """What several parameters need."""
+    return dict.fromkeys(names, needed)
+
+
+#: For each parameter, the values of others that it needs to have an effect.
+NEEDED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    **_each(("nchan", "start", "width", "interpolation", "perchanweightdensity"), {"specmode": CUBES}),
+    "outframe": {"specmode": ("cube",)},
+    "reffreq": {"specmode": CONTINUUM},
+    "wprojplanes": {"gridder": W_PROJECTION},
+    "mosweight": {"gridder": ("mosaic", "awp2")},
+    **_each(("usepointing", "normtype"), {"gridder": (*MOSAIC, *APERTURE)}),
+    "conjbeams": {"gridder": (*MOSAIC, *APERTURE)},
+    **_each(
+        ("aterm", "psterm", "wbawp", "cfcache", "computepastep", "rotatepastep", "pointingoffsetsigdev"),
+        {"gridder": APERTURE},
+    ),
+    "deconvolver": CLEAN,
+    **_each(("scales", "smallscalebias"), CLEAN | {"deconvolver": ("multiscale", "mtmfs")}),
+    **_each(("fusedthreshold", "largestscale"), CLEAN | {"deconvolver": ("asp",)}),
+    "nterms": {"deconvolver": ("mtmfs",)},
+    **_each(("restoringbeam", "pbcor"), {"restoration": (True,)}),
+    "robust": {"weighting": ("briggs", "briggsabs", "briggsbwtaper")},
+    "noise": {"weighting": ("briggsabs",)},
+    "npixels": {"weighting": ("briggs", "briggsabs", "superuniform", "briggsbwtaper")},
+    **_each(("gain", "cyclefactor", "minpsffraction", "maxpsffraction"), CLEAN),
+    "mask": {"usemask": ("user",)},
+    **_each(
+        (
+            *("sidelobethreshold", "noisethreshold", "lownoisethreshold", "negativethreshold", "smoothfactor"),
+            *("minbeamfrac", "cutthreshold", "growiterations", "dogrowprune", "minpercentchange", "verbose"),
+            "fastnoise",
+        ),
+        AUTOMATIC,
+    ),
+}
+#: Parameters without any effect, and why.
+NEVER: Mapping[str, str] = {
+    "parallel": "major cycles run in one process",
+    "psfphasecenter": "the PSF is that of the phase centre",
+    "fullsummary": "the dictionary has every cycle anyway",
+    "calcres": "the residual is made anew",
+    "calcpsf": "the PSF is made anew",
+}
+#: The inference has no CLEAN, no mask, no other weights than natural ones, and knows when it has converged.
+NOT_INFERRED = (
+    *("scales", "smallscalebias", "fusedthreshold", "largestscale", "robust", "noise", "npixels"),
+    *("gain", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction"),
+    *("pbmask", *(name for name, needed in NEEDED.items() if needed is AUTOMATIC)),
+)
+
+
+def warn_of_unused(task: str, parameters: Mapping[str, Any]) -> None:
+    """Name the parameters that differ from their defaults and have no effect on this call.
+
+    Args:
+        task: its name.
+        parameters: as they are given, all of them.
+    """
+    wrapper = importlib.import_module(f"casa_ml_tasks.wrappers.{task}")
+    signature = inspect.signature(type(getattr(wrapper, task)).__call__).parameters
+    lacking = _lacking if task == "rmlclean" else _lacking_in_inference
+    unused = [
+        f"{name}={value!r} ({reason})"
+        for name, value in parameters.items()
+        if not _same(value, signature[name].default) and (reason := lacking(name, parameters))
+    ]
+    if unused:
+        casalog.post(f"without effect: {', '.join(unused)}", "WARN", task)
+    if parameters["usepointing"] and parameters["gridder"] not in SINGLE_POINTING:
+        _warn_of_pointing(task, parameters)
+
+
+def _warn_of_pointing(task: str, parameters: Mapping[str, Any]) -> None:
+    if parameters.get("minorcycle") != "clean":
+        casalog.post(
+            "usepointing=True: major cycles use the POINTING table, but minor cycles the directions of the fields, "
+            "which takes more cycles where the two differ",
+            "WARN",
+            task,
+        )
+
+
+def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
+    """Why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
+    if name in NEVER:
+        return NEVER[name]
+    if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":
+        return ""
+    for other, values in NEEDED.get(name, {}).items():
+        if other in parameters and parameters[other] not in values:
+            return f"needs {other}={' or '.join(map(repr, values))}"
+    return ""
+
+
+def _lacking_in_inference(name: str, parameters: Mapping[str, Any]) -> str:
+    """The same where there are no minor cycles but an inference."""
+    is_usual = {"niter": parameters["niter"] in (0, -1), "deconvolver": parameters["deconvolver"] == "mtmfs"}
+    if name in NOT_INFERRED or not is_usual.get(name, True):
+        return "the inference needs none"
+    return _lacking(name, parameters)
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether two values of a parameter mean the same; '' and [] and [''] do."""
+    given, usual = (
+        [each for each in np.atleast_1d(np.asarray(one)).tolist() if each != ""] for one in (value, default)
+    )
+    return given == usual

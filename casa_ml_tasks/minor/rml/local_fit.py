@@ -1,8 +1,8 @@
 r"""Whether some emission is a point source between pixels.
 
 The square around it is fitted with all else held, $\min_E \frac12 E^T H E - E^T d$ for a few hundred pixels: by pixels
-alone, which are not negative; by such pixels and a point source; and by a point source and emission that is coarser than
-the beam. The second gains over the first what no pixels can show: resolved emission, or a source on a pixel, gains
+alone, which are not negative; by such pixels and a point source; and by a point source and emission that is coarser
+than the beam. The second gains over the first what no pixels can show: resolved emission, or a source on a pixel, gains
 nothing. The third costs nothing over the first where the data do not resolve the source.
 """
 

@@ -1,6 +1,7 @@
-"""rmlclean as it comes, against multi-scale CLEAN, on five skies of known truth.
+"""rmlclean as it comes, against multi-scale CLEAN, on five skies of known truth that lie between the pixels.
 
 python -m benchmarks.fidelity --seeds 1 2 3
+python -m benchmarks.fidelity --seeds 1 2 3 --on-grid
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from casatasks import tclean
 
 from benchmarks.measure import geometric_mean, print_table, timed
-from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_options, chosen_skies
+from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_grid, add_options, chosen_skies
 from casa_ml_tasks import rmlclean
 
 COLUMNS = (
@@ -64,6 +65,7 @@ def whole_process(sky: Sky, work: Path) -> Iterator[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    add_grid(parser)
     parser.add_argument("--auto", action="store_true", help="with regstrength='auto', cross-validation")
     options = parser.parse_args()
     ratios: list[tuple[float, float, float]] = []

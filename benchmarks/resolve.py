@@ -1,6 +1,9 @@
 """resolveimage as it comes: against multi-scale CLEAN on skies of known truth, converged or not, and how fast.
 
+The skies lie between the pixels of the images, or on them with --on-grid.
+
 python -m benchmarks.resolve skies --seeds 1 2 3
+python -m benchmarks.resolve skies --seeds 1 --on-grid
 python -m benchmarks.resolve converged
 python -m benchmarks.resolve speed
 """
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.alma_study import BANDWIDTH, COMPONENTS
 from benchmarks.measure import geometric_mean, print_table, timed
-from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_options, chosen_skies
+from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_grid, add_options, chosen_skies
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_image
 from tests.simulated_ms import Source, simulate
@@ -167,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("skies", "converged", "speed"))
     add_options(parser)
+    add_grid(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "speed":

@@ -15,12 +15,17 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy.ndimage import fourier_shift
 
 from casa_ml_tasks.data.casa_image import read_beam
 
 IMSIZE = 384
+#: East and south of the pointing, pixels: no sky lies on the pixels of its image.
+OFF_GRID = (0.37, -0.29)
 SKIES = ("gaussians", "rings", "disk_point", "filaments", "deep_points")
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "fidelity"
 MULTISCALE_CLEAN = {
@@ -56,6 +61,8 @@ class Sky:
         vis: its Measurement Set, with DATA alone.
         truth: its FITS image, Jy/pixel.
         scoring: the module `score.py`.
+        shift: how far east and south of the pointing the image is made, pixels. The truth lies on the pixels of an
+            image about the pointing.
     """
 
     name: str
@@ -64,11 +71,20 @@ class Sky:
     vis: Path
     truth: Path
     scoring: ModuleType
+    shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def imaging(self) -> dict[str, Any]:
         """The parameters that rmlclean and tclean share."""
-        return {"vis": str(self.vis), "imsize": IMSIZE, "cell": f"{self.cell}arcsec", "datacolumn": "data"}
+        shared = {"vis": str(self.vis), "imsize": IMSIZE, "cell": f"{self.cell}arcsec", "datacolumn": "data"}
+        return {**shared, "phasecenter": self._centre()} if any(self.shift) else shared
+
+    def _centre(self) -> str:
+        header = fits.getheader(self.truth)
+        pointing = SkyCoord(header["CRVAL1"], header["CRVAL2"], unit="deg")
+        east, south = (pixels * self.cell / 3600 for pixels in self.shift)
+        centre = pointing.spherical_offsets_by(east * units.deg, -south * units.deg)
+        return f"ICRS {centre.ra.deg:.10f}deg {centre.dec.deg:.10f}deg"
 
     def apparent_truth(self, shape: tuple[int, ...], clean: Path) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
         """The true sky times the primary beam of tclean's products, (x, y), Jy/pixel, and where that exceeds 0.3."""
@@ -89,7 +105,8 @@ class Sky:
 
         def error(scale: float) -> float:
             shape = (scale * beam.major, scale * beam.minor, beam.angle)
-            difference, reference = (self.scoring.smooth(image, shape, self.cell) for image in (model - truth, truth))
+            reference = self.scoring.smooth(truth, shape, self.cell, self.shift)
+            difference = self.scoring.smooth(model, shape, self.cell) - reference
             return float(np.linalg.norm(difference[inside]) / np.linalg.norm(reference[inside]))
 
         return Score(error(1.0), error(0.5), float(model[inside].sum() / truth[inside].sum()))
@@ -104,7 +121,8 @@ class Sky:
         """
         model, uncertainty = (self.scoring.read(f"{imagename}.{kind}")[0] for kind in ("model", "uncertainty"))
         truth, inside = self.apparent_truth(model.shape, clean)
-        deviation = np.abs(model - truth) / uncertainty
+        moved = np.fft.ifft2(fourier_shift(np.fft.fft2(truth), self.shift)).real
+        deviation = np.abs(model - moved) / uncertainty
         emission = inside & (truth > 0)
         parts = deviation[inside] < 1, deviation[inside] < 2, deviation[emission] < 1
         return [float(np.mean(part)) for part in parts]
@@ -119,8 +137,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fidelity", type=Path, default=BESIDE_THE_CHECKOUT, help="folder of simulate.py and score.py")
 
 
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """The option that makes images about the pointing, on whose pixels the skies lie; else they lie between."""
+    parser.add_argument("--on-grid", action="store_true", help="make images on whose pixels the skies lie")
+
+
 def chosen_skies(options: argparse.Namespace) -> Iterator[Sky]:
     """Every sky that the options name, simulated where it is not there yet."""
+    shift = (0.0, 0.0) if getattr(options, "on_grid", True) else OFF_GRID
     simulator, scoring = (_module(options.fidelity, name) for name in ("simulate", "score"))
     for seed in options.seeds:
         folder = (options.skies / f"s{seed}").resolve()
@@ -129,7 +153,7 @@ def chosen_skies(options: argparse.Namespace) -> Iterator[Sky]:
             if not (vis.is_dir() and truth.is_file()):
                 folder.mkdir(parents=True, exist_ok=True)
                 simulator.observe(name, folder, seed)
-            yield Sky(name, seed, simulator.ARRAYS[name][1], vis, truth, scoring)
+            yield Sky(name, seed, simulator.ARRAYS[name][1], vis, truth, scoring, shift)
 
 
 def _module(folder: Path, name: str) -> ModuleType:

@@ -150,7 +150,7 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
     """The Selection of each Measurement Set that the task's parameters name.
 
     Args:
-        parameters: tclean's `vis`, `datacolumn`, `stokes`, `gridder`, which is CASA's but for 'native', and its selection
+        parameters: tclean's `vis`, `datacolumn`, `stokes`, `gridder` (all but 'native' are CASA's), and its selection
             parameters, which act whatever `selectdata` says.
 
     Raises:

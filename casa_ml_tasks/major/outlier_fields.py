@@ -228,20 +228,26 @@ class MinorCycleOfFields:
         change = [each.max() for each in self._layout.unpack(np.abs(residual - expected) / self._noise)]
         none = np.zeros((len(models), *residual.shape[:2]), bool)
         ended = none.copy() if state.ended is None else state.ended.copy()
-        iterations, converged = state.iterations, True
+        iterations, converged, latent = state.iterations, True, dict(state.latent)
         for field, sidelobes in enumerate(self._sidelobes(change)):
             if sidelobes > max(NEGLIGIBLE, change[field]):
                 converged = False
                 continue
             final = sidelobes <= NEGLIGIBLE
             minor = self._minors[field] if final else self._sketches[field](sidelobes)
-            before = MinorState(iterations, predicted[field], ended=ended[field] if final else none[field])
+            own = {
+                name.removeprefix(f"{field}/"): array for name, array in latent.items() if name.startswith(f"{field}/")
+            }
+            before = MinorState(iterations, predicted[field], ended=ended[field] if final else none[field], latent=own)
             models[field], after = minor.update(residuals[field], models[field], before)
             iterations, converged = after.iterations, converged and final and after.converged
+            latent = {name: array for name, array in latent.items() if not name.startswith(f"{field}/")}
+            latent |= {f"{field}/{name}": array for name, array in after.latent.items()}
             found = after.predicted_residual if final else None
             predicted[field] = np.zeros_like(residuals[field]) if found is None else found
             ended[field] = none[field] if found is None or after.ended is None else after.ended
-        return self._layout.pack(models), MinorState(iterations, self._layout.pack(predicted), converged, ended)
+        state = MinorState(iterations, self._layout.pack(predicted), converged, ended, latent=latent)
+        return self._layout.pack(models), state
 
     def _sidelobes(self, change: Sequence[float]) -> list[float]:
         """What the changes of the other fields that do not wait may leave in each; both in units of the noise."""

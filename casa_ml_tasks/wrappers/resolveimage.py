@@ -108,7 +108,7 @@ class _Resolveimage(ScriptTask):
             it falls there are as many as that takes; sampling ends before when the mean is known well enough.
         pointsources: Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'. Such
             as ['J2000 19:58:40.9 +40.55.58']. Their fluxes have an inverse-gamma prior, with 'everywhere' in each
-            pixel; a product .points holds the mean.
+            pixel; a product .points holds the mean. Bright unresolved sources of one image are found in any case.
         components: What to infer beside the emission: 'absorption', or 'continuum' in a cube. 'absorption' is a
             negative component, such as the Sunyaev-Zel'dovich decrement; 'continuum' is one beside the line in
             every channel of a cube. Each becomes a product of its own.

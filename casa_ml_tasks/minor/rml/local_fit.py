@@ -1,9 +1,9 @@
-r"""Whether some emission is a point source between pixels: can pixels that are not negative hold it?
+r"""Whether some emission is a point source between pixels.
 
-The square around it is fitted with all else held: once by pixels alone, once by pixels and a point source. Both are
-quadratic problems of a few hundred pixels,
-$\min_E \frac12 E^T H E - E^T d$, and have the same pixels, so that what the source gains is what no pixels can show: an
-emission that is resolved, or lies on a pixel, gains nothing.
+The square around it is fitted with all else held, $\min_E \frac12 E^T H E - E^T d$ for a few hundred pixels: by pixels
+alone, which are not negative; by such pixels and a point source; and by a point source and emission that is coarser
+than the beam. The second gains over the first what no pixels can show: resolved emission, or a source on a pixel, gains
+nothing. The third costs nothing over the first where the data do not resolve the source.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NEGLIGIBLE_SLOPE = 0.5  # noise sigma; steeper ones gain chi^2
 MOST_STEPS = 8  # towards the position
 LONGEST_STEP = 0.5  # pixels
 SETTLED = 1e-4  # pixels
+COARSE = 2.0  # beams
 
 
 class LocalFit(NamedTuple):
@@ -31,6 +32,8 @@ class LocalFit(NamedTuple):
         y, x: its position, pixels.
         gain: decrease of chi^2 times sigma^2 below that of the best pixels alone, (Jy/beam)^2.
         left, left_alone: largest residual, and that of the best pixels alone, Jy/beam.
+        alone_flux: of the source, if all beside it is twice as coarse as the beam, Jy.
+        cost: how much higher chi^2 times sigma^2 is then than that of the best pixels alone, (Jy/beam)^2.
     """
 
     flux: float
@@ -39,6 +42,8 @@ class LocalFit(NamedTuple):
     gain: float
     left: float
     left_alone: float
+    alone_flux: float
+    cost: float
 
 
 class Square(NamedTuple):
@@ -64,6 +69,16 @@ class Square(NamedTuple):
         y, x = np.indices((height, width)).reshape(2, -1)
         return psf[ny + np.subtract.outer(y, y), nx + np.subtract.outer(x, x)].astype(float)
 
+    def blobs(self, width: float) -> NDArray[np.float64]:
+        """Gaussians of that FWHM, in pixels, less than half of it apart, (blob, pixel)."""
+        axes = []
+        for each in self:
+            length = each.stop - each.start
+            centres = np.linspace(0, length - 1, max(2, int(np.ceil(length / (0.4 * width)))))
+            axes.append(np.exp(-4 * np.log(2) * ((np.arange(length) - centres[:, None]) / width) ** 2))
+        products = np.einsum("ay,bx->abyx", *axes)
+        return products.reshape(-1, products.shape[2] * products.shape[3])
+
 
 def fit_point(
     square: Square,
@@ -73,6 +88,7 @@ def fit_point(
     operator: Callable[[NDArray[np.floating]], NDArray[np.floating]],
     band: tuple[float, float],
     sigma: float,
+    width: float,
 ) -> LocalFit:
     """Compare both fits of a square.
 
@@ -84,35 +100,79 @@ def fit_point(
         operator: the normal operator, of images (..., ny, nx).
         band: for `Rendering`.
         sigma: noise, Jy/beam.
+        width: FWHM of the beam, pixels.
     """
     tolerance = NEGLIGIBLE_SLOPE * sigma
-    shape = dirty.shape
     matrix = square.lags(psf)
     matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
     seen = dirty[square].ravel().astype(float)
     alone = least_squares(matrix, seen, tolerance)
-    (y, x), flux, best, left = start, 0.0, np.inf, seen
-    for _ in range(MOST_STEPS):
-        source = Rendering.at((y, x), shape, band)
-        images = source.images(shape)[:, 0]
-        beams = np.asarray(operator(images), float)
-        inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", images, beams))
-        across = beams[(slice(None), *square)].reshape(3, -1)
-        of_source = np.einsum("iyx,yx->i", images, dirty)
-        rest = matrix - across.T @ inverse @ across
-        right = seen - across.T @ inverse @ of_source
-        pixels = least_squares(rest, right, tolerance)
-        best = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
-        flux, *slopes = found = inverse @ (of_source - across @ pixels)
-        left = seen - matrix @ pixels - found @ across
-        if flux <= 0:
-            break
-        step = np.clip(np.array(slopes) / flux, -LONGEST_STEP, LONGEST_STEP)
-        y, x = (float(np.clip(at, 0, n - 1)) for at, n in zip((y + step[0], x + step[1]), shape, strict=True))
-        if np.abs(step).max() < SETTLED:
-            break
-    gain, left_alone = 2 * float(_value(matrix, seen, alone) - best), seen - matrix @ alone
-    return LocalFit(float(flux), y, x, gain, *(float(np.abs(each).max()) for each in (left, left_alone)))
+    value = _value(matrix, seen, alone)
+
+    def moved(at: tuple[float, float], pixels: Pixels) -> tuple[Fit, tuple[float, float]]:
+        """Steps towards the position with that kind of pixels."""
+        for _ in range(MOST_STEPS):
+            fit = _beside(square, at, dirty, matrix, operator, band, pixels)
+            if fit.flux <= 0:
+                break
+            step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
+            y, x = (float(np.clip(old + by, 0, n - 1)) for old, by, n in zip(at, step, dirty.shape, strict=True))
+            at = y, x
+            if np.abs(step).max() < SETTLED:
+                break
+        return fit, at
+
+    best, at = moved(start, lambda rest, right: least_squares(rest, right, tolerance))
+    coarse = square.blobs(COARSE * width)
+    single, _ = moved(at, lambda rest, right: coarse.T @ np.linalg.lstsq(coarse @ rest @ coarse.T, coarse @ right)[0])
+    left_alone = float(np.abs(seen - matrix @ alone).max())
+    return LocalFit(
+        best.flux, *at, 2 * (value - best.value), best.left, left_alone, single.flux, 2 * (single.value - value)
+    )
+
+
+#: From a matrix and a right side to the pixels that fit best.
+Pixels = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+
+class Fit(NamedTuple):
+    """Of a source at one position beside some pixels.
+
+    Attributes:
+        flux: Jy.
+        slopes: flux times the shift that would fit better, Jy pixels.
+        value: of the quadratic function.
+        left: largest residual, Jy/beam.
+    """
+
+    flux: float
+    slopes: NDArray[np.float64]
+    value: float
+    left: float
+
+
+def _beside(
+    square: Square,
+    at: tuple[float, float],
+    dirty: NDArray[np.floating],
+    matrix: NDArray[np.float64],
+    operator: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+    band: tuple[float, float],
+    best_pixels: Pixels,
+) -> Fit:
+    seen = dirty[square].ravel().astype(float)
+    images = Rendering.at(at, dirty.shape, band).images(dirty.shape)[:, 0]
+    beams = np.asarray(operator(images), float)
+    inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", images, beams))
+    across = beams[(slice(None), *square)].reshape(3, -1)
+    of_source = np.einsum("iyx,yx->i", images, dirty)
+    rest = matrix - across.T @ inverse @ across
+    right = seen - across.T @ inverse @ of_source
+    pixels = best_pixels(rest, right)
+    found = inverse @ (of_source - across @ pixels)
+    value = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
+    left = seen - matrix @ pixels - found @ across
+    return Fit(float(found[0]), found[1:], float(value), float(np.abs(left).max()))
 
 
 def _value(matrix: NDArray[np.float64], seen: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:

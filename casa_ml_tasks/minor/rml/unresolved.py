@@ -35,6 +35,8 @@ BRIGHT, STANDS_OUT = 20.0, 4.0
 #: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
 #: may be left of the residual of the pixels alone.
 GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
+#: Or else: flux over the noise of a source that explains all with that little higher a chi^2.
+VERY_BRIGHT, SIMPLE = 100.0, 10.0
 #: Reach of the squares that are compared, and the least distance of two sources, in beams.
 REACH, DISTANCE = 1.5, 1.0
 #: Sources move if else chi would err by more than this.
@@ -206,7 +208,7 @@ class Unresolved:
                 break
             fit = self._fit((y, x), emission, residual, sigma)
             near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
-            if near and fit.flux > BRIGHT * sigma and _is_better(fit, sigma):
+            if near and fit.flux > BRIGHT * sigma and _is_source(fit, sigma):
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, sigma))
@@ -217,16 +219,23 @@ class Unresolved:
     def _candidates(
         self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
     ) -> list[tuple[int, int]]:
-        """Pixels y, x of compact bright emission beside which the residual stands out, the brightest first."""
+        """Pixels y, x of bright emission that is compact or beside which the residual stands out, brightest first."""
         box, reach = 1 + 2 * round(self._width / 2), 1 + 2 * self._reach
         flux = box**2 * uniform_filter(emission, box, mode="constant")
         stands_out = maximum_filter(np.abs(residual), reach) > STANDS_OUT * sigma
+        stands_out |= self._excess(emission) > VERY_BRIGHT * sigma
         is_peak = (emission == maximum_filter(emission, box)) & (emission > 0)
         peaks = np.argwhere(is_peak & stands_out & (flux > BRIGHT * sigma) & self._support)
         peaks = peaks[np.argsort(-flux[*peaks.T], kind="stable")]
         refused = np.array([at[:2] for at in self._refused if at[2] < 1.1 * sigma]).reshape(-1, 2)
         new = [at for at in peaks if np.hypot(*(refused - at).T).min(initial=np.inf) > 1.5]
         return [(int(y), int(x)) for y, x in new[:MOST_TRIALS]]
+
+    def _excess(self, emission: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Flux of 3 x 3 pixels above that of as many a beam around, where it is most of theirs, (ny, nx), Jy."""
+        around = 9 * ring_mean(emission, self._width)
+        flux = 9 * uniform_filter(emission, 3, mode="constant")
+        return np.where(around < 0.5 * flux, flux - around, 0.0)
 
     def _fit(
         self, at: tuple[float, float], emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
@@ -241,7 +250,7 @@ class Unresolved:
         start = at
         if weights.any():
             start = float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
-        return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma)
+        return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma, self._width)
 
     def _kept(
         self, sources: Sources, emission: NDArray[np.float64], residual: NDArray[np.float64]
@@ -250,7 +259,7 @@ class Unresolved:
         kept = []
         for row in sources.rows():
             pixels = emission + Sources.of(row).image(self._shape, self._band)
-            kept.append(_is_better(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma))
+            kept.append(_is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma))
         return np.array(kept)
 
     def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
@@ -282,13 +291,22 @@ class Unresolved:
         return int(np.ceil(REACH * self._width))
 
 
-def _is_better(fit: LocalFit, sigma: float) -> bool:
-    """Whether a source explains what pixels alone do not, beyond the noise and the rounding.
+def _is_source(fit: LocalFit, sigma: float) -> bool:
+    """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
 
     What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
     """
     gains = fit.gain > GAIN * sigma**2 + ROUNDING * fit.flux**2
-    return gains and fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+    explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+    is_simple = fit.cost < SIMPLE * sigma**2 and fit.alone_flux > VERY_BRIGHT * sigma
+    return (gains and explains) or is_simple
+
+
+def ring_mean(image: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """Of the pixels on the edge of a square of that half side around each, (ny, nx)."""
+    inner, outer = 2 * int(radius) - 1, 2 * int(radius) + 1
+    sums = [size**2 * uniform_filter(image, size, mode="constant") for size in (outer, inner)]
+    return (sums[0] - sums[1]) / (outer**2 - inner**2)
 
 
 def _edge(image: NDArray[np.floating]) -> NDArray[np.floating]:

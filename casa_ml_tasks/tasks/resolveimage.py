@@ -6,6 +6,7 @@ from typing import Any
 
 from casatasks import casalog
 
+from casa_ml_tasks.data.directions import check_tracking
 from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
@@ -39,6 +40,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         (parameters["imagename"],) = unused_imagenames([parameters["imagename"]])
     check_outputs(parameters, samples=most_samples(parameters))
     check_stokes(selections(parameters), parameters)
+    check_tracking(parameters)
     data = survey(selections(parameters), progress=True)
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")

@@ -7,6 +7,7 @@ from typing import Any
 from casatasks import casalog
 
 from casa_ml_tasks.data.casa_image import write_image
+from casa_ml_tasks.data.directions import check_tracking
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
@@ -37,6 +38,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     for field in fields:
         check_outputs(field)
     check_stokes(selections(parameters), parameters)
+    check_tracking(parameters)
     data = survey(selections(parameters), progress=True)
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")

@@ -13,8 +13,9 @@ from scipy.constants import arcsecond
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data import directions
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.directions import Directions, check_tracking, directions_of, nodes, toward, tracked, turned
+from casa_ml_tasks.data.directions import Directions, directions_of, nodes, toward, tracked, turned
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
+from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.parametric import read_observation
 from tests.major_cycles import parameters_of
@@ -314,6 +315,17 @@ def test_trackfield_needs_an_ephemeris(point_ms, followed):
     check_tracking(parameters | {"vis": followed})
     with pytest.raises(ValueError, match=r"phasecenter='TRACKFIELD' .* has none; attach one with ms.addephemeris"):
         check_tracking(parameters | {"vis": str(point_ms.path)})
+
+
+def test_an_object_that_crosses_an_image_at_rest_is_named(point_ms, followed, casa_log):
+    parameters = {"datacolumn": "data", "phasecenter": "", "cell": "0.1arcsec"}
+    check_tracking(parameters | {"vis": str(point_ms.path)})
+    check_tracking(parameters | {"vis": [followed], "phasecenter": "TRACKFIELD"})
+    assert "moves" not in casa_log()
+    check_tracking(parameters | {"vis": [followed]})
+    moved = 210 * np.hypot(SPEED[0] * np.cos(CENTRE[1]), SPEED[1])  # 8 integrations of 30 s
+    assert f"field 0 of vis='{followed}' moves by {moved:.2g}" in casa_log()
+    assert "use phasecenter='TRACKFIELD' to follow it" in casa_log()
 
 
 def test_an_ephemeris_that_ended_is_named(copy):

@@ -9,7 +9,7 @@ then where the object is at the time of each visibility.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +20,7 @@ import numpy as np
 from casatools import measures, ms, quanta
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.measurement_set import MSSELECT, Selection, open_table, selections
+from casa_ml_tasks.data.measurement_set import MSSELECT, Selection, open_table
 
 INERTIAL = ("J2000", "ICRS", "GALACTIC", "SUPERGAL", "ECLIPTIC", "B1950", "B1950_VLA")
 PLANETS = ("MERCURY", "VENUS", "MARS", "JUPITER", "SATURN", "URANUS", "NEPTUNE", "PLUTO", "SUN", "MOON")
@@ -87,38 +87,17 @@ def tracked(phasecenter: Any) -> str:
     return os.path.abspath(text) if text and (Path(text) / "table.dat").is_file() else ""
 
 
-def selected_fields(selection: Selection) -> tuple[list[int], float]:
-    """FIELD_ID of all selected rows, and the time of the first, seconds."""
+def selected_fields(selection: Selection) -> tuple[list[int], Array]:
+    """FIELD_ID of all selected rows, and the times of the first and the last, seconds."""
     tool = ms()
     try:
         tool.open(selection.vis)
         if given := selection.given():
             tool.msselect({MSSELECT[name]: value for name, value in given.items()}, onlyparse=False)
         found = tool.range(["field_id", "time"])
-        return sorted(int(field) for field in np.atleast_1d(found["field_id"])), float(found["time"][0])
+        return sorted(int(field) for field in np.atleast_1d(found["field_id"])), np.array(found["time"], float)
     finally:
         tool.done()
-
-
-def check_tracking(parameters: Mapping[str, Any]) -> None:
-    """Check that phasecenter='TRACKFIELD' finds an ephemeris.
-
-    Args:
-        parameters: tclean's, with the selection.
-
-    Raises:
-        ValueError: a selected field has none.
-    """
-    if tracked(parameters["phasecenter"]) != TRACKFIELD:
-        return
-    for selection in selections(parameters):
-        fields = read_fields(selection.vis)
-        without = [each for each in selected_fields(selection)[0] if not fields[each].ephemeris]
-        if without:
-            raise ValueError(
-                f"phasecenter='{parameters['phasecenter']}' follows ephemerides, and field {without[0]} of "
-                f"vis='{selection.vis}' has none; attach one with ms.addephemeris, or give a planet or a direction"
-            )
 
 
 def nodes(time: Array, interval: float) -> Array:

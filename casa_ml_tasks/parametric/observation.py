@@ -112,7 +112,7 @@ def _frame(chosen: Sequence[Selection]) -> ImageFrame:
     """The phase centre that all selected fields share; where there are ephemerides, it follows them."""
     found = []
     for each in chosen:
-        fields, first = selected_fields(each)
+        fields, (first, _) = selected_fields(each)
         found += [(directions_of(each.vis), field, first) for field in fields]
     directions, field, first = found[0]
     own = directions.phase_centre(field, first)

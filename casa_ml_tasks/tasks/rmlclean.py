@@ -7,11 +7,11 @@ from typing import Any
 from casatasks import casalog
 
 from casa_ml_tasks.data.casa_image import write_image
-from casa_ml_tasks.data.directions import check_tracking
 from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
+from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.tasks import compiled_programs, cycle_choice, data_rounds, outcome, rml_choice

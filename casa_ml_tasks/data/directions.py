@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from casatools import measures, quanta
+from casatools import measures, ms, quanta
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.measurement_set import open_table
+from casa_ml_tasks.data.measurement_set import MSSELECT, Selection, open_table
 
 INERTIAL = ("J2000", "ICRS", "GALACTIC", "SUPERGAL", "ECLIPTIC", "B1950", "B1950_VLA")
 PLANETS = ("MERCURY", "VENUS", "MARS", "JUPITER", "SATURN", "URANUS", "NEPTUNE", "PLUTO", "SUN", "MOON")
@@ -85,6 +85,19 @@ def tracked(phasecenter: Any) -> str:
     if text.upper() in (TRACKFIELD, *PLANETS):
         return text.upper()
     return os.path.abspath(text) if text and (Path(text) / "table.dat").is_file() else ""
+
+
+def selected_fields(selection: Selection) -> tuple[list[int], Array]:
+    """FIELD_ID of all selected rows, and the times of the first and the last, seconds."""
+    tool = ms()
+    try:
+        tool.open(selection.vis)
+        if given := selection.given():
+            tool.msselect({MSSELECT[name]: value for name, value in given.items()}, onlyparse=False)
+        found = tool.range(["field_id", "time"])
+        return sorted(int(field) for field in np.atleast_1d(found["field_id"])), np.array(found["time"], float)
+    finally:
+        tool.done()
 
 
 def nodes(time: Array, interval: float) -> Array:

@@ -8,11 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from casatools import ms
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.data.directions import TRACKFIELD, directions_of
+from casa_ml_tasks.data.directions import TRACKFIELD, directions_of, selected_fields
 from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table, selections, survey
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
 
@@ -113,7 +112,7 @@ def _frame(chosen: Sequence[Selection]) -> ImageFrame:
     """The phase centre that all selected fields share; where there are ephemerides, it follows them."""
     found = []
     for each in chosen:
-        fields, first = _fields(each)
+        fields, (first, _) = selected_fields(each)
         found += [(directions_of(each.vis), field, first) for field in fields]
     directions, field, first = found[0]
     own = directions.phase_centre(field, first)
@@ -127,19 +126,6 @@ def _frame(chosen: Sequence[Selection]) -> ImageFrame:
                 "select one with field"
             )
     return frame
-
-
-def _fields(selection: Selection) -> tuple[list[int], float]:
-    """FIELD_ID of all selected rows, and the time of the first, seconds."""
-    tool = ms()
-    try:
-        tool.open(selection.vis)
-        if given := selection.given():
-            tool.msselect({MSSELECT[name]: value for name, value in given.items()}, onlyparse=False)
-        found = tool.range(["field_id", "time"])
-        return sorted(int(field) for field in np.atleast_1d(found["field_id"])), float(found["time"][0])
-    finally:
-        tool.done()
 
 
 def _half_beam(vis: str, frequency: float) -> float:

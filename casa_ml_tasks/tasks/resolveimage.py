@@ -12,6 +12,7 @@ from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
 from casa_ml_tasks.data.input_checks import check_outputs, check_survey
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import check_stokes
+from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
@@ -46,6 +47,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     check_outputs(parameters, samples=most_samples(parameters))
     check_stokes(selections(parameters), parameters)
     check_channels(parameters)
+    check_tracking(parameters)
     data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")

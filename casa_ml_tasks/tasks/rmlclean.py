@@ -12,6 +12,7 @@ from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, che
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
+from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
@@ -54,6 +55,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         check_outputs(field)
     check_stokes(selections(parameters), parameters)
     check_channels(parameters)
+    check_tracking(parameters)
     data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
     check_survey(data, parameters)
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")

@@ -109,6 +109,8 @@ def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
     """Why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
     if name in NEVER:
         return NEVER[name]
+    if name == "wprojplanes" and parameters["gridder"] == "native":
+        return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":
         return ""
     for other, values in NEEDED.get(name, {}).items():

@@ -53,8 +53,9 @@ class _Rmlclean(ScriptTask):
         imsize: Number of pixels. One number for a square image, or [nx, ny].
         cell: Size of a pixel. Such as '0.05arcsec' or ['1arcsec', '1arcsec']. RML resolves structure below the
             beam: use 5 to 10 pixels a beam.
-        phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID, or ''
-            for the first selected field.
+        phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID,
+            'TRACKFIELD' to follow the ephemeris of the field, a planet or an ephemeris table to follow, or '' for
+            the first selected field.
         stokes: Stokes planes to make.
         projection: Coordinate projection.
         startmodel: Name of the starting model image. An image in Jy/pixel from which the model starts; with nterms

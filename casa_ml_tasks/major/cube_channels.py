@@ -1,4 +1,4 @@
-"""Where the channels of a cube will lie, before anything is written, and who can make it of the channels of the data."""
+"""Where the channels of a cube will lie, before anything is written, and whether they have to be interpolated."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_the_remedies_work(observe):
 
 def test_both_tasks_image_a_single_hand(observe, tmp_path):
     vis, rows = observe("XX YY", (1,))
-    for task, more in ((rmlclean, {"gridder": "native", "niter": 1000, "nmajor": 2}), (resolveimage, {})):
+    for task, more in ((rmlclean, {"gridder": "native", "niter": 1000, "noisescale": 1.0}), (resolveimage, {})):
         name = str(tmp_path / task.__name__)
         result = task(vis=vis, imagename=name, datacolumn="data", stokes="XX", **IMAGING | more)
         assert imhead(f"{name}.image", mode="get", hdkey="crval3") == "XX"

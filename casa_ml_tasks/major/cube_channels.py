@@ -20,6 +20,7 @@ _ANY_IMAGE = {
     "gridder": "standard",
     "imsize": [8, 8],
     "cell": ["1arcsec"],
+    "phasecenter": "",
     "stokes": "I",
     "usemask": "user",
     "mask": "",

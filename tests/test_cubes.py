@@ -179,9 +179,7 @@ def test_a_visibility_goes_to_the_channel_that_has_its_frequency(windows, asked,
     np.testing.assert_allclose(theirs, expected, atol=2e-3)
     np.testing.assert_allclose(read_image(major.product("sumwt")).ravel(), sums, rtol=1e-5)
     beams, of_tclean = (read_beams(name) for name in (major.product("psf"), tmp_path / "tclean.psf"))
-    assert [each is None for each in beams] == [flux == 0 for flux in expected]
-    for one, other in zip(beams, of_tclean, strict=True):
-        assert one == other or one.major == pytest.approx(other.major, rel=1e-3)
+    np.testing.assert_allclose([each.major for each in beams], [each.major for each in of_tclean], rtol=1e-3)
 
 
 INTERPOLATED = [

@@ -255,7 +255,7 @@ def misfit(vis: str, read: Sequence[Block], held_out: Sequence[NDArray[np.bool_]
         for block, held in zip(read, held_out, strict=True):
             with closing(main.selectrows(block.row)) as part:
                 model = part.getcol("MODEL_DATA")[list(block.hands)][:, block.channel].mean(axis=0)
-            usable = ~block.flag & (block.weight > 0).all(axis=0)
+            usable = ~block.flagged & (block.weight > 0).all(axis=0)
             chi2 = block.weight.sum(axis=0) * np.abs(block.visibility.mean(axis=0) - model) ** 2 / (2 * noise_scale**2)
             predicted.append(chi2[usable & held])
             imaged.append(chi2[usable & ~held])

@@ -264,7 +264,7 @@ def test_stokes_i_is_the_mean_of_both_hands_and_needs_both():
     block = Block(
         visibility=np.array([[[1.0, 1.0, np.nan]], [[3.0, 5.0, 1.0]]], complex),
         weight=np.array([[[1.0, 0.0, 1.0]], [[2.0, 2.0, 1.0]]]),
-        flag=np.array([[False, False, True]]),
+        flag=np.array([[[False, False, True]], [[False, False, False]]]),
         uvw=np.zeros((3, 3)),
         frequency=np.array([1e9]),
         frame="TOPO",
@@ -277,9 +277,12 @@ def test_stokes_i_is_the_mean_of_both_hands_and_needs_both():
     samples = averaged(stokes_i(block), RADIUS, 1e-3)
     assert samples.visibility.tolist() == [2]
     assert samples.weight.tolist() == [3]
-    alone = replace(block, visibility=block.visibility[:1], weight=block.weight[:1], hands=(0,))
+    alone = replace(block, visibility=block.visibility[:1], weight=block.weight[:1], flag=block.flag[:1], hands=(0,))
     both = list(joined([stokes_i(block), stokes_i(block)]))
     assert [plane.hands for plane in (*both, stokes_i(alone))] == [2, 1]
+    either = stokes_i(replace(block, one_hand_suffices=True))
+    assert either.visibility.tolist() == [[2, 5, 1]]
+    assert either.weight.tolist() == [[3, 2, 1]]
 
 
 @pytest.mark.parametrize(

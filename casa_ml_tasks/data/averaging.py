@@ -61,7 +61,7 @@ class Samples:
 
 
 def stokes_i(block: Block) -> Plane:
-    """The samples of a Block, as `measurement_set.samples` makes them; those flagged get weight 0."""
+    """The samples of a Block, of Stokes I or what is imaged instead; those flagged get weight 0."""
     visibility, weight, _ = samples(block)
     return Plane(
         visibility=visibility,

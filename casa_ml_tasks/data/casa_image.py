@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.image_channels import ImageChannels
 
-OF_NO_DATA = 1e-6  # arcsec: the beam that CASA writes for a channel without data
-
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[image_tool]:
@@ -192,10 +190,11 @@ def _beam(found: Mapping[str, Any]) -> Beam | None:
     if "major" not in found or not found["major"]["value"] > 0:
         return None
     arcsec = {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0, "rad": np.degrees(1) * 3600}
-    major, minor = (found[axis]["value"] * arcsec[found[axis]["unit"]] for axis in ("major", "minor"))
-    if np.allclose([major, minor], OF_NO_DATA, rtol=1e-5, atol=0):
-        return None
-    return Beam(major, minor, found["positionangle"]["value"])
+    return Beam(
+        found["major"]["value"] * arcsec[found["major"]["unit"]],
+        found["minor"]["value"] * arcsec[found["minor"]["unit"]],
+        found["positionangle"]["value"],
+    )
 
 
 def read_cell(path: str | Path) -> float:

@@ -120,7 +120,8 @@ class Block:
     @property
     def flagged(self) -> NDArray[np.bool_]:
         """(channel, row), of samples."""
-        return np.asarray(self.flag.all(axis=0) if self.one_hand_suffices else self.flag.any(axis=0))
+        spoilt = np.all if self.one_hand_suffices else np.any
+        return np.asarray(spoilt(self.flag, axis=0))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where the channels of a cube will lie, before anything is written, and who can make them of those of the data."""
+"""Where the channels of a cube will lie, before anything is written, and whether they have to be interpolated."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _ANY_IMAGE = {
     "gridder": "standard",
     "imsize": [8, 8],
     "cell": ["1arcsec"],
+    "phasecenter": "",
     "stokes": "I",
     "usemask": "user",
     "mask": "",

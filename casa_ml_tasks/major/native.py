@@ -484,7 +484,7 @@ class NativeMajorCycle(CasaMajorCycle):
     def _write_psf(self) -> None:
         y, x = self._ny - self._ny // 2, self._nx - self._nx // 2
         centre = self._psf[..., y : y + self._ny, x : x + self._nx]
-        sums = self._per_channel(self._sum_of_weights)
+        sums = self._sum_of_weights[:, None, None, None]
         self._write("sumwt", sums)
         shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
         if self._continuum:

@@ -132,7 +132,7 @@ class Rounds:
             progress,
             noise.of_planes,
             noise.thermal,
-            bool(noise.calibration),
+            noise.calibration,
             self.beside,
             self.statistics,
             read_image(workspace.product("pb")),

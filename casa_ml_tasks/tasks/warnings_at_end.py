@@ -13,6 +13,7 @@ from scipy.stats import norm
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, StopCode
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.quantities import angle, quantity
 from casa_ml_tasks.tasks.largest_scale import NOTEWORTHY, largest_scale, share_of_wide_emission
@@ -21,6 +22,8 @@ from casa_ml_tasks.tasks.largest_scale import NOTEWORTHY, largest_scale, share_o
 DEEP = 5.0
 #: A hole in the sky is deeper than the residual is high, by this factor.
 DEEPER_THAN_HIGH = 1.5
+#: Depth of what errors of calibration leave, over their fraction of the visibilities times the brightest dirty pixel.
+ARTEFACTS = 0.5
 #: Of the primary beam: outside of this the image is no field.
 FIELD = 0.2
 #: A residual is more than thermal noise from this factor plus so many errors of it, which matter where beams are few.
@@ -41,7 +44,7 @@ class Ending:
         progress: of the main field.
         noise: with errors of calibration, (channel, stokes), Jy/beam; infinite for planes without data.
         thermal: noise without, (channel, stokes), Jy/beam.
-        is_counted: whether `noise` includes errors of calibration.
+        calibration: errors of calibration that `noise` includes.
         beside: r.m.s. of the residual in the field next to the image, (channel, stokes), Jy/beam; None where it is not
             known.
         visibilities: residuals by uv distance; None where they are not known.
@@ -52,7 +55,7 @@ class Ending:
     progress: Progress
     noise: NDArray[np.floating]
     thermal: NDArray[np.floating]
-    is_counted: bool
+    calibration: CalibrationErrors
     beside: NDArray[np.floating] | None
     visibilities: ResidualStatistics | None
     primary_beam: Image
@@ -87,6 +90,12 @@ def deepest_hole(residual: Image, noise: NDArray[np.floating], beam: Image) -> H
     return Hole(depth, int(channel), int(stokes), int(y), int(x))
 
 
+def artefacts(ending: Ending) -> float:
+    """How deep errors of calibration may make the residual around the brightest source, Jy/beam."""
+    assert ending.progress.dirty is not None
+    return ARTEFACTS * ending.calibration.fraction * float(ending.progress.dirty.max())
+
+
 def warn_of_negative_sky(ending: Ending, positive: NDArray[np.bool_], remedy: str) -> None:
     """Name the deepest hole that a model without negative brightness has left.
 
@@ -99,7 +108,7 @@ def warn_of_negative_sky(ending: Ending, positive: NDArray[np.bool_], remedy: st
     if progress.stop in EARLY or progress.residual is None or not positive.any():
         return
     hole = deepest_hole(progress.residual[: len(noise)], np.where(positive, noise, np.inf), ending.primary_beam)
-    if hole is None:
+    if hole is None or hole.depth * noise[hole.channel, hole.stokes] < artefacts(ending):
         return
     channel = f" in channel {hole.channel}" if len(noise) > 1 else ""
     casalog.post(
@@ -179,7 +188,7 @@ def warn_of_calibration(ending: Ending) -> None:
                 f"({quantity(float(visibilities.edges[1]), 'λ')}) measure {quantity(amplitude, 'Jy')}"
             )
     if found:
-        errors = "Error bars include it" if ending.is_counted else "Error bars do not include it"
+        errors = "Error bars include it" if ending.calibration else "Error bars do not include it"
         casalog.post(
             f"The image does not explain the data to their noise: {'; '.join(found)}. This usually means errors of "
             f"calibration; consider self-calibration. {errors}.",

@@ -135,7 +135,7 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
         "interactive": Refused("interactive=True is not supported", interactive=True),
         "usemask": Acts("test_rmlclean.py::test_masks_that_follow_the_residual"),
         "mask": Acts("test_rmlclean.py::test_the_model_stays_inside_the_mask"),
-        "pbmask": InImager(0.3),
+        "pbmask": Warned("without effect: pbmask=0.3 (needs a mask)", "mask is true", pbmask=0.3),
         "sidelobethreshold": InImager(1.0, **AUTOMATIC),
         "noisethreshold": InImager(4.0, **AUTOMATIC),
         "lownoisethreshold": InImager(2.0, **AUTOMATIC),

@@ -61,7 +61,11 @@ class Centre(Protocol):
 
 @dataclass(frozen=True)
 class Field:
-    """A row of the FIELD table."""
+    """A row of the FIELD table.
+
+    Of a field with an ephemeris, CASA's imager takes the offset from REFERENCE_DIR, which equals PHASE_DIR unless
+    somebody has moved the phase centre.
+    """
 
     frame: str  # of PHASE_DIR, for instance J2000, or a planet's name
     coefficients: Array  # (2, order + 1), longitude and latitude: rad, rad/s and so on

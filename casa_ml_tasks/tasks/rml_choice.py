@@ -182,7 +182,7 @@ def _follows(parameters: Mapping[str, Any]) -> bool:
 
 def _support(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
-    masked = bool(parameters["mask"]) or parameters["usemask"] != "user" or parameters["pbmask"] > 0
+    masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
     if parameters["gridder"] in SINGLE_POINTING and not masked:
         write_image(major.product("mask"), np.ones(major.primary_beam().shape), major.product("psf"), "")
         return np.ones(major.shape, bool)

@@ -113,6 +113,8 @@ def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
         return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":
         return ""
+    if name == "pbmask" and _same(parameters["mask"], "") and parameters["usemask"] == "user":
+        return "needs a mask"  # tclean, too, has none then
     for other, values in NEEDED.get(name, {}).items():
         if other in parameters and parameters[other] not in values:
             return f"needs {other}={' or '.join(map(repr, values))}"

@@ -164,7 +164,8 @@ class _Rmlclean(ScriptTask):
         usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs
             none; auto-multithresh looks for it anew in every major cycle.
         mask: Mask image, region file or region string.
-        pbmask: Primary beam gain above which the mask is true. tclean's prompt suggests 0.2 for usemask='pb'.
+        pbmask: Primary beam gain above which the mask is true. Of a mask that is given, or usemask; tclean's
+            prompt suggests 0.2 for usemask='pb'.
         sidelobethreshold: Mask threshold in units of the sidelobe level.
         noisethreshold: Mask threshold in units of the noise.
         lownoisethreshold: Threshold to which the mask grows, in units of the noise.

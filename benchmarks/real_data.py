@@ -1,356 +1,212 @@
-r"""rmlclean beside multi-scale CLEAN on real ALMA data: held-out visibilities, residuals, and figures of the images.
+r"""Every radio data set that the tests know, with the defaults of each task, beside tclean.
 
-No one knows the true sky, but a good image predicts visibilities that it was made without. Cells of the uv plane are
-dealt to five folds; each task images the others of a fold, CASA's imager predicts the held-out visibilities V from its
-model M, and $\chi^2 = \sum w |V - M|^2 / (2 N s^2)$, with the measured noise scale s, tells how well: 1 is noise alone.
+No one knows the true skies. Of the uv cells, one in five is held out; `held-out chi^2` is
+$\sum w |V - M|^2 / (2 N s^2)$ of the visibilities V in these cells, the model M of the others and the noise scale s,
+the same for all tasks. `residual` is the r.m.s. of the residual image over its thermal noise. `over tclean` is the time
+over that of tclean with natural weights. Both ran in one process, one after the other.
 
-python -m benchmarks.real_data
+python -m benchmarks.real_data --figures FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from casatasks import tclean
-from casatools import table
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import AsinhNorm, Normalize
-from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
-from numpy.typing import NDArray
-from PIL import Image
+from casatasks import casalog, importuvfits, tclean
 
-from benchmarks.measure import print_table, rmlclean_parameters, timed
-from casa_ml_tasks import rmlclean
-from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
-from casa_ml_tasks.data.input_checks import ARCSEC
-from casa_ml_tasks.data.measurement_set import (
-    SPEED_OF_LIGHT,
-    Block,
-    Selection,
-    blocks,
-    open_table,
-    selections,
-    survey,
-)
-from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
-from casa_ml_tasks.kernels.uv_split import folds
-from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.report.figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
-from casa_ml_tasks.tasks import cycle_choice, rml_choice
-from tests.real_data import real_ms
+from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
+from benchmarks.measure import print_table, timed
+from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.measurement_set import Selection, blocks, survey
+from tests.real_data import BESIDE_THE_CHECKOUT, real_ms
 
-FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
-MULTISCALE = {"deconvolver": "multiscale", "scales": [0, 5, 15], "niter": 30000, "nsigma": 3.0}
-AUTOMASK = {  # as the ALMA pipeline has it for the 12 m array
-    "usemask": "auto-multithresh",
-    "sidelobethreshold": 2.0,
-    "noisethreshold": 4.25,
-    "lownoisethreshold": 1.5,
-    "minbeamfrac": 0.3,
+HELD_OUT = 0  # the fold
+CLEAN = {"niter": 20000, "nsigma": 3.0}
+TASKS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
+    "tclean, natural": (tclean, CLEAN),
+    "tclean, Briggs": (tclean, CLEAN | {"weighting": "briggs", "robust": 0.5}),
+    "rmlclean": (rmlclean, {}),
+    "resolveimage": (resolveimage, {}),
 }
-Task = tuple[Callable[..., Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A data set, and how to image it.
+    """A data set, and the image that all tasks make.
 
     Attributes:
-        archive: file name of the Measurement Set.
-        title: of the figure.
-        imaging: tclean's parameters that all tasks share.
-        tasks: name to the task and its own parameters; 'tclean' is the one to beat.
-        drawn: names of the tasks in the figure; the last one's residual sets the colour scale.
+        archive: file name.
         field_of_view: of one pointing, arcsec; the uv cells that are held out are one over it wide.
-        radius: of what is drawn, arcsec; 0 draws everything.
+        imaging: tclean's parameters that all tasks share.
     """
 
     archive: str
-    title: str
-    imaging: Mapping[str, Any]
-    tasks: Mapping[str, Task]
-    drawn: Sequence[str]
     field_of_view: float
-    radius: float = 0.0
+    imaging: Mapping[str, Any]
+
+
+def _square(imsize: int, cell: float, **more: Any) -> dict[str, Any]:
+    return {"imsize": imsize, "cell": f"{cell}arcsec", "datacolumn": "data", **more}
 
 
 OBSERVATIONS = {
-    "hd142527": Observation(
-        archive="HD142527_B9cont.ms.tar.gz",
-        title="HD 142527, ALMA Band 9 continuum",
-        imaging={"imsize": 256, "cell": "0.05arcsec", "datacolumn": "data", "weighting": "briggs", "robust": 0.5},
-        tasks={
-            "tclean": (tclean, MULTISCALE | AUTOMASK),
-            "rmlclean": (rmlclean, {}),
-            "tclean, deep": (tclean, MULTISCALE | AUTOMASK | {"nsigma": 0.0, "threshold": "3.1mJy"}),
-            "rmlclean, auto": (rmlclean, {"regstrength": "auto"}),
-        },
-        drawn=("tclean", "rmlclean, auto", "rmlclean"),
-        field_of_view=12.8,
-        radius=2.4,
-    ),
+    "hd142527": Observation("HD142527_B9cont.ms.tar.gz", 12.8, _square(256, 0.05)),
+    "hd142527 CO": Observation("HD142527_CO65_1ch.ms.tar.gz", 12.8, _square(256, 0.05)),
+    "ngc5921": Observation("NGC5921_cal.ms.tar.gz", 3600.0, _square(256, 15.0)),
+    "3c273 VLA": Observation("3C273XC1.fits", 64.0, _square(256, 0.25)),
+    "3c273 VLBA": Observation("3C273_VLBA_43GHz_2016-12.UVP", 0.0256, _square(512, 5e-5)),
+    "m87 VLBA": Observation("M87_VLBA_8GHz_MOJAVE_2006-06-15.uvfits", 0.1024, _square(512, 2e-4)),
+    "m87 EHT 5 April": Observation("SR1_M87_2017_095_hi_hops_netcal_StokesI.uvfits", 2.56e-4, _square(128, 2e-6)),
+    "m87 EHT 11 April": Observation("SR1_M87_2017_101_hi_hops_netcal_StokesI.uvfits", 2.56e-4, _square(128, 2e-6)),
+    "m87 EHT ALMArot": Observation("SR2_M87_2017_101_lo_hops_ALMArot.uvfits", 2.56e-4, _square(128, 2e-6)),
+    "m87 EHT selfcal": Observation("SR2_M87_2017_101_lo_hops_zbl-dtcal+selfcal.uvfits", 2.56e-4, _square(128, 2e-6)),
     "antennae": Observation(
-        archive="Antennae_North_CO32_mosaic.ms.tar.gz",
-        title="Antennae, ALMA CO(3–2), 23 pointings",
-        imaging={
-            "imsize": 320,
-            "cell": "0.2arcsec",
-            "phasecenter": "J2000 12h01m52.96s -18d52m02.5s",
-            "datacolumn": "data",
-            "gridder": "mosaic",
-        },
-        tasks={"tclean": (tclean, MULTISCALE | AUTOMASK), "rmlclean": (rmlclean, {})},
-        drawn=("tclean", "rmlclean"),
-        field_of_view=18.0,
-        radius=29.0,
+        "Antennae_North_CO32_mosaic.ms.tar.gz",
+        18.0,
+        _square(320, 0.2, phasecenter="J2000 12h01m52.96s -18d52m02.5s", gridder="mosaic"),
     ),
+    "lupus": Observation("Lupus3MMS_ACA7m_CO10_11ptg.tar.gz", 90.0, _square(200, 2.0, gridder="mosaic")),
 }
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """chi^2 per degree of freedom: of the visibilities held out, the median of these, and of those imaged."""
-
-    held_out: float
-    median: float
-    imaged: float
+COLUMNS = (
+    *("data", "task", "[s]", "over tclean", "noise scale", "residual", "flux [Jy]", "held-out chi^2", "warnings"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=OBSERVATIONS, help="one observation")
-    parser.add_argument(
-        "--tasks", nargs="+", help="those of a table's rows alone; without tclean there is no difference"
-    )
-    parser.add_argument("--folds", type=int, default=FOLDS, help="how many of the five are held out, one by one")
-    parser.add_argument("--figures", type=Path, help="folder for a PNG of each observation")
+    parser.add_argument("--only", nargs="+", choices=OBSERVATIONS, default=list(OBSERVATIONS), help="some of the data")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="some of the tasks")
+    parser.add_argument("--figures", type=Path, help="folder for the reports of our tasks")
     options = parser.parse_args()
-    for name in [options.only] if options.only else OBSERVATIONS:
-        observation = OBSERVATIONS[name]
-        if options.tasks:
-            chosen = {task: how for task, how in observation.tasks.items() if task in options.tasks}
-            observation = replace(observation, tasks=chosen, drawn=tuple(filter(chosen.get, observation.drawn)))
+    print_table(COLUMNS, [])
+    for name in options.only:
         with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            try:
-                vis = real_ms(observation.archive, work)
-            except pytest.skip.Exception as missing:
-                raise SystemExit(str(missing)) from missing
-            print(f"\n{observation.title}\n", flush=True)
-            compare(observation, vis, work, options.folds)
+            for row in rows(name, options.tasks, Path(folder)):
+                print("| " + " | ".join(row) + " |", flush=True)
             if options.figures is not None:
-                save(draw(observation, work), options.figures / f"{name}.png")
-            if name == "hd142527":
-                print()
-                prediction(vis, observation.imaging, work)
+                for report in Path(folder).glob("*.report"):
+                    shutil.copytree(report, options.figures / name / report.stem, dirs_exist_ok=True)
 
 
-def compare(observation: Observation, vis: str, work: Path, count: int) -> None:
-    """Print what each task makes of all visibilities, and how it predicts each fold; leave the images in `work`."""
-    rows = []
-    for name, (task, options) in observation.tasks.items():
-        report, seconds = timed(task, vis=vis, imagename=str(work / file_name(name)), **observation.imaging, **options)
-        counts = [str(report[key]) for key in ("nmajordone", "iterdone")]
-        rows.append([name, *image_statistics(work / file_name(name)), *counts, f"{seconds:.0f}"])
-    columns = ("r.m.s. residual [mJy/beam]", "peak [mJy/beam]", "model flux [Jy]", "major cycles", "iterations", "[s]")
-    print_table(("task", *columns), rows)
-    print()
-
-    misfits = held_out_misfits(observation, vis, work, count)
-    numbers = [f"fold {number + 1}" for number in range(count)]
-    means = ("mean", "minus tclean's", "median", "of those imaged")
-    rival = misfits.get("tclean")
-    print_table(
-        ("held-out chi^2", *numbers, *means),
-        [prediction_row(name, found, rival) for name, found in misfits.items()],
-    )
-
-
-def file_name(name: str) -> str:
-    """A task's name without what CASA would read as an expression of images."""
-    return name.replace(", ", "_")
-
-
-def image_statistics(imagename: Path) -> list[str]:
-    """R.m.s. residual and peak of the restored image where the primary beam is above 0.2, and flux of the model."""
-    residual, image, beam = (read_image(f"{imagename}.{extension}") for extension in ("residual", "image", "pb"))
-    inside = beam > 0.2
-    flux = read_image(f"{imagename}.model").sum()
-    rms = np.sqrt(np.mean(residual[inside] ** 2))
-    return [f"{1e3 * rms:.2f}", f"{1e3 * image[inside].max():.0f}", f"{flux:.2f}"]
-
-
-def prediction_row(name: str, found: Sequence[Misfit], rival: Sequence[Misfit] | None) -> list[str]:
-    """The misfits of one task, and the mean of its differences from the rival with the standard error of the folds."""
-    held_out, compared = np.array([misfit.held_out for misfit in found]), ""
-    if rival is not None and found is not rival:
-        difference = held_out - [misfit.held_out for misfit in rival]
-        error = difference.std(ddof=1) / np.sqrt(difference.size) if difference.size > 1 else np.nan
-        compared = f"{difference.mean():+.3f} ± {error:.3f}"
-    median, imaged = (np.mean([getattr(misfit, kind) for misfit in found]) for kind in ("median", "imaged"))
-    means = [f"{held_out.mean():.3f}", compared, f"{median:.3f}", f"{imaged:.3f}"]
-    return [name, *(f"{value:.3f}" for value in held_out), *means]
+def rows(name: str, tasks: Sequence[str], work: Path) -> list[list[str]]:
+    """A row of the table for each task."""
+    observation = OBSERVATIONS[name]
+    measurement_sets = imported(observation.archive, work)
+    noise_scale = survey([Selection(vis) for vis in measurement_sets]).noise_scale
+    held = HeldOut.of(measurement_sets, observation.field_of_view, work)
+    seconds, noise, found = {}, float("nan"), []
+    for task in tasks:
+        call, options = TASKS[task]
+        imagename = work / task.replace(", ", "_")
+        shared = {**observation.imaging, **options}
+        log = work / f"{imagename.name}.log"
+        casalog.setlogfile(str(log))
+        try:
+            result, seconds[task] = timed(call, vis=measurement_sets, imagename=str(imagename), **shared)
+        except (RuntimeError, ValueError) as error:
+            found.append([name, task, f"{type(error).__name__}: {error}"])
+            continue
+        warnings = warnings_of(log)
+        noise = result.get("thermal_noise", noise)
+        chi2 = held.chi2(call, imagename, observation.imaging, shared, noise_scale)
+        found.append(
+            [
+                name,
+                task,
+                f"{seconds[task]:.0f}",
+                f"{seconds[task] / seconds.get('tclean, natural', np.nan):.1f}",
+                f"{result['noise_scale']:.3g}" if "noise_scale" in result else "",
+                f"{residual_rms(imagename) / result['thermal_noise']:.2f}" if "thermal_noise" in result else "",
+                f"{read_image(f'{imagename}.model').sum():.4g}",
+                f"{chi2.held_out:.4g}",
+                "; ".join(warnings),
+            ]
+        )
+    return found
 
 
-def held_out_misfits(observation: Observation, vis: str, work: Path, count: int) -> dict[str, list[Misfit]]:
-    """For every task the misfit of each fold, from images made without it."""
-    selection = Selection(vis)
-    noise_scale = survey([selection]).noise_scale
-    read = list(blocks(selection))
-    fold_of = [fold_numbers(block, observation.field_of_view) for block in read]
-    misfits: dict[str, list[Misfit]] = {name: [] for name in observation.tasks}
-    for number in range(count):
-        held_out = [fold == number for fold in fold_of]
-        training = shutil.copytree(vis, work / f"without{number}.ms")
-        flag(training, read, held_out)
-        for name, (task, options) in observation.tasks.items():
-            imagename = f"{work / file_name(name)}{number}"
-            task(vis=str(training), imagename=imagename, **observation.imaging, **options)
-            predict(vis, imagename, observation.imaging)
-            misfits[name].append(misfit(vis, read, held_out, noise_scale))
-    return misfits
+@dataclass(frozen=True)
+class HeldOut:
+    """Visibilities that are predicted from the others.
 
-
-def fold_numbers(block: Block, field_of_view: float) -> NDArray[np.uint8]:
-    """The fold of each visibility, (channel, row); FOLDS for the core, which is never held out."""
-    wavelengths = block.uvw[:2, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
-    return folds(wavelengths.reshape(2, -1).T, field_of_view * ARCSEC, FOLDS, seed=SEED).reshape(wavelengths.shape[1:])
-
-
-def flag(vis: Path, read: Sequence[Block], held_out: Sequence[NDArray[np.bool_]]) -> None:
-    """Flag the held-out visibilities of each block, (channel, row)."""
-    main = table()
-    main.open(str(vis), nomodify=False)
-    try:
-        for block, held in zip(read, held_out, strict=True):
-            with closing(main.selectrows(block.row)) as part:
-                flags = part.getcol("FLAG")
-                flags[:, block.channel] |= held
-                part.putcol("FLAG", flags)
-    finally:
-        main.close()
-
-
-def predict(vis: str, imagename: str, imaging: Mapping[str, Any]) -> None:
-    """Write the visibilities of the model `imagename` into MODEL_DATA, by CASA's imager for any task's model."""
-    only_predict = {"niter": 0, "calcres": False, "calcpsf": False, "restoration": False, "savemodel": "modelcolumn"}
-    tclean(vis=vis, imagename=imagename, **{**imaging, "weighting": "natural", **only_predict})
-
-
-def misfit(vis: str, read: Sequence[Block], held_out: Sequence[NDArray[np.bool_]], noise_scale: float) -> Misfit:
-    """chi^2 of DATA minus MODEL_DATA, Stokes I."""
-    predicted, imaged = [], []
-    with open_table(vis) as main:
-        for block, held in zip(read, held_out, strict=True):
-            with closing(main.selectrows(block.row)) as part:
-                model = part.getcol("MODEL_DATA")[list(block.hands)][:, block.channel].mean(axis=0)
-            usable = ~block.flagged & (block.weight > 0).all(axis=0)
-            chi2 = block.weight.sum(axis=0) * np.abs(block.visibility.mean(axis=0) - model) ** 2 / (2 * noise_scale**2)
-            predicted.append(chi2[usable & held])
-            imaged.append(chi2[usable & ~held])
-    found = np.concatenate(predicted)
-    return Misfit(float(found.mean()), float(np.median(found) / np.log(2)), float(np.concatenate(imaged).mean()))
-
-
-def draw(observation: Observation, work: Path) -> Figure:
-    """A row for each task: restored image and model at one colour scale, and the residual.
-
-    The model is shown as what a beam's solid angle of it emits, so that all panels are in mJy/beam.
+    Attributes:
+        measurement_sets, training: paths of all, and of copies in which those held out are flagged.
+        read, held: blocks of each Measurement Set, and which of their visibilities are held out.
     """
-    imagenames = [work / file_name(task) for task in observation.drawn]
-    cell, beam = read_cell(f"{imagenames[0]}.image"), read_beam(f"{imagenames[0]}.image")
-    assert beam is not None, "a restored image has one"
-    inside = read_image(f"{imagenames[0]}.pb")[0, 0] > 0.2
-    units = {"image": 1e3, "model": 1e3 * beam.area(cell), "residual": 1e3}
 
-    def panel(imagename: Path, kind: str) -> NDArray[np.floating]:
-        return np.where(inside, units[kind] * read_image(f"{imagename}.{kind}")[0, 0], np.nan)
+    measurement_sets: list[str]
+    training: list[str]
+    read: list[list[Any]]
+    held: list[list[Any]]
 
-    panels = [[panel(imagename, kind) for kind in units] for imagename in imagenames]
-    residual = panels[-1][-1]
-    noise = 1.4826 * float(np.nanmedian(np.abs(residual - np.nanmedian(residual))))
-    brightest = 1.5 * max(float(np.nanmax(image)) for image, _, _ in panels)
-    stretch = AsinhNorm(linear_width=5 * noise, vmin=-5 * noise, vmax=brightest)
-    sky: dict[str, Any] = {"norm": stretch, "cmap": SEQUENTIAL}
-    rest: dict[str, Any] = {"norm": Normalize(-10 * noise, 10 * noise), "cmap": DIVERGING}
+    @classmethod
+    def of(cls, measurement_sets: list[str], field_of_view: float, work: Path) -> HeldOut:
+        """Make the copies."""
+        read = [list(blocks(Selection(vis))) for vis in measurement_sets]
+        held = [[fold_numbers(block, field_of_view) == HELD_OUT for block in each] for each in read]
+        training = []
+        for number, (vis, some, out) in enumerate(zip(measurement_sets, read, held, strict=True)):
+            copy = shutil.copytree(vis, work / f"without{number}.ms")
+            flag(copy, some, out)
+            training.append(str(copy))
+        return cls(measurement_sets, training, read, held)
 
-    edges = sky_edges(inside.shape, cell)
-    radius = observation.radius
-    limits = (radius, -radius, -radius, radius) if radius else edges
-    figure = Figure(figsize=(8.4, 2.6 * len(panels) + 1.4), dpi=110, layout="constrained")
-    axes = figure.subplots(len(panels), 3, sharex=True, sharey=True)
-    for line, task, images in zip(axes, observation.drawn, panels, strict=True):
-        for each, kind, image in zip(line, units, images, strict=True):
-            drawn = each.imshow(image, origin="lower", extent=edges, **(rest if kind == "residual" else sky))
-            each.add_patch(beam_ellipse(beam, limits))
-            each.set(title=f"{task}: {kind}", xlim=limits[:2], ylim=limits[2:], facecolor="0.9")
-    figure.suptitle(observation.title)
-    for each in axes[-1]:
-        each.set_xlabel("offset East (arcsec)")
-    for each in axes[:, 0]:
-        each.set_ylabel("offset North (arcsec)")
-    scale = figure.colorbar(axes[0, 0].images[0], ax=axes[:, :2], location="bottom", aspect=40, shrink=0.9)
-    ticks = asinh_ticks(stretch)
-    scale.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-    scale.minorticks_off()
-    scale.set_label("image and model (mJy/beam)")
-    figure.colorbar(drawn, ax=axes[:, 2], location="bottom", aspect=20, shrink=0.9, label="residual (mJy/beam)")
-    return figure
+    def chi2(
+        self,
+        task: Callable[..., Any],
+        imagename: Path,
+        imaging: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        noise_scale: float,
+    ) -> Misfit:
+        """Of what the task's image of the others predicts."""
+        name = f"{imagename}_training"
+        task(vis=self.training, imagename=name, **parameters)
+        misfits, counts = [], []
+        for vis, read, held in zip(self.measurement_sets, self.read, self.held, strict=True):
+            predict(vis, name, imaging)
+            misfits.append(misfit(vis, read, held, noise_scale))
+            counts.append(sum(int(np.count_nonzero(each)) for each in held))
+        return Misfit(*np.average([tuple(vars(each).values()) for each in misfits], axis=0, weights=counts))
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours, a third the size of one with all."""
-    path.parent.mkdir(exist_ok=True)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
-        path, optimize=True
-    )
+def imported(archive: str, work: Path) -> list[str]:
+    """The Measurement Sets of an archive; one unless it is a tar of UVFITS files."""
+    if not archive.startswith("Lupus"):
+        return [real_ms(archive, work)]
+    with tarfile.open(BESIDE_THE_CHECKOUT / archive) as tar:
+        tar.extractall(work, filter="data")
+    paths = sorted(work.rglob("*.fits"))
+    for path in paths:
+        importuvfits(fitsfile=str(path), vis=str(path.with_suffix(".ms")))
+    return [str(path.with_suffix(".ms")) for path in paths]
 
 
-def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
-    """The CLEAN beam in the South-East corner."""
-    east, west, south, _ = limits
-    margin = 0.03 * (east - west) + beam.major / 2
-    return Ellipse((east - margin, south + margin), beam.minor, beam.major, angle=-beam.angle, fc="white", ec="black")
+def residual_rms(imagename: Path) -> float:
+    """Of the residual image where the primary beam is above 0.2, Jy/beam."""
+    residual, beam = (read_image(f"{imagename}.{extension}") for extension in ("residual", "pb"))
+    return float(np.sqrt(np.mean(residual[beam > 0.2] ** 2)))
 
 
-def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
-    """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
-    parameters = rmlclean_parameters(vis=vis, **imaging)
-    workspace = Workspace(work / "prediction")
-    workspace.begin(resume=False)
-    major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
-    minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
-    model = np.zeros(major.shape, np.float32)
-    residual = major.residual(model)
-    inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())
-
-    def errors(predicted: NDArray[np.floating], found: NDArray[np.floating]) -> list[str]:
-        difference = np.abs(predicted - found) / peak
-        return [f"{difference.max():.1e}", f"{difference[inside].max():.1e}"]
-
-    rows = []
-    for cycle in (1, 2):
-        model, state = minor.update(residual, model, MinorState())
-        residual = major.residual(model)
-        assert state.predicted_residual is not None
-        rows.append([str(cycle), *errors(state.predicted_residual, residual)])
-    major.close()
-    print_table(("cycle", "prediction error / dirty peak, whole image", "in the primary beam"), rows)
+def warnings_of(log: Path) -> list[str]:
+    """The first words of each warning in a CASA log of one run, but for those about the measures data."""
+    lines = [line.split("\t")[-1] for line in log.read_text().splitlines() if "\tWARN\t" in line]
+    return [re.sub(r"\s+", " ", " ".join(line.split()[:9])) for line in lines if "CORRECTED_DATA" not in line]
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except pytest.skip.Exception as missing:
+        raise SystemExit(str(missing)) from missing

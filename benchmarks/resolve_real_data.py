@@ -25,8 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
+from benchmarks.held_out import AUTOMASK, MULTISCALE, beam_ellipse, save
 from benchmarks.measure import print_table, timed
-from benchmarks.real_data import AUTOMASK, MULTISCALE, beam_ellipse, save
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.quantities import si_prefix

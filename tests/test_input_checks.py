@@ -107,8 +107,11 @@ WRONG = [
     ),
     ({"normtype": "flatsky", "gridder": "mosaic"}, "normtype='flatsky' is not imaged yet; use normtype='flatnoise'"),
     ({"deconvolver": "mtmfs", "gridder": "mosaic"}, "gridder='mosaic' .* deconvolver='mtmfs' is not imaged yet"),
-    ({"stokes": "pseudoI", "gridder": "native"}, "stokes='pseudoI' needs gridder='standard'"),
-    ({"stokes": "IQUV", "regstrength": "auto"}, "regstrength='auto' serves images of Stokes I without Taylor terms"),
+    ({"stokes": "QU", "gridder": "native"}, "stokes='QU' needs gridder='standard'"),
+    (
+        {"stokes": "IQUV", "regstrength": "auto"},
+        "regstrength='auto' serves images of total intensity without Taylor terms",
+    ),
     ({"outlierfile": "outliers.txt"}, "outlierfile='outliers.txt' does not exist; give a text file with a block"),
     ({"facets": 2}, "facets=2 is not supported yet; use facets=1"),
     ({"interactive": True}, "interactive=True is not supported; use interactive=False"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,11 +109,11 @@ def mosaic_of(
     Raises:
         ValueError: no pointing sees the image.
     """
-    pointings = Pointings(frame)
+    weighting = Weighting.from_parameters(parameters, frequencies)
+    pointings, frame = Pointings(frame), replace(frame, channels=weighting.per_channel)
     store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
     assert store.origin is not None, "asked for"
     frequency = float(frequencies.mean())
-    weighting = Weighting.from_parameters({**parameters, "perchanweightdensity": False}, frequencies)
     weights = _weights(store, store.origin, weighting, field.shape, cell, parameters["mosweight"])
     used = (weights > 0) & within_nyquist(store.uvw, cell)
     whole = np.zeros(2, int), field.shape
@@ -196,11 +196,16 @@ def _weights(
     cell: float,
     mosweight: bool,
 ) -> NDArray[np.float64]:
-    """Imaging weights, (visibility,); with `mosweight` every pointing has a density of its own, as in CASA."""
+    """Imaging weights, (visibility,), with a density for each channel and, with `mosweight`, each pointing, as in CASA.
+
+    Channels are those of the data, of which a channel of the image may hold several.
+    """
     weights = np.zeros(store.size)
     apart = weighting.needs_density and mosweight
-    groups = [pointing == each for each in np.unique(pointing)] if apart else [np.ones(store.size, bool)]
-    for members in groups:
+    kinds = np.stack([store.channel, pointing if apart else np.zeros(store.size)], axis=1)
+    _, group = np.unique(kinds, axis=0, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    for members in np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1]):
         part = store[members]
         density = WeightDensity(weighting, shape, cell, store.hands)
         if weighting.needs_density:

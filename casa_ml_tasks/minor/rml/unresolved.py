@@ -35,8 +35,10 @@ BRIGHT, STANDS_OUT = 20.0, 4.0
 #: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
 #: may be left of the residual of the pixels alone.
 GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
-#: Or else: flux over the noise of a source that explains all with that little higher a chi^2.
-VERY_BRIGHT, SIMPLE = 100.0, 10.0
+#: Or else: flux over the noise of a source that explains all with that little higher a chi^2; over the noise as it is
+#: exaggerated on the way. The data would tell its size from a sixth of the beam on; of fainter ones pixels may show a
+#: size as well as none.
+VERY_BRIGHT, BRIGHT_ON_THE_WAY, SIMPLE = 400.0, 250.0, 10.0
 #: In beams, and in its flux: how far the sidelobes of a source between pixels matter, and for how faint emission.
 FAR, FAINT = 3.0, 10.0
 #: By how much these may be missed by a source that was found, and within how many pixels it is the same.
@@ -213,7 +215,7 @@ class Unresolved:
                 break
             fit = self._fit((y, x), emission, residual, sigma)
             near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
-            if near and fit.flux > BRIGHT * sigma and _is_source(fit, sigma):
+            if near and fit.flux > BRIGHT * sigma and self._is_source(fit, sigma):
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, fit.flux, sigma))
@@ -229,6 +231,16 @@ class Unresolved:
         y, x, flux, _ = refused
         return any(np.hypot(at[1] - y, at[2] - x) < FAR * self._width or at[0] > FAINT * flux for at in found)
 
+    def _is_source(self, fit: LocalFit, sigma: float, ease: float = 1.0) -> bool:
+        """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
+
+        What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
+        """
+        gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
+        explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+        is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
+        return (gains and explains) or (is_bright and fit.cost < ease * SIMPLE * sigma**2)
+
     def _candidates(
         self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
     ) -> list[tuple[int, int]]:
@@ -236,7 +248,7 @@ class Unresolved:
         box, reach = 1 + 2 * round(self._width / 2), 1 + 2 * self._reach
         flux = box**2 * uniform_filter(emission, box, mode="constant")
         stands_out = maximum_filter(np.abs(residual), reach) > STANDS_OUT * sigma
-        stands_out |= self._excess(emission) > VERY_BRIGHT * sigma
+        stands_out |= self._excess(emission) > 0.5 * BRIGHT_ON_THE_WAY * sigma
         is_peak = (emission == maximum_filter(emission, box)) & (emission > 0)
         peaks = np.argwhere(is_peak & stands_out & (flux > BRIGHT * sigma) & self._support)
         peaks = peaks[np.argsort(-flux[*peaks.T], kind="stable")]
@@ -273,7 +285,7 @@ class Unresolved:
         kept = []
         for row in sources.rows():
             pixels = emission + Sources.of(row).image(self._shape, self._band)
-            kept.append(_is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma, KEPT))
+            kept.append(self._is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma, KEPT))
         return np.array(kept)
 
     def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
@@ -303,17 +315,6 @@ class Unresolved:
     @property
     def _reach(self) -> int:
         return int(np.ceil(REACH * self._width))
-
-
-def _is_source(fit: LocalFit, sigma: float, ease: float = 1.0) -> bool:
-    """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
-
-    What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
-    """
-    gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
-    explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
-    is_simple = fit.cost < ease * SIMPLE * sigma**2 and fit.alone_flux > VERY_BRIGHT / ease * sigma
-    return (gains and explains) or is_simple
 
 
 def ring_mean(image: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

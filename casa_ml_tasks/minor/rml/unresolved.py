@@ -158,7 +158,7 @@ class Unresolved:
     def finish(self, parts: jax.Array) -> tuple[Sources, NDArray[np.float64]]:
         """The best sources beside the emission, and their pixels, (ny, nx), Jy/pixel."""
         moved, _ = self._moved(np.array(self.objective.image(parts), float))
-        return moved, moved.image(self._shape, self._band)
+        return moved, np.where(self._support, moved.image(self._shape, self._band), 0.0)
 
     def _place(self, sources: Sources) -> None:
         """Make the objective of the emission beside sources that are where these are."""
@@ -215,7 +215,8 @@ class Unresolved:
                 break
             fit = self._fit((y, x), emission, residual, sigma)
             near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
-            if near and fit.flux > BRIGHT * sigma and self._is_source(fit, sigma):
+            is_inside = near and self._is_inside(fit.y, fit.x)
+            if is_inside and fit.flux > BRIGHT * sigma and self._is_source(fit, sigma):
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, fit.flux, sigma))
@@ -223,6 +224,11 @@ class Unresolved:
             self._confirmed = False
             self._refused = [each for each in self._refused if not self._is_hidden(each, found)]
         return Sources.of(found)
+
+    def _is_inside(self, y: float, x: float) -> bool:
+        """Whether all pixels that render a source there are within the support."""
+        rendering = Rendering.at((y, x), self._shape, self._band)
+        return bool(self._support[np.ix_(rendering.rows[0], rendering.columns[0])].all())
 
     def _is_hidden(
         self, refused: tuple[float, float, float, float], found: Sequence[tuple[float, float, float]]

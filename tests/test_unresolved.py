@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.unresolved import sources_of
+from tests.few_visibilities import finished
 
 SHAPE = (48, 51)
 SIGMA = 1e-3  # of the dirty image, Jy/beam
@@ -118,3 +120,17 @@ def test_points_as_a_component_hold_the_sources_as_well():
 def test_images_that_may_be_negative_have_no_sources():
     *_, sources, _ = Field(4.5, [(1.0, 20.4, 20.6, 0.0)]).solve(regularisers=["l1"], strengths=[1.0], positivity=False)
     assert not sources.flux.size
+
+
+def test_the_inference_takes_them_for_point_sources_where_they_are():
+    field = Field(4.5, [(1.0, 20.4, 25.6, 0.0)])
+    area = np.pi / (4 * np.log(2)) * field.width**2
+    resolve = Resolve(field.psf()[None, None], SIGMA, area, 0.1)
+    state, _ = finished(resolve, field.residual(np.zeros(SHAPE))[None])
+    posterior = resolve.posterior(state)
+    (place,) = state.latent["sources"]
+    np.testing.assert_allclose(place, [20.4, 25.6], atol=0.02)
+    flux, error = posterior.points.sum(), posterior.samples.sum(axis=(1, 2, 3, 4)).std()
+    assert flux == pytest.approx(1.0, abs=5 * SIGMA)
+    assert abs(posterior.fluxes.mean() - 1.0) < 4 * error < 0.05
+    assert np.abs(field.residual(posterior.mean[0, 0].astype(float))).max() < 5.5 * SIGMA

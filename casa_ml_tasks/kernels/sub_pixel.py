@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Cycles a pixel: sources are rendered at least so sharply, and at most, for beyond it takes too many pixels.
-LOWEST_BAND, HIGHEST_BAND = 0.35, 0.45
+#: Cycles a pixel: sources are rendered at least so sharply, and at most, for beyond it takes too many pixels. Sharper
+#: ones have negative pixels farther away: pixels within 3.3 hold the flux to 2 % with this, to 11 % with 0.35.
+LOWEST_BAND, HIGHEST_BAND = 0.2, 0.45
 #: What pixels farther from a source cost, against the mean square error within the band: a source on a pixel is that
 #: pixel, and others have the fewest neighbours.
 PRICE = 1e-10

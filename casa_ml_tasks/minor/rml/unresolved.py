@@ -13,7 +13,7 @@ which the minor cycle minimises as it minimises any. Now and then the sources mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -35,8 +35,14 @@ BRIGHT, STANDS_OUT = 20.0, 4.0
 #: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
 #: may be left of the residual of the pixels alone.
 GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
-#: Or else: flux over the noise of a source that explains all with that little higher a chi^2.
-VERY_BRIGHT, SIMPLE = 100.0, 10.0
+#: Or else: flux over the noise of a source that explains all with that little higher a chi^2; over the noise as it is
+#: exaggerated on the way. The data would tell its size from a sixth of the beam on; of fainter ones pixels may show a
+#: size as well as none.
+VERY_BRIGHT, BRIGHT_ON_THE_WAY, SIMPLE = 400.0, 250.0, 10.0
+#: In beams, and in its flux: how far the sidelobes of a source between pixels matter, and for how faint emission.
+FAR, FAINT = 3.0, 10.0
+#: By how much these may be missed by a source that was found, and within how many pixels it is the same.
+KEPT, SAME = 4.0, 2.0
 #: Reach of the squares that are compared, and the least distance of two sources, in beams.
 REACH, DISTANCE = 1.5, 1.0
 #: Sources move if else chi would err by more than this.
@@ -118,7 +124,8 @@ class Unresolved:
         self._sigma = float(objective.noise.sigma)
         self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.noise.beam_area)))
         self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
-        self._refused: list[tuple[float, float, float]] = []
+        self._refused: list[tuple[float, float, float, float]] = []  # y, x, and flux and noise then
+        self._returned: list[tuple[float, float]] = []  # y, x, for good
         self._confirmed = False
         self._place(sources)
 
@@ -143,7 +150,7 @@ class Unresolved:
             kept = self._kept(moved, emission, residual)
             if not kept.all():
                 returned = Sources.of(moved.rows()[~kept])
-                self._refused += [(*row[1:], 1.0) for row in returned.rows()]
+                self._returned += [(y, x) for _, y, x in returned.rows()]
                 self._place(Sources.of(moved.rows()[kept]))
                 return self.objective, self._with(parts, returned)
         return None
@@ -151,7 +158,7 @@ class Unresolved:
     def finish(self, parts: jax.Array) -> tuple[Sources, NDArray[np.float64]]:
         """The best sources beside the emission, and their pixels, (ny, nx), Jy/pixel."""
         moved, _ = self._moved(np.array(self.objective.image(parts), float))
-        return moved, moved.image(self._shape, self._band)
+        return moved, np.where(self._support, moved.image(self._shape, self._band), 0.0)
 
     def _place(self, sources: Sources) -> None:
         """Make the objective of the emission beside sources that are where these are."""
@@ -208,13 +215,37 @@ class Unresolved:
                 break
             fit = self._fit((y, x), emission, residual, sigma)
             near = np.hypot(fit.y - y, fit.x - x) < max(1.5, 0.5 * self._width)
-            if near and fit.flux > BRIGHT * sigma and _is_source(fit, sigma):
+            is_inside = near and self._is_inside(fit.y, fit.x)
+            if is_inside and fit.flux > BRIGHT * sigma and self._is_source(fit, sigma):
                 found.append((fit.flux, fit.y, fit.x))
             else:
-                self._refused.append((y, x, sigma))
+                self._refused.append((y, x, fit.flux, sigma))
         if found:
-            self._refused, self._confirmed = [], False
+            self._confirmed = False
+            self._refused = [each for each in self._refused if not self._is_hidden(each, found)]
         return Sources.of(found)
+
+    def _is_inside(self, y: float, x: float) -> bool:
+        """Whether all pixels that render a source there are within the support."""
+        rendering = Rendering.at((y, x), self._shape, self._band)
+        return bool(self._support[np.ix_(rendering.rows[0], rendering.columns[0])].all())
+
+    def _is_hidden(
+        self, refused: tuple[float, float, float, float], found: Sequence[tuple[float, float, float]]
+    ) -> bool:
+        """Whether what was refused lay in the sidelobes of a source that has now been found."""
+        y, x, flux, _ = refused
+        return any(np.hypot(at[1] - y, at[2] - x) < FAR * self._width or at[0] > FAINT * flux for at in found)
+
+    def _is_source(self, fit: LocalFit, sigma: float, ease: float = 1.0) -> bool:
+        """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
+
+        What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
+        """
+        gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
+        explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+        is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
+        return (gains and explains) or (is_bright and fit.cost < ease * SIMPLE * sigma**2)
 
     def _candidates(
         self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
@@ -223,12 +254,13 @@ class Unresolved:
         box, reach = 1 + 2 * round(self._width / 2), 1 + 2 * self._reach
         flux = box**2 * uniform_filter(emission, box, mode="constant")
         stands_out = maximum_filter(np.abs(residual), reach) > STANDS_OUT * sigma
-        stands_out |= self._excess(emission) > VERY_BRIGHT * sigma
+        stands_out |= self._excess(emission) > 0.5 * BRIGHT_ON_THE_WAY * sigma
         is_peak = (emission == maximum_filter(emission, box)) & (emission > 0)
         peaks = np.argwhere(is_peak & stands_out & (flux > BRIGHT * sigma) & self._support)
         peaks = peaks[np.argsort(-flux[*peaks.T], kind="stable")]
-        refused = np.array([at[:2] for at in self._refused if at[2] < 1.1 * sigma]).reshape(-1, 2)
-        new = [at for at in peaks if np.hypot(*(refused - at).T).min(initial=np.inf) > 1.5]
+        refused = [at[:2] for at in self._refused if at[3] < 1.1 * sigma]
+        places = np.array([*refused, *self._returned]).reshape(-1, 2)
+        new = [at for at in peaks if np.hypot(*(places - at).T).min(initial=np.inf) > SAME]
         return [(int(y), int(x)) for y, x in new[:MOST_TRIALS]]
 
     def _excess(self, emission: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -259,7 +291,7 @@ class Unresolved:
         kept = []
         for row in sources.rows():
             pixels = emission + Sources.of(row).image(self._shape, self._band)
-            kept.append(_is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma))
+            kept.append(self._is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma, KEPT))
         return np.array(kept)
 
     def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
@@ -289,17 +321,6 @@ class Unresolved:
     @property
     def _reach(self) -> int:
         return int(np.ceil(REACH * self._width))
-
-
-def _is_source(fit: LocalFit, sigma: float) -> bool:
-    """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
-
-    What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
-    """
-    gains = fit.gain > GAIN * sigma**2 + ROUNDING * fit.flux**2
-    explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
-    is_simple = fit.cost < SIMPLE * sigma**2 and fit.alone_flux > VERY_BRIGHT * sigma
-    return (gains and explains) or is_simple
 
 
 def ring_mean(image: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

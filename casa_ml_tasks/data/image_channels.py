@@ -56,3 +56,18 @@ class ImageChannels:
         """The edges, negative where they fall, and the sign."""
         sign = 1 if self.edges[-1] > self.edges[0] else -1
         return sign * np.array(self.edges), sign
+
+
+@dataclass(frozen=True)
+class ChannelsOfWidth:
+    """Channels of one width without end: they tell frequencies apart where no image says which it has.
+
+    Attributes:
+        width: Hz, positive.
+    """
+
+    width: float
+
+    def of(self, frequency: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The channel of each frequency (n,), Hz, numbered from frequency zero."""
+        return np.floor(frequency / self.width).astype(np.int64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
 from casa_ml_tasks.data.directions import turned
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
-from casa_ml_tasks.data.image_channels import ImageChannels
+from casa_ml_tasks.data.image_channels import ChannelsOfWidth, ImageChannels
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, open_table
 
 CHUNK = 1 << 24  # visibilities that are planned at once
@@ -85,7 +85,7 @@ class ImageFrame:
     centre: tuple[float, float]  # right ascension and declination, radians
     frame: str  # of the centre, for instance ICRS
     lsrk: bool = True  # frequencies in LSRK, as tclean grids continuum; else as observed
-    channels: ImageChannels | None = None  # of a cube, at observed frequencies; else one for all
+    channels: ImageChannels | ChannelsOfWidth | None = None  # of a cube, at observed frequencies; else one for all
     tracks: str = ""  # the object that the centre follows, as `directions.tracked` names it
 
 
@@ -162,13 +162,14 @@ def read(
     if smearing and origins is not None:
         raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
     store = VisibilityStore(directory)
+    inside = None if outside or not isinstance(frame.channels, ImageChannels) else frame.channels
     for selection in selections:
         if smearing and frame.channels is None:
             planes = (to_image(block, selection.vis, frame) for block in blocks(selection, progress))
             for plane in joined(planes):
                 store.add(_of_samples(averaged(plane, field_radius, smearing), plane.hands))
         else:
-            for block in blocks(selection, progress, None if outside else frame.channels):
+            for block in blocks(selection, progress, inside):
                 store.add(samples(block, selection.vis, frame, origins))
     return store.visibilities()
 

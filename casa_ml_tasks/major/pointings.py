@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from casa_ml_tasks.data.directions import directions_of
+from casa_ml_tasks.data.image_channels import ChannelsOfWidth
 from casa_ml_tasks.data.measurement_set import Block, open_table, selections
 from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, read
 from casa_ml_tasks.kernels.mosaic import Mosaic
@@ -110,7 +111,9 @@ def mosaic_of(
         ValueError: no pointing sees the image.
     """
     weighting = Weighting.from_parameters(parameters, frequencies)
-    pointings, frame = Pointings(frame), replace(frame, channels=weighting.per_channel)
+    pointings = Pointings(frame)
+    if weighting.per_channel and frequencies.size > 1:
+        frame = replace(frame, channels=ChannelsOfWidth(float(np.abs(np.diff(frequencies)).mean())))
     store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
     assert store.origin is not None, "asked for"
     frequency = float(frequencies.mean())
@@ -198,7 +201,7 @@ def _weights(
 ) -> NDArray[np.float64]:
     """Imaging weights, (visibility,), with a density for each channel and, with `mosweight`, each pointing, as in CASA.
 
-    Channels are those of the data, of which a channel of the image may hold several.
+    Channels are as wide as those of the image.
     """
     weights = np.zeros(store.size)
     apart = weighting.needs_density and mosweight

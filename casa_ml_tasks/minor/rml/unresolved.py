@@ -245,7 +245,10 @@ class Unresolved:
         gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
         explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
         is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
-        return (gains and explains) or (is_bright and fit.cost < ease * SIMPLE * sigma**2)
+        is_simple = (
+            -fit.gain - GAIN * sigma**2 < fit.cost < ease * SIMPLE * sigma**2
+        )  # or what is beside it is negative
+        return (gains and explains) or (is_bright and is_simple)
 
     def _candidates(
         self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
@@ -270,19 +273,27 @@ class Unresolved:
         return np.where(around < 0.5 * flux, flux - around, 0.0)
 
     def _fit(
-        self, at: tuple[float, float], emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
+        self,
+        at: tuple[float, float],
+        emission: NDArray[np.float64],
+        residual: NDArray[np.float64],
+        sigma: float,
+        start: tuple[float, float] | None = None,
     ) -> LocalFit:
-        """Of all that is around a place. residual: without it, Jy/beam."""
+        """Of all that is around a place, from the centroid of its emission on. residual: without a source, Jy/beam."""
         square = Square.around(*at, self._reach, self._shape)
         inside = np.zeros(self._shape)
         inside[square] = emission[square]
         dirty = residual + self._dirty_of(inside)
-        core = Square.around(*at, 2, self._shape)
-        weights, (rows, columns) = np.maximum(emission[core], 0), np.mgrid[core]
-        start = at
-        if weights.any():
-            start = float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
+        start = start or self._centroid(at, emission)
         return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma, self._width)
+
+    def _centroid(self, at: tuple[float, float], emission: NDArray[np.float64]) -> tuple[float, float]:
+        core = Square.around(*at, 2, self._shape)
+        weights, (rows, columns) = emission[core], np.mgrid[core]
+        if not weights.any():
+            return at
+        return float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
 
     def _kept(
         self, sources: Sources, emission: NDArray[np.float64], residual: NDArray[np.float64]
@@ -290,8 +301,9 @@ class Unresolved:
         """Which of the sources pixels cannot hold, judged by the true noise, (source,)."""
         kept = []
         for row in sources.rows():
-            pixels = emission + Sources.of(row).image(self._shape, self._band)
-            kept.append(self._is_source(self._fit((row[1], row[2]), pixels, residual, self._sigma), self._sigma, KEPT))
+            pixels, at = Sources.of(row).image(self._shape, self._band), (row[1], row[2])
+            fit = self._fit(at, emission, residual + self._dirty_of(pixels), self._sigma, start=at)
+            kept.append(self._is_source(fit, self._sigma, KEPT))
         return np.array(kept)
 
     def _without(self, parts: jax.Array, found: Sources) -> jax.Array:

@@ -85,7 +85,6 @@ def fit_point(
     start: tuple[float, float],
     dirty: NDArray[np.floating],
     psf: NDArray[np.floating],
-    operator: Callable[[NDArray[np.floating]], NDArray[np.floating]],
     band: tuple[float, float],
     sigma: float,
     width: float,
@@ -97,7 +96,6 @@ def fit_point(
         start: y, x where the source may be, pixels.
         dirty: of all that is in the square, (ny, nx), Jy/beam.
         psf: (2 ny, 2 nx), Jy/beam.
-        operator: the normal operator, of images (..., ny, nx).
         band: for `Rendering`.
         sigma: noise, Jy/beam.
         width: FWHM of the beam, pixels.
@@ -112,7 +110,7 @@ def fit_point(
     def moved(at: tuple[float, float], pixels: Pixels) -> tuple[Fit, tuple[float, float]]:
         """Steps towards the position with that kind of pixels."""
         for _ in range(MOST_STEPS):
-            fit = _beside(square, at, dirty, matrix, operator, band, pixels)
+            fit = _beside(square, at, dirty, matrix, psf, band, pixels)
             if fit.flux <= 0:
                 break
             step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
@@ -156,16 +154,17 @@ def _beside(
     at: tuple[float, float],
     dirty: NDArray[np.floating],
     matrix: NDArray[np.float64],
-    operator: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+    psf: NDArray[np.floating],
     band: tuple[float, float],
     best_pixels: Pixels,
 ) -> Fit:
     seen = dirty[square].ravel().astype(float)
-    images = Rendering.at(at, dirty.shape, band).images(dirty.shape)[:, 0]
-    beams = np.asarray(operator(images), float)
-    inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", images, beams))
-    across = beams[(slice(None), *square)].reshape(3, -1)
-    of_source = np.einsum("iyx,yx->i", images, dirty)
+    source = Rendering.at(at, dirty.shape, band)
+    patches, rows, columns = source.patches()[:, 0], source.rows[0], source.columns[0]
+    inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", patches, _beams(patches, rows, columns, psf, rows, columns)))
+    in_square = (np.arange(each.start, each.stop) for each in square)
+    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1)
+    of_source = np.einsum("iyx,yx->i", patches, dirty[np.ix_(rows, columns)])
     rest = matrix - across.T @ inverse @ across
     right = seen - across.T @ inverse @ of_source
     pixels = best_pixels(rest, right)
@@ -173,6 +172,28 @@ def _beside(
     value = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
     left = seen - matrix @ pixels - found @ across
     return Fit(float(found[0]), found[1:], float(value), float(np.abs(left).max()))
+
+
+def _beams(
+    patches: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    psf: NDArray[np.floating],
+    seen_rows: NDArray[np.int64],
+    seen_columns: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The normal operator on some pixels, seen in some others: (n, seen row, seen column), Jy/beam.
+
+    Args:
+        patches: (n, row, column), Jy/pixel.
+        rows, columns: of the image, where the patches are.
+        psf: (2 ny, 2 nx), Jy/beam.
+        seen_rows, seen_columns: of the image.
+    """
+    ny, nx = (n // 2 for n in psf.shape)
+    down, right = np.subtract.outer(seen_rows, rows) + ny, np.subtract.outer(seen_columns, columns) + nx
+    lags = psf[down[:, None, :, None], right[None, :, None, :]]
+    return np.einsum("syx,pqyx->spq", patches, lags, optimize=True)
 
 
 def _value(matrix: NDArray[np.float64], seen: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:

@@ -286,7 +286,7 @@ class Unresolved:
         inside[square] = emission[square]
         dirty = residual + self._dirty_of(inside)
         start = start or self._centroid(at, emission)
-        return fit_point(square, start, dirty, self._psf, self._dirty_of, self._band, sigma, self._width)
+        return fit_point(square, start, dirty, self._psf, self._band, sigma, self._width)
 
     def _centroid(self, at: tuple[float, float], emission: NDArray[np.float64]) -> tuple[float, float]:
         core = Square.around(*at, 2, self._shape)

@@ -126,7 +126,7 @@ class _Resolveimage(ScriptTask):
             of the data, and errors of calibration in the residual; a positive number is the thermal noise and
             leaves out errors of calibration.
         likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
-            the next two need gridder='native' and a continuum image.
+            the next two need our own kernels (imager) and a continuum image.
         noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
             windows, along baseline length; [] is noisescale alone.
         blockmodel: Corrections of execution blocks found with the image (amplitude, position). A factor or an

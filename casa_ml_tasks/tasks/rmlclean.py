@@ -34,10 +34,10 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
 
     Returns:
         tclean's dictionary (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor) and
-        'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'calibration_error' where there is any, 'cycles' (one record a major cycle), 'residual_statistics' (of the
-        image, and of the visibilities by uv distance), 'products', 'report', 'version' and 'commit' ('' where it is not
-        known) of this package; and 'data_model' where one was asked for, 'outlier_flux' (Jy, by imagename) where there
-        are outlier fields.
+        'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'cycles' (one record a major cycle),
+        'residual_statistics' (of the image, and of the visibilities by uv distance), 'products', 'report', 'version',
+        'commit' ('' where it is not known) of this package; and 'calibration_error' where there is any, 'data_model'
+        where one was asked for, 'outlier_flux' (Jy, by imagename) where there are outlier fields.
 
     Raises:
         ValueError: for bad input, before anything is written.

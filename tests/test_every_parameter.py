@@ -262,7 +262,7 @@ def test_casas_imager_gets_it(task, name, simulated_ms, call, casa_log):
     received = imager_parameters(given, "some").getAllPars()[known.name or name]
     assert np.array_equal(received, known.value)
     with pytest.raises(ReachedTheData):
-        call(task, {**known.others, name: known.value})
+        call(task, {"imager": "casa", **known.others, name: known.value})
     assert "without effect" not in casa_log()
     assert "ignored" not in words_of(task, name)
 

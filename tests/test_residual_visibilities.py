@@ -229,7 +229,7 @@ def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
 def test_a_mosaic_has_none(two_sources):
     """Its pointings see the model through beams of their own."""
     parameters = task_parameters(two_sources, gridder="mosaic")
-    assert outcome.residual_statistics(None, None, None, None, parameters | {"noisescale": 1.0}) is None
+    assert outcome.residual_statistics(None, None, 1.0, 1, None, parameters) is None
 
 
 @pytest.mark.parametrize("gridder", ["native", "standard"])

@@ -12,6 +12,8 @@ from casatools import table
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import image_shape, opened, read_beam, read_cell, read_direction, read_image
 from casa_ml_tasks.data.text_table import read_table
+from casa_ml_tasks.engine.exit_criteria import StopCode
+from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.tasks import outcome, resolve_choice
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
@@ -280,7 +282,7 @@ def test_point_sources_lie_where_their_directions_say(finished, monkeypatch):
     places = resolve_choice.point_sources(major, given)
     np.testing.assert_allclose(places, [[ny // 2 - 3, nx // 2 - 5], [ny // 2 + 0.3, nx // 2 - 0.2]], atol=1e-3)
     assert len(messages) == 1
-    assert "outside of the image" in messages[0]
+    assert "lies outside the image and is ignored" in messages[0]
     np.testing.assert_array_equal(resolve_choice.point_sources(major, given[1]), places[1:])
     assert resolve_choice.point_sources(major, "").shape == (0, 2)
     assert resolve_choice.point_sources(major, "auto") is None
@@ -291,9 +293,10 @@ def test_a_run_that_has_not_converged_says_so(monkeypatch):
     messages = []
     monkeypatch.setattr(resolve_choice.casalog, "post", lambda *message: messages.append(message))
     posterior = Posterior(np.ones((2, 1, 1, 4, 4), np.float32), None, (), problem="")
-    resolve_choice.warn_unless_converged(posterior)
+    ended = Progress(np.ones((1, 1, 4, 4)), stop=StopCode.CONVERGED)
+    assert resolve_choice.judged(ended, posterior).stop is StopCode.CONVERGED
     assert not messages
-    resolve_choice.warn_unless_converged(replace(posterior, problem="chains disagree"))
+    assert resolve_choice.judged(ended, replace(posterior, problem="chains disagree")).stop is StopCode.UNSETTLED
     ((message, level, _),) = messages
     assert level == "WARN"
     assert message == "the inference has not converged: chains disagree"

@@ -12,7 +12,7 @@ from casatools import table
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_image, write_image
-from tests.simulated_ms import direct_sum
+from tests.simulated_ms import direct_sum, with_table
 
 IMSIZE, CELL = 96, 0.12
 
@@ -38,7 +38,7 @@ def offsets():
 def finished(simulated_ms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rmlclean")
     before = digest(simulated_ms.path)
-    result = image(simulated_ms.path, folder / "sky", pbcor=True)
+    result = image(simulated_ms.path, folder / "sky", pbcor=True, imager="casa")
     return folder / "sky", result, before
 
 
@@ -148,11 +148,16 @@ def test_the_report_is_there_and_needs_no_network(finished):
 def test_a_finished_run_started_again_stays_where_it_is(finished, simulated_ms, tmp_path):
     for path in finished[0].parent.glob("sky.*"):
         shutil.copytree(path, tmp_path / path.name)
-    before = read_image(tmp_path / "sky.model")
-    result = image(simulated_ms.path, tmp_path / "sky")
+    before = convolved_model(tmp_path / "sky")
+    result = image(simulated_ms.path, tmp_path / "sky", imager="casa")
     assert result["nmajordone"] <= 3
-    difference = read_image(tmp_path / "sky.model") - before
+    difference = convolved_model(tmp_path / "sky") - before
     assert np.abs(difference).sum() < 0.02 * before.sum()
+
+
+def convolved_model(name):
+    """With the CLEAN beam: the pixels themselves may render a bright source with or without negative ones."""
+    return read_image(f"{name}.image") - read_image(f"{name}.residual")
 
 
 def test_restart_false_takes_another_name(finished, simulated_ms):
@@ -164,7 +169,7 @@ def test_restart_false_takes_another_name(finished, simulated_ms):
 
 
 def test_niter_zero_makes_tcleans_dirty_image(simulated_ms, tmp_path):
-    result = image(simulated_ms.path, tmp_path / "ours", niter=0)
+    result = image(simulated_ms.path, tmp_path / "ours", niter=0, imager="casa")
     tclean(
         str(simulated_ms.path), imagename=str(tmp_path / "theirs"), imsize=IMSIZE, cell=f"{CELL}arcsec",
         datacolumn="data", niter=0,
@@ -189,7 +194,7 @@ def test_a_given_noise_scale_is_the_one_that_is_reported(simulated_ms, tmp_path)
 @pytest.fixture(scope="module")
 def native(simulated_ms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("native")
-    return folder / "sky", image(simulated_ms.path, folder / "sky", pbcor=True, gridder="native")
+    return folder / "sky", image(simulated_ms.path, folder / "sky", pbcor=True)
 
 
 def test_the_native_gridder_gives_the_same_products_and_sky(finished, native):
@@ -201,11 +206,16 @@ def test_the_native_gridder_gives_the_same_products_and_sky(finished, native):
     assert of_native["image_noise"] == pytest.approx(result["image_noise"], rel=1e-4)
     for extension in ("image", "image.pbcor", "residual"):
         ours, theirs = (imhead(f"{each}.{extension}", mode="summary", verbose=False) for each in (name, standard))
+        assert with_table(f"{name}.{extension}", object_of) == with_table(f"{standard}.{extension}", object_of) != ""
         for key in ("axisnames", "refval", "refpix", "incr", "shape", "unit", "masks"):
             np.testing.assert_array_equal(ours[key], theirs[key])
     ours, theirs = read_image(f"{name}.image"), read_image(f"{standard}.image")
     assert np.abs(ours - theirs).max() < 2e-3 * theirs.max()
     exportfits(f"{name}.image", str(name.with_suffix(".fits")))
+
+
+def object_of(tool):
+    return tool.getkeyword("imageinfo")["objectname"]
 
 
 def test_the_native_gridder_predicts_its_own_residual_exactly(native):
@@ -217,9 +227,9 @@ def test_the_native_gridder_predicts_its_own_residual_exactly(native):
 
 def test_tcleans_minor_cycle_runs_on_the_native_gridder(simulated_ms, tmp_path):
     arguments = {"minorcycle": "clean", "deconvolver": "hogbom", "niter": 60, "gain": 0.1, "cycleniter": 30}
-    for gridder in ("native", "standard"):
-        image(simulated_ms.path, tmp_path / gridder, gridder=gridder, **arguments)
-    ours, theirs = (read_image(tmp_path / f"{gridder}.model") for gridder in ("native", "standard"))
+    for imager in ("auto", "casa"):
+        image(simulated_ms.path, tmp_path / imager, imager=imager, **arguments)
+    ours, theirs = (read_image(tmp_path / f"{imager}.model") for imager in ("auto", "casa"))
     assert np.abs(ours - theirs).sum() < 0.02 * theirs.sum()
 
 
@@ -231,7 +241,7 @@ def test_oblong_pixels_are_refused_by_the_native_gridder(simulated_ms, tmp_path)
 @pytest.mark.parametrize("deconvolver", ["hogbom", "multiscale"])
 def test_tcleans_minor_cycle_in_our_loop_gives_tcleans_model(simulated_ms, tmp_path, deconvolver):
     arguments = {"deconvolver": deconvolver, "scales": [0, 5], "niter": 60, "gain": 0.1, "cycleniter": 30}
-    image(simulated_ms.path, tmp_path / "ours", minorcycle="clean", **arguments)
+    image(simulated_ms.path, tmp_path / "ours", minorcycle="clean", imager="casa", **arguments)
     tclean(
         str(simulated_ms.path), imagename=str(tmp_path / "theirs"), imsize=IMSIZE, cell=f"{CELL}arcsec",
         datacolumn="data", **arguments,

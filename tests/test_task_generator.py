@@ -160,8 +160,8 @@ PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperi
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, ["minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
-        (resolveimage, ["nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
+        (rmlclean, ["imager", "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
+        (resolveimage, ["imager", "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
     ],
     ids=["rmlclean", "resolveimage"],
 )

@@ -135,7 +135,7 @@ def test_nothing_is_published_where_the_weights_sum_to_zero(folder, monkeypatch,
     from casa_ml_tasks.major.casa import CasaMajorCycle
 
     monkeypatch.setattr(CasaMajorCycle, "_prepare", no_weights(CasaMajorCycle))
-    standard = {**IMAGING, "gridder": "standard", "specmode": "mfs" if task is rmlclean else "cube"}
+    standard = {**IMAGING, "imager": "casa", "gridder": "standard", "specmode": "mfs" if task is rmlclean else "cube"}
     with pytest.raises(ValueError, match=r"vis='sky.ms': the weights of all visibilities .* sum to zero"):
         task(vis="sky.ms", **standard)
     assert products(folder) == []

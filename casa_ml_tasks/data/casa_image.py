@@ -63,12 +63,26 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
 
 
 def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:
-    """Make an image of zeros, (channel, stokes, y, x), with the coordinates and notes of the template."""
+    """Make an image of zeros, (channel, stokes, y, x), with the coordinates, notes and object of the template."""
     with opened(template) as tool:
         coordinates, notes = tool.coordsys().torecord(), tool.miscinfo()
         tool.fromshape(outfile=str(path), shape=list(shape[::-1]), csys=coordinates)
     with opened(path) as tool:
         tool.setmiscinfo(notes)
+    _copy_object(template, path)
+
+
+def _copy_object(template: str | Path, path: str | Path) -> None:
+    """Name the object of an image as that of another: exportfits writes it as OBJECT."""
+    tool = table_tool()
+    try:
+        tool.open(str(template))
+        named = tool.getkeyword("imageinfo").get("objectname", "") if "imageinfo" in tool.keywordnames() else ""
+        tool.close()
+        tool.open(str(path), nomodify=False)
+        tool.putkeyword("imageinfo", {"imagetype": "Intensity", "objectname": named})
+    finally:
+        tool.close()
 
 
 def write_samples(path: str | Path, samples: NDArray[np.floating], template: str | Path, unit: str) -> None:

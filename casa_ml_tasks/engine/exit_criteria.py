@@ -44,7 +44,7 @@ DIVERGENCE = 3.0
 #: Relative change of the peak residual that counts as none.
 NEGLIGIBLE_CHANGE = 1e-3
 #: Relative changes over two major cycles that count as none together: of model flux, and of residual r.m.s. and peak.
-NEGLIGIBLE_CHANGE_OF_FLUX, NEGLIGIBLE_CHANGE_OF_RESIDUAL = 1e-3, 0.03
+NEGLIGIBLE_CHANGE_OF_FLUX, NEGLIGIBLE_CHANGE_OF_RESIDUAL = 1e-3, 0.01
 #: Where the user sets no limit, so that no run goes on for ever.
 MOST_MAJOR_CYCLES = 50
 

@@ -173,11 +173,12 @@ def may_have_errors(parameters: Mapping[str, Any], stop: StopCode, rounds: int) 
 
     Args:
         parameters: of the task; a `noisescale` that is given is all the noise, and a data model has its own ways.
-        stop: how the last round ended; an image that is not finished leaves more than the noise.
+        stop: how the last round ended. An image that is not finished leaves more than the noise; one that diverged
+            may have done so because it followed the errors.
         rounds: so far.
     """
     free = _is_free(parameters) and not Freedom.from_parameters(parameters)
-    return free and stop in GOES_ON and rounds <= MOST_ROUNDS_OF_ERRORS
+    return free and stop in (*GOES_ON, StopCode.DIVERGED) and rounds <= MOST_ROUNDS_OF_ERRORS
 
 
 def _named(errors: CalibrationErrors) -> str:

@@ -25,13 +25,14 @@ from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.visibility_store import free_memory
 from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
+from casa_ml_tasks.minor.rml.unresolved import NAME as UNRESOLVED
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from casa_ml_tasks.tasks.route import routed
 from casa_ml_tasks.tasks.unused_parameters import warn_of_unused
@@ -87,6 +88,11 @@ def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, 
         on_iteration=log_iteration,
         mosaic=major.mosaic,
     )
+
+
+def has_begun(state: MinorState) -> bool:
+    """Whether the inference has left arrays; its sketches leave nothing but unresolved sources."""
+    return bool(set(state.latent) - {UNRESOLVED})
 
 
 def check_memory(shape: tuple[int, ...], parameters: Mapping[str, Any]) -> None:

@@ -16,7 +16,6 @@ from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
-from casa_ml_tasks.minor.resolve.latent import Latent
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
@@ -63,7 +62,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         criteria = resolve_choice.exit_criteria(parameters)
-        if data_rounds.may_tell(major, parameters) and not Latent.is_in(start.state.latent):
+        if data_rounds.may_tell(major, parameters) and not resolve_choice.has_begun(start.state):
             while rounds.unsettled:
                 sketch = resolve_choice.minor_cycle(major, rounds.noise, parameters).sketch()
                 rounds.run(sketch, criteria, checkpoint)
@@ -73,7 +72,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
             rounds.run(minor, criteria, checkpoint)
         progress, data_model, image_noise = rounds.progress, data_rounds.data_model(major), rounds.image_noise
         resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
-        posterior = minor.posterior(progress.state) if Latent.is_in(progress.state.latent) else None
+        posterior = minor.posterior(progress.state) if resolve_choice.has_begun(progress.state) else None
         if posterior is not None:
             progress = resolve_choice.judged(progress, posterior)
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])

@@ -69,11 +69,6 @@ class Latent(NamedTuple):
         """What `MinorState.latent` holds."""
         return cls(**{name: arrays[name] for name in cls._fields})
 
-    @classmethod
-    def is_in(cls, arrays: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether the inference has begun: sketches leave arrays of their own."""
-        return set(cls._fields) <= set(arrays)
-
     def iterations(self) -> tuple[GlobalIteration, ...]:
         """The records in words."""
         return tuple(

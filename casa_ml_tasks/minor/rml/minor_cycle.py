@@ -108,7 +108,7 @@ class RegularisedMaximumLikelihood:
 
         def image(planes: Planes) -> None:
             alone = None if points is None else points[planes]
-            sources = unresolved.get(planes, NONE) if self._has_unresolved(planes) else NONE
+            sources = unresolved[planes] if self._has_unresolved(planes) else NONE
             given = Given(residual[planes], model[planes], support[planes], alone, sources)
             found = self._minimum(planes, given, most, done)
             new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
@@ -124,7 +124,7 @@ class RegularisedMaximumLikelihood:
 
     def _has_unresolved(self, planes: Planes) -> bool:
         """Whether bright sources between pixels have positions of their own there."""
-        alone = NEED_CHANNELS.isdisjoint(self._regularisers)
+        alone = np.ndim(planes[0]) == 0 and NEED_CHANNELS.isdisjoint(self._regularisers)
         return self._unresolved and alone and bool(self._positivity[planes[1]])
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:

@@ -245,6 +245,7 @@ class Unresolved:
         gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
         explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
         is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
+        is_bright &= "points" not in self._alone.regularisers  # which tell a source from what is beside it themselves
         is_simple = (
             -fit.gain - GAIN * sigma**2 < fit.cost < ease * SIMPLE * sigma**2
         )  # or what is beside it is negative

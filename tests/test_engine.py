@@ -149,7 +149,7 @@ def test_an_unchanging_peak_residual_ends_the_loop():
 
 
 def test_the_loop_ends_where_flux_and_residual_hardly_change():
-    peaks = [1.0, 0.1, 0.102, 0.1]
+    peaks = [1.0, 0.1, 0.1005, 0.1]
     assert ExitCriteria().stop(5, 3, outcomes(peaks, [0, 5.0, 5.001, 5.002])) is StopCode.NO_CHANGE
     assert ExitCriteria().stop(5, 3, outcomes(peaks, [0, 5.0, 5.1, 5.2])) is StopCode.NONE
     assert ExitCriteria().stop(5, 3, outcomes([1.0, 0.2, 0.15, 0.1], [0, 5.0, 5.001, 5.002])) is StopCode.NONE

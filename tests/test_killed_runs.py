@@ -16,7 +16,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 CALL = """
 from casa_ml_tasks import rmlclean
-rmlclean(vis={vis!r}, imagename={name!r}, imsize=64, cell="0.15arcsec", datacolumn="data", nmajor=2, cycleniter=60)
+rmlclean(
+    vis={vis!r}, imagename={name!r}, imsize=64, cell="0.15arcsec", datacolumn="data", nmajor=2, cycleniter=60,
+    imager="casa",  # which writes images in every major cycle
+)
 """
 
 KILLED_IN = {

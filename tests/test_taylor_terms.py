@@ -239,7 +239,7 @@ def test_the_major_cycle_finds_the_residual_that_the_normal_operator_predicts(wi
         ({"nterms": 0}, "nterms=0 is no number of Taylor terms; use 2"),
         ({"specmode": "cube"}, "deconvolver='mtmfs' makes one continuum image, not specmode='cube'"),
         ({"gridder": "native"}, "deconvolver='mtmfs' needs gridder='standard'"),
-        ({"regstrength": "auto"}, "regstrength='auto' serves images of Stokes I without Taylor terms"),
+        ({"regstrength": "auto"}, "regstrength='auto' serves images of total intensity without Taylor terms"),
         ({"startmodel": "a.model"}, r"startmodel=\['a.model'\] has 1 images for nterms=2; give one a term"),
     ],
 )

@@ -90,6 +90,14 @@ class ReportContent:
         major, minor, _ = self.beam
         return max(math.pi * major * minor / (4 * math.log(2) * self.cell**2), 1.0)
 
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether the parameters allow a negative sky."""
+        components, stokes = (str(self.parameters.get(name, "")) for name in ("components", "stokes"))
+        return (
+            not self.parameters.get("positivity", True) or "absorption" in components or stokes[:1] in ("Q", "U", "V")
+        )
+
     @cached_property
     def image_residual(self) -> ImageResidual | None:
         """How far the residual image is from noise; None where the noise is not known."""

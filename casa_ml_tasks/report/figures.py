@@ -173,9 +173,13 @@ def draw_dirty(content: ReportContent) -> Figure:
 
 
 def draw_model(content: ReportContent) -> Figure:
-    """The model, with the noise of one beam spread over the beam's pixels as the faintest brightness of interest."""
+    """The model, with the noise of one beam spread over the beam's pixels as the faintest brightness of interest.
+
+    Of a sky that is not negative the colours begin at zero, although the pixels that render a bright source between
+    them are of either sign.
+    """
     noise = noise_level(content) / content.beam_area
-    lowest = float(np.nanmin(content.model, initial=0.0))
+    lowest = float(np.nanmin(content.model, initial=0.0)) if content.may_be_negative else 0.0
     title = "Model" if content.posterior is None else "Posterior mean"
     return _draw_asinh(content, content.model, title, "Jy/pixel", noise, lowest, show_beam=False)
 

@@ -30,7 +30,7 @@ FIELD = 0.2
 EXCESS, SURE = 1.3, 3.0
 #: Of the largest value that noise would reach, for a single pixel.
 EXCESS_OF_PEAK = 1.5
-#: Of the amplitude of the shortest baselines, for the flux of the model.
+#: Of the amplitude of the data on the shortest baselines, for that of the model.
 EXCESS_OF_FLUX = 1.5
 #: A run that was ended by one of these may have left sidelobes of what it has not modelled yet.
 EARLY = (StopCode.ITERATION_LIMIT, StopCode.MAJOR_LIMIT, StopCode.THRESHOLD, StopCode.NSIGMA, StopCode.DIVERGED)
@@ -179,13 +179,14 @@ def warn_of_calibration(ending: Ending) -> None:
         return
     excess = excess_of(ending)
     found = [excess.sentence()] if excess else []
-    flux = progress.records[-1].model_flux
     if visibilities is not None:
-        amplitude, error = float(visibilities.data_amplitude[0]), float(visibilities.data_error[0])
-        if flux > max(EXCESS_OF_FLUX * amplitude, amplitude + DEEP * error):
+        measured, error = float(visibilities.data_amplitude[0]), float(visibilities.data_error[0])
+        if (modelled := float(visibilities.model_amplitude[0])) > max(
+            EXCESS_OF_FLUX * measured, measured + DEEP * error
+        ):
             found.append(
-                f"the model has {quantity(flux, 'Jy')}, of which the shortest baselines "
-                f"({quantity(float(visibilities.edges[1]), 'λ')}) measure {quantity(amplitude, 'Jy')}"
+                f"the model has {quantity(modelled, 'Jy')} on the shortest baselines "
+                f"({quantity(float(visibilities.edges[1]), 'λ')}), where the data have {quantity(measured, 'Jy')}"
             )
     if found:
         errors = "Error bars include it" if ending.calibration else "Error bars do not include it"

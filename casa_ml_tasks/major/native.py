@@ -219,12 +219,13 @@ class NativeMajorCycle(CasaMajorCycle):
         self._write_psf()
         return True
 
-    def calibration_errors(self, model: Image, noise_scale: float) -> CalibrationErrors:
+    def calibration_errors(self, model: Image, noise_scale: float, beside: NDArray[np.floating]) -> CalibrationErrors:
         """What the residual visibilities, and the residual beside the image, tell of errors of calibration.
 
         Args:
             model: (channel, 1, ny, nx), Jy/pixel.
             noise_scale: true thermal noise over the noise that WEIGHT claims.
+            beside: what `noise_beside` gives for this model.
         """
         images, radii = model[:, 0].astype(np.float32), annulus_edges(longest_on_grid(self._cell))[1:]
         stride = -(-sum(each.data.size for each in self._planned) // MOST_COMPARED)
@@ -235,8 +236,7 @@ class NativeMajorCycle(CasaMajorCycle):
             columns = (left, each.data, noise_scale**2 / np.where(known, each.thermal, 1), radii[each.annulus])
             parts.append([column[known][::stride] for column in columns])
         errors = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        beside, expected = self.noise_beside(model), self._image_noise(errors.at, noise_scale)
-        of_amplitude = self._image_noise(errors.amplitude_at, 0.0)
+        expected, of_amplitude = self._image_noise(errors.at, noise_scale), self._image_noise(errors.amplitude_at, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             missing = np.nanmedian((beside**2 - expected**2) / of_amplitude**2)
         return errors.raised(float(np.sqrt(missing))) if np.isfinite(missing) and missing > 0 else errors

@@ -107,8 +107,8 @@ class Rounds:
         beside = 1.0 if self.beside is None else float(np.median(self.beside[seen] / self.noise[seen]))
         if factor < EXCESS and beside < (EXCESS if self.calibration else EXCESS_BESIDE):
             return False
-        if isinstance(major, NativeMajorCycle):
-            errors = major.calibration_errors(last.model, self.noise_scale)
+        if isinstance(major, NativeMajorCycle) and self.beside is not None:
+            errors = major.calibration_errors(last.model, self.noise_scale, self.beside)
             if not errors:
                 return False
             major.count_errors(errors, self.noise_scale)

@@ -26,7 +26,7 @@ from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel, Freedom
+from casa_ml_tasks.major.data_model import DataModel
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
 from casa_ml_tasks.minor.resolve.posterior import Posterior
@@ -34,6 +34,7 @@ from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.quantities import measurement, quantity
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
+from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
 from casa_ml_tasks.version import __version__, commit, version_and_commit
 
@@ -288,7 +289,7 @@ def _cycle(record: CycleRecord, data: Survey, noise: ImageNoise, parameters: Map
     surveyed = parameters["gridder"] == "native" or stokes_planes(parameters["stokes"])[0] == "I"
     complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and surveyed
     statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
-    statistical &= not Freedom.from_parameters(parameters) and not noise.calibration
+    statistical &= not Freedom.from_parameters(**parameters) and not noise.calibration
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
     chi2 = empty_sky + float(np.sum((np.asarray(record.misfit) / noise.of_planes**2)[:, 0]))
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}

@@ -249,13 +249,16 @@ def predict(vis: str, imagename: str, imaging: Mapping[str, Any]) -> None:
 
 
 def misfit(vis: str, read: Sequence[Block], held_out: Sequence[NDArray[np.bool_]], noise_scale: float) -> Misfit:
-    """chi^2 of DATA minus MODEL_DATA, Stokes I."""
+    """chi^2 of DATA minus MODEL_DATA, Stokes I.
+
+    CASA's imager predicts nothing, 0, where a cross-hand is flagged: these visibilities are left out, for every task.
+    """
     predicted, imaged = [], []
     with open_table(vis) as main:
         for block, held in zip(read, held_out, strict=True):
             with closing(main.selectrows(block.row)) as part:
                 model = part.getcol("MODEL_DATA")[list(block.hands)][:, block.channel].mean(axis=0)
-            usable = ~block.flagged & (block.weight > 0).all(axis=0)
+            usable = ~block.flagged & (block.weight > 0).all(axis=0) & (model != 0)
             chi2 = block.weight.sum(axis=0) * np.abs(block.visibility.mean(axis=0) - model) ** 2 / (2 * noise_scale**2)
             predicted.append(chi2[usable & held])
             imaged.append(chi2[usable & ~held])

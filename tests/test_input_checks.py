@@ -6,8 +6,13 @@ from types import SimpleNamespace
 import pytest
 from casatools import image
 
-from casa_ml_tasks.data.input_checks import cells_in_arcsec, check_outputs, check_parameters, check_survey, image_size
-from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.calibration.survey import Survey, check_survey
+from casa_ml_tasks.data.input_checks import (
+    cells_in_arcsec,
+    check_outputs,
+    check_parameters,
+    image_size,
+)
 
 GOOD = {
     "vis": "some.ms",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.quantities import angular_unit

@@ -5,7 +5,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.figures import (
     draw_chi_squared,

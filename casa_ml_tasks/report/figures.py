@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.quantities import quantity, si_prefix
 from casa_ml_tasks.report.content import Array, ReportContent

@@ -9,9 +9,9 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images
 from casa_ml_tasks.data.input_checks import value_in
-from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image

@@ -11,17 +11,17 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.data_model import DataModel, Freedom
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
 from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.tasks import cycle_choice, outcome
 from casa_ml_tasks.tasks.warnings_at_end import Ending
 

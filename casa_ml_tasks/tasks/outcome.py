@@ -15,20 +15,21 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.data_model import DataModel, Freedom
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics, read_residuals
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
 from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cells_in_arcsec
-from casa_ml_tasks.data.measurement_set import Survey, selections
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.quantities import measurement, quantity

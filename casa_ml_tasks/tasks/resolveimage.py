@@ -7,10 +7,11 @@ from typing import Any
 
 from casatasks import casalog
 
+from casa_ml_tasks.calibration.survey import check_survey, survey
 from casa_ml_tasks.data.casa_image import read_cell
 from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
-from casa_ml_tasks.data.input_checks import check_outputs, check_survey
-from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.data.input_checks import check_outputs
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames

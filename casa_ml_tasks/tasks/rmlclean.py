@@ -7,9 +7,10 @@ from typing import Any
 
 from casatasks import casalog
 
+from casa_ml_tasks.calibration.survey import check_survey, survey
 from casa_ml_tasks.data.casa_image import write_image
-from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
-from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.data.input_checks import check_outputs, check_parameters
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking

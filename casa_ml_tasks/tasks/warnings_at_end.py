@@ -10,11 +10,11 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, StopCode
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.quantities import angle, quantity
 from casa_ml_tasks.tasks.largest_scale import NOTEWORTHY, largest_scale, share_of_wide_emission
 

@@ -16,7 +16,7 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
 _LATENT = "latent/"  # before the names of the minor cycle's own arrays
 #: Of what is stored; one more whenever a number or an array of any minor cycle changes its meaning.
-FORMAT = 4
+FORMAT = 5
 
 
 class FileCheckpoint:

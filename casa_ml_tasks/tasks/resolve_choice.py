@@ -32,11 +32,13 @@ from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
-from casa_ml_tasks.minor.rml.unresolved import NAME as UNRESOLVED
+from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from casa_ml_tasks.tasks.route import routed
 from casa_ml_tasks.tasks.unused_parameters import warn_of_unused
 
+#: Of the minor cycles whose states are saved: the inference and its sketch.
+SCHEMAS = (Resolve.schema, RegularisedMaximumLikelihood.schema)
 #: For every pixel of a plane: samples, their copies where some are added and compared; slopes along the spectra.
 BYTES_OF_SAMPLE, BYTES_OF_SPECTRA = 20, 1000
 #: Of the task, for each field of `Prior` that is a mean and a standard deviation.
@@ -91,8 +93,8 @@ def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, 
 
 
 def has_begun(state: MinorState) -> bool:
-    """Whether the inference has left arrays; its sketches leave nothing but unresolved sources."""
-    return bool(set(state.latent) - {UNRESOLVED})
+    """Return whether the inference has left arrays, rather than its sketches alone."""
+    return bool(set(state.latent) - set(RegularisedMaximumLikelihood.schema.arrays))
 
 
 def check_memory(shape: tuple[int, ...], parameters: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 
     workspace = Workspace(parameters["imagename"], taylor_terms(parameters))
-    checkpoint = FileCheckpoint(workspace.checkpoint, parameters, asdict(data))
+    checkpoint = FileCheckpoint(workspace.checkpoint, parameters, asdict(data), resolve_choice.SCHEMAS)
     interrupted = unfinished_run.take_up(checkpoint, workspace, "resolveimage")
     with unfinished_run.says_what_is_left(workspace, "resolveimage"):
         major = cycle_choice.major_cycle(workspace, parameters)

@@ -28,6 +28,8 @@ from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 
 FOLDS = 5  # of cross-validation
+#: Of the minor cycles whose states are saved.
+SCHEMAS = (RegularisedMaximumLikelihood.schema, CasaDeconvolver.schema, MinorCycleOfFields.schema)
 
 
 def as_signed(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
+from casa_ml_tasks.minor.rml.state import point_image
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
@@ -62,7 +63,9 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 
     workspace = Workspace(parameters["imagename"], taylor_terms(parameters), [each["imagename"] for each in outliers])
-    checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers}, asdict(data))
+    checkpoint = FileCheckpoint(
+        workspace.checkpoint, {**parameters, "outliers": outliers}, asdict(data), rml_choice.SCHEMAS
+    )
     interrupted = unfinished_run.take_up(checkpoint, workspace, "rmlclean")
     with unfinished_run.says_what_is_left(workspace, "rmlclean"):
         major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
@@ -77,8 +80,9 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
             rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
         progress, image_noise = rounds.progress, rounds.image_noise
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-        if progress.state.points is not None:
-            write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
+        points = point_image(progress.state)
+        if points is not None:
+            write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
         major.predict(progress.model)
     except BaseException:
         major.close()

@@ -31,6 +31,7 @@ from PIL import Image
 
 from benchmarks.measure import print_table, rmlclean_parameters, timed
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import (
@@ -40,13 +41,12 @@ from casa_ml_tasks.data.measurement_set import (
     blocks,
     open_table,
     selections,
-    survey,
 )
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.report.figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
 from casa_ml_tasks.tasks import cycle_choice, rml_choice
 from tests.real_data import real_ms
 

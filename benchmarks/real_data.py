@@ -27,8 +27,9 @@ from casatasks import casalog, importuvfits, tclean
 from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
 from benchmarks.measure import print_table, timed
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Selection, blocks, survey
+from casa_ml_tasks.data.measurement_set import Selection, blocks
 from tests.real_data import BESIDE_THE_CHECKOUT, real_ms
 
 HELD_OUT = 0  # the fold

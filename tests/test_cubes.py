@@ -7,9 +7,10 @@ import pytest
 from casatasks import exportfits, imhead, tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_beams, read_image
 from casa_ml_tasks.data.image_channels import ImageChannels
-from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.major.native import NativeMajorCycle
 from tests.major_cycles import opener, parameters_of

@@ -9,15 +9,15 @@ from scipy.constants import arcsecond, speed_of_light
 from scipy.optimize import minimize
 
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.calibration.block_model import BlockTerms, fit_blocks
+from casa_ml_tasks.calibration.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.data import visibility_store
 from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origin, Origins, read
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
-from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks import data_rounds, rml_choice

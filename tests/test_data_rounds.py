@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.calibration.survey import survey
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
 from casa_ml_tasks.tasks import outcome
 from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
 from tests.major_cycles import parameters_of

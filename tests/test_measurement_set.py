@@ -5,9 +5,15 @@ import pytest
 from casatasks import flagdata, tclean
 from casatools import table
 
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data import measurement_set
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Selection, blocks, selections, survey
+from casa_ml_tasks.data.measurement_set import (
+    SPEED_OF_LIGHT,
+    Selection,
+    blocks,
+    selections,
+)
 from tests.real_data import real_ms
 from tests.simulated_ms import direct_sum, simulate
 

@@ -10,9 +10,9 @@ from casatools import image
 from scipy.constants import arcsecond
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.calibration.survey import Survey, check_survey
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
-from casa_ml_tasks.request.grid import ImageGrid, cells_in_arcsec, check_survey, image_size
+from casa_ml_tasks.request.grid import ImageGrid, cells_in_arcsec, image_size
 from casa_ml_tasks.request.gridding import Gridding
 from casa_ml_tasks.request.inference import Inference, Priors
 from casa_ml_tasks.request.masking import Masking
@@ -301,8 +301,8 @@ def test_a_request_has_typed_settings():
     assert request.grid.cell == pytest.approx(arcsecond)
     assert request.grid.planes == ("I", "Q", "U", "V")
     assert request.stopping.threshold == pytest.approx(0.003)
-    assert request.noise.scale_of(SURVEY) == 0.8
-    assert Noise().scale_of(SURVEY) == SURVEY.noise_scale
+    assert request.noise.scale_or(1.5) == 0.8
+    assert Noise().scale_or(1.5) == 1.5
 
 
 def test_a_changed_request_is_checked_anew():

@@ -5,8 +5,9 @@ import pytest
 from casatasks import imhead, tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import selections, survey
+from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import correlations
 from casa_ml_tasks.major.native import NativeMajorCycle
 from tests.major_cycles import opener, parameters_of

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Selection, survey
+from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.tasks import outcome
 from tests.simulated_ms import Source, simulate, with_table

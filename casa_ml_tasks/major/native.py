@@ -13,6 +13,17 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors, fit_errors
+from casa_ml_tasks.calibration.data_model import SETTLED_WEIGHTS, DataModel
+from casa_ml_tasks.calibration.residual_visibilities import (
+    ROTATIONS,
+    AnnulusSums,
+    annulus_edges,
+    annulus_of,
+    longest_on_grid,
+    rotation_beside,
+    turns_of,
+)
 from casa_ml_tasks.data.casa_image import (
     empty_copy,
     note,
@@ -33,19 +44,8 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
-from casa_ml_tasks.major.residual_visibilities import (
-    ROTATIONS,
-    AnnulusSums,
-    annulus_edges,
-    annulus_of,
-    longest_on_grid,
-    rotation_beside,
-    turns_of,
-)
 from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.request.weighting import Weighting

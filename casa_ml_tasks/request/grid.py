@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from casatasks import casalog
 from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.directions import tracked
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Survey
 from casa_ml_tasks.data.stokes import stokes_planes
-from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.values import as_list, value_in
 
 SMALLEST_IMSIZE = 8  # pixels
@@ -135,21 +132,6 @@ class ImageGrid:
     def tracks(self) -> str:
         """The object that the image follows; '' for none."""
         return tracked(self.phasecenter)
-
-
-def check_survey(survey: Survey, grid: ImageGrid) -> None:
-    """Warn in the CASA log where there are fewer than two pixels to the fringe of the longest baseline."""
-    cell = max(grid.cells)
-    fringe = 1 / survey.longest_baseline / arcsecond
-    if fringe / cell < 2:
-        kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
-        casalog.post(
-            f"cell='{casa_angle(cell)}' samples the longest baseline ({kilometres:.3g} km at "
-            f"{survey.highest_frequency / 1e9:.4g} GHz) with {fringe / cell:.2g} pixels a fringe; "
-            f"use at most {casa_angle(fringe / 3, 2)}",
-            "WARN",
-            "check_survey",
-        )
 
 
 def image_size(imsize: Any) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.request.values import listed, value_in
 
 NOISE_MODELS = ("ms", "spw", "uvdist")
@@ -90,6 +89,6 @@ class Noise:
         """Whether the data tell the noise, or the user does."""
         return self.scale is None
 
-    def scale_of(self, data: Survey) -> float:
-        """Return true noise over the noise that WEIGHT claims: the user's, or the measured one."""
-        return data.noise_scale if self.scale is None else self.scale
+    def scale_or(self, measured: float) -> float:
+        """Return true noise over the noise that WEIGHT claims: the user's, or else the measured one."""
+        return measured if self.scale is None else self.scale

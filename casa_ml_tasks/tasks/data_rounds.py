@@ -11,20 +11,20 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
-from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.data_model import DataModel
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
 from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.request.noise import Freedom
-from casa_ml_tasks.tasks import cycle_choice, outcome
-from casa_ml_tasks.tasks.warnings_at_end import Ending
+from casa_ml_tasks.tasks import residual_statistics
+from casa_ml_tasks.tasks.image_noise import ImageNoise, noise_scale
+from casa_ml_tasks.tasks.log_lines import log_cycle
 
 #: The residual exceeds the noise if it does so by this factor.
 EXCESS = 1.15
@@ -60,7 +60,7 @@ class Rounds:
     ):
         """start: what a killed run left, or a first model."""
         self.data = data
-        self.noise_scale = cycle_choice.noise_scale(parameters, data)
+        self.noise_scale = noise_scale(parameters, data)
         self.calibration = CalibrationErrors.from_numbers(start.calibration)
         self.unsettled = True
         self.statistics: ResidualStatistics | None = None
@@ -74,9 +74,9 @@ class Rounds:
         self._sketches = 0
 
     @property
-    def image_noise(self) -> outcome.ImageNoise:
+    def image_noise(self) -> ImageNoise:
         """The noise of the last round, and its two causes."""
-        return outcome.ImageNoise(self.noise, self._major.thermal_noise() * self.noise_scale, self.calibration)
+        return ImageNoise(self.noise, self._major.thermal_noise() * self.noise_scale, self.calibration)
 
     def _image_noise(self) -> NDArray[np.floating]:
         return self._major.noise() * self.noise_scale * self.calibration.factor
@@ -85,10 +85,10 @@ class Rounds:
         """Solve; then see what the residual tells of errors of calibration, and fit the data model to the image."""
         major, intensity = self._major, np.s_[: len(self.noise), :1]
         criteria = left(criteria, self._done[self._sketches :])
-        self._done.append(solve(major, minor, criteria, self._start, checkpoint, outcome.log_cycle, intensity))
+        self._done.append(solve(major, minor, criteria, self._start, checkpoint, log_cycle, intensity))
         last = self._done[-1]
         scale = self.noise_scale * self.calibration.factor
-        self.statistics = outcome.residual_statistics(
+        self.statistics = residual_statistics.residual_statistics(
             major, last.model, scale, self.data.visibilities, self._workspace, self._parameters
         )
         self.beside = major.noise_beside(last.model) if isinstance(major, NativeMajorCycle) else None
@@ -123,22 +123,6 @@ class Rounds:
             "data_rounds",
         )
         return True
-
-    def ending(self, progress: Progress, noise: outcome.ImageNoise, workspace: Workspace) -> Ending:
-        """How the run ended, for its warnings; the products are in their places.
-
-        progress: of the main field; noise: `image_noise`, while the major cycle was open.
-        """
-        return Ending(
-            progress,
-            noise.of_planes,
-            noise.thermal,
-            noise.calibration,
-            self.beside,
-            self.statistics,
-            read_image(workspace.product("pb")),
-            cycle_choice.beam_areas(workspace),
-        )
 
     def another(self) -> None:
         """A round is due, for another minor cycle goes on from the sketches so far, whose major cycles do not count."""

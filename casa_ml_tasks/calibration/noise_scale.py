@@ -5,16 +5,21 @@ errors can only add to a difference, so of several estimates the smallest is the
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-HANDS = "XX-YY"
-NEIGHBOURS = "neighbouring integrations"
-WEIGHT_AS_IT_IS = "WEIGHT as it is"
-
 LONGEST_GAP = 120.0  # s; over more, the sky itself turns through the fringe
 MOST_DIFFERENCES = 2_000_000  # more make the estimate no better
+
+
+class ScaleSource(StrEnum):
+    """Where a noise scale comes from, as logs and reports name it."""
+
+    HANDS = "XX-YY"
+    NEIGHBOURS = "neighbouring integrations"
+    WEIGHT = "WEIGHT as it is"
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class NoiseScale:
     """True sigma over nominal sigma, and which differences it was measured from."""
 
     value: float
-    method: str
+    source: ScaleSource
 
 
 def normalised_differences(
@@ -54,18 +59,18 @@ def scale_of(differences: NDArray[np.float64]) -> float | None:
 
 
 def smallest(hands: NDArray[np.float64], neighbours: NDArray[np.float64]) -> NoiseScale:
-    """The smaller of the two estimates; 1 by the method WEIGHT_AS_IT_IS where the data allow neither.
+    """The smaller of the two estimates; 1 from WEIGHT where the data allow neither.
 
     Args:
         hands: normalised differences of the two parallel hands of a sample.
         neighbours: normalised differences of neighbouring integrations.
     """
     estimates = [
-        NoiseScale(value, method)
-        for method, differences in ((HANDS, hands), (NEIGHBOURS, neighbours))
+        NoiseScale(value, source)
+        for source, differences in ((ScaleSource.HANDS, hands), (ScaleSource.NEIGHBOURS, neighbours))
         if (value := scale_of(differences)) is not None
     ]
-    return min(estimates, key=lambda estimate: estimate.value, default=NoiseScale(1.0, WEIGHT_AS_IT_IS))
+    return min(estimates, key=lambda estimate: estimate.value, default=NoiseScale(1.0, ScaleSource.WEIGHT))
 
 
 def neighbouring_integrations(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_opening
 
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 
 #: Largest scale over 1 / (5th percentile of the uv distances): ALMA Technical Handbook, section 3.6.
 LARGEST_SCALE = 0.983

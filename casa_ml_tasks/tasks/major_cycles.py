@@ -1,4 +1,4 @@
-"""From the parameters of a task to the components of its loop."""
+"""Major cycles: which one a call needs, and whether it makes an image."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from casatasks import casalog
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images
-from casa_ml_tasks.data.input_checks import value_in
-from casa_ml_tasks.data.measurement_set import Survey
+from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_image
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
@@ -22,29 +17,6 @@ from casa_ml_tasks.major.outlier_fields import CasaFields
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
 SMALLEST_BEAM = 1e-3
-
-
-def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
-    """True noise over the noise that WEIGHT claims: the user's, or the measured one."""
-    return data.noise_scale if parameters["noisescale"] == "auto" else float(parameters["noisescale"])
-
-
-def typical(noise: NDArray[np.floating]) -> float:
-    """The median over the planes with data, whose noise is finite."""
-    return float(np.median(noise[np.isfinite(noise)]))
-
-
-def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) -> ExitCriteria:
-    """tclean's stopping parameters. noise: (channel, stokes), Jy/beam."""
-    threshold = value_in(parameters["threshold"], "Jy")
-    assert threshold is not None, "check_parameters has refused it"
-    return ExitCriteria(
-        niter=parameters["niter"],
-        nmajor=parameters["nmajor"],
-        threshold=threshold,
-        nsigma=parameters["nsigma"],
-        noise=typical(noise),
-    )
 
 
 def major_cycle(
@@ -65,35 +37,7 @@ def major_cycle(
     return CasaMajorCycle(parameters, workspace.directory)
 
 
-def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
-    """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
-    if isinstance(major, CasaFields):
-        starts = [first_progress(field, field.workspace, field.parameters) for field in major.fields]
-        return Progress(major.layout.pack([start.model for start in starts]))
-    startmodel = [each for each in np.atleast_1d(parameters["startmodel"]).tolist() if each]
-    earlier = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
-    if startmodel:
-        return Progress(_model(startmodel, f"startmodel={startmodel}", "regrid it with imregrid", major.shape))
-    if not is_casa_image(earlier[0]):
-        return Progress(np.zeros(major.shape, np.float32))
-    source = f"imagename='{workspace.imagename}': {' and '.join(earlier)} of an earlier run"
-    model = _model(earlier, source, "choose another imagename or remove the old products", major.shape)
-    casalog.post(f"the model begins with {' and '.join(earlier)}; restart=False begins with an empty sky", "INFO")
-    return Progress(model)
-
-
-def _model(paths: Sequence[str], source: str, remedy: str, shape: tuple[int, ...]) -> Image:
-    """Read a first model. source, remedy: of the sentence that refuses another shape."""
-    model = read_images(paths)
-    if model.shape != shape:
-        raise ValueError(
-            f"{source} has {model.shape} channels or terms, Stokes planes, rows and columns, but the image asked for "
-            f"has {shape}; {remedy}"
-        )
-    return model
-
-
-def check_data(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
+def check_image(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
     """Check that the visibilities make an image, once their weights and the PSF are known.
 
     Raises:

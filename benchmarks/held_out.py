@@ -40,13 +40,13 @@ from casa_ml_tasks.data.measurement_set import (
     Selection,
     blocks,
     open_table,
-    selections,
 )
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.tasks import cycle_choice, rml_choice
 from tests.real_data import real_ms
 
@@ -335,7 +335,9 @@ def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     workspace = Workspace(work / "prediction")
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
+    noise = major.noise()[0] * cycle_choice.noise_scale(
+        parameters, survey(DataSelection.from_parameters(**parameters).selections)
+    )
     minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)

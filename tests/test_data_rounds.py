@@ -10,9 +10,9 @@ from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
 from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
 from casa_ml_tasks.calibration.survey import survey
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.tasks import outcome
 from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
 from tests.major_cycles import parameters_of
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_with_the_errors_of_calibration_that_it_has_found(s
 @pytest.fixture(scope="module")
 def survey_of_ms(tmp_path_factory):
     observed = simulate(tmp_path_factory.mktemp("survey") / "sky.ms")
-    return survey(selections(parameters_of(observed.path)))
+    return survey(DataSelection.from_parameters(**parameters_of(observed.path)).selections)
 
 
 @pytest.fixture(scope="module")

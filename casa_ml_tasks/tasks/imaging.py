@@ -13,7 +13,6 @@ from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey, check_survey, survey
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.input_checks import check_outputs
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Product, Workspace
@@ -22,6 +21,7 @@ from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.request.grid import ImageGrid
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.tasks import data_rounds
 from casa_ml_tasks.tasks.ending import Ending
 from casa_ml_tasks.tasks.family import Call, Context
@@ -87,11 +87,12 @@ def check_call(call: Call, task: str, samples: int = 0) -> Survey:
     parameters = call.parameters
     for field in call.fields:
         check_outputs(field, samples)
-    check_stokes(selections(parameters), parameters)
+    grid, chosen = ImageGrid.from_parameters(**parameters), DataSelection.from_parameters(**parameters).selections
+    check_stokes(chosen, grid.stokes)
     check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, ImageGrid.from_parameters(**parameters))
+    check_tracking(chosen, grid.phasecenter, min(grid.cells))
+    data = survey(chosen, progress=True, channels=image_channels(parameters))
+    check_survey(data, grid)
     log_data(data, task)
     return data
 

@@ -47,7 +47,8 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
-from casa_ml_tasks.tasks import cycle_choice, rml_choice
+from casa_ml_tasks.tasks import rml_minor_cycles
+from casa_ml_tasks.tasks.image_noise import noise_scale
 from tests.real_data import real_ms
 
 FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
@@ -329,11 +330,11 @@ def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
 def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
     parameters = rmlclean_parameters(vis=vis, **imaging)
-    workspace = Workspace(work / "prediction")
+    workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
-    minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
+    noise = major.noise()[0] * noise_scale(parameters, survey(selections(parameters)))
+    minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)
     inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())

@@ -6,7 +6,7 @@ from casatasks import exportfits, imhead
 
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_frequencies, read_image
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks import run
 from tests.simulated_ms import Source, add_to_channels, simulate
 
 IMSIZE, CELL = 36, 0.27
@@ -22,7 +22,7 @@ def line(channel):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
 
 
 def infer(vis, imagename, **changes):

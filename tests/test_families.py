@@ -24,11 +24,11 @@ from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.protocols import MinorState, StateSchema
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.report.section import Drawing, Section, Table
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks.families import FAMILIES
 from casa_ml_tasks.tasks.family import Call, Context
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.run import run_task
-from tests.simulated_ms import Source, simulate
 
 FLUX, SIGMA = 1.0, 0.02
 DEFAULTS = {"vis": "", "imagename": "", "samples": 100, "seed": 1, "restart": True}

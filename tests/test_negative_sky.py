@@ -5,10 +5,10 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks import run
 from casa_ml_tasks.tasks.ending import deepest_hole
 from casa_ml_tasks.tasks.signed_models import with_signed_regularisers
-from tests.simulated_ms import Source, simulate
 
 CELL, IMSIZE = 0.15, 64
 EMISSION = Source(flux=1.0, east=-8 * CELL, north=4 * CELL)

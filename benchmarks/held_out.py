@@ -27,7 +27,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 from PIL import Image
-from tests.real_data import real_ms
 
 from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.real_data_files import RealDataMissing, real_ms

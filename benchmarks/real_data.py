@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from casatasks import casalog, importuvfits, tclean
-from tests.real_data import real_ms
 
 from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
 from benchmarks.measure import print_table, timed

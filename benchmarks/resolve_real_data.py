@@ -23,7 +23,6 @@ from matplotlib.colors import AsinhNorm, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
-from tests.real_data import real_ms
 
 from benchmarks.held_out import AUTOMASK, MULTISCALE, beam_ellipse, save
 from benchmarks.measure import print_table, timed

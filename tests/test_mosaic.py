@@ -14,7 +14,6 @@ from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 from casa_ml_tasks.tasks import run
-from tests.direct_sum import image_of, visibilities_of
 from tests.major_cycles import opener, parameters_of
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]

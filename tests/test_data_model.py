@@ -13,13 +13,13 @@ from casa_ml_tasks.calibration.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.calibration.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.data import visibility_store
 from casa_ml_tasks.data.casa_image import read_beam, read_image
-from casa_ml_tasks.data.input_checks import check_parameters
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origin, Origins, read
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.simulation import direct_sum, with_table
 from casa_ml_tasks.tasks import data_rounds, regulariser_strengths
 from tests.major_cycles import opener, parameters_of
@@ -433,7 +433,10 @@ def test_a_residual_that_grows_with_the_noise_scale_is_no_divergence():
     [
         ({"noisemodel": ["antenna"]}, r"noisemodel=\['antenna'\] is unknown; use any of ms, spw, uvdist"),
         ({"blockmodel": ["phase"]}, r"blockmodel=\['phase'\] is unknown; use any of amplitude, position"),
-        ({"likelihood": "studentt", "gridder": "standard"}, "likelihood='studentt' needs gridder='native'"),
+        (
+            {"likelihood": "studentt", "gridder": "standard", "imager": "casa"},
+            "likelihood='studentt' needs gridder='native'",
+        ),
         ({"noisemodel": ["ms"], "specmode": "cubedata"}, r"noisemodel=\['ms'\] needs specmode='mfs'"),
         ({"blockmodel": ["position"], "minorcycle": "clean"}, r"blockmodel=\['position'\] needs minorcycle='rml'"),
     ],
@@ -441,4 +444,4 @@ def test_a_residual_that_grows_with_the_noise_scale_is_no_divergence():
 def test_what_cannot_be_fitted_is_refused(changes, sentence):
     arguments = {"imagename": "sky", "cell": "0.1arcsec", "gridder": "native"} | changes
     with pytest.raises(ValueError, match=sentence):
-        check_parameters(parameters_of("some.ms", **arguments))
+        Request.from_parameters(**parameters_of("some.ms", **arguments))

@@ -66,7 +66,7 @@ BOTH: Mapping[str, Any] = {
         Acts("test_measurement_set.py::test_each_selection_reaches_the_data"),
     ),
     "datacolumn": Acts("test_measurement_set.py::test_a_missing_or_unknown_column_is_refused"),
-    "imsize": Acts("test_input_checks.py::test_cell_and_imsize_are_read_as_tclean_reads_them"),
+    "imsize": Acts("test_request.py::test_cell_and_imsize_are_read_as_tclean_reads_them"),
     "cell": Acts("test_every_parameter.py::test_a_cell_without_a_unit_is_in_arcsec_for_casas_imager"),
     "phasecenter": Acts("test_native_major_cycle.py::test_another_phase_centre"),
     "projection": InImager("TAN"),
@@ -107,11 +107,11 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
     "rmlclean": {
         "imagename": Acts("test_rmlclean.py::test_products_have_units_beams_and_history"),
         "stokes": Acts("test_stokes.py::test_parallel_hands_alone_have_no_u"),
-        "startmodel": Acts("test_input_checks.py::test_an_image_given_must_have_the_shape_of_the_image_asked_for"),
+        "startmodel": Acts("test_request.py::test_an_image_given_must_have_the_shape_of_the_image_asked_for"),
         "gridder": Acts("test_rmlclean.py::test_the_native_gridder_gives_the_same_products_and_sky"),
         "restoration": Acts("test_rmlclean.py::test_the_restored_image_is_model_times_beam_plus_residual"),
         "pbcor": Acts("test_rmlclean.py::test_tcleans_own_test_helpers_accept_the_products"),
-        "outlierfile": Acts("test_input_checks.py::test_a_wrong_parameter_is_named_with_its_remedy"),
+        "outlierfile": Acts("test_request.py::test_a_wrong_parameter_is_named_with_its_remedy"),
         **dict.fromkeys(
             ("weighting", "robust", "noise", "npixels", "uvtaper"),
             Acts("test_imaging_weights.py::test_weights_sum_to_tcleans_sumwt"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from zlib import crc32
@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.noise_scale import (
     NoiseScale,
@@ -20,9 +21,9 @@ from casa_ml_tasks.calibration.noise_scale import (
     smallest,
 )
 from casa_ml_tasks.data.image_channels import ImageChannels
-from casa_ml_tasks.data.input_checks import ARCSEC, cells_in_arcsec
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, samples, windows
 from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.grid import ImageGrid
 
 UNLIKE = 1.5  # ratio of the noise scales of two Measurement Sets that is worth a warning
 
@@ -100,10 +101,10 @@ def survey(selections: Sequence[Selection], progress: bool = False, channels: Im
     )
 
 
-def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
-    """Warn in the CASA log where `cell` has fewer than two pixels to the fringe of the longest baseline."""
-    cell = max(cells_in_arcsec(parameters["cell"]))
-    fringe = 1 / survey.longest_baseline / ARCSEC
+def check_survey(survey: Survey, grid: ImageGrid) -> None:
+    """Warn in the CASA log where there are fewer than two pixels to the fringe of the longest baseline."""
+    cell = max(grid.cells)
+    fringe = 1 / survey.longest_baseline / arcsecond
     if fringe / cell < 2:
         kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
         casalog.post(

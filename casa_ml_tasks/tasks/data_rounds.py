@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
-from casa_ml_tasks.calibration.data_model import DataModel, Freedom
+from casa_ml_tasks.calibration.data_model import DataModel
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.workspace import Workspace
@@ -21,6 +21,7 @@ from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.tasks import residual_statistics
 from casa_ml_tasks.tasks.image_noise import ImageNoise, noise_scale
 from casa_ml_tasks.tasks.log_lines import log_cycle
@@ -141,7 +142,7 @@ def data_model(major: CasaMajorCycle) -> DataModel | None:
 def may_tell(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> bool:
     """Whether a first image, however simple, may change what is believed of the data."""
     has_visibilities = isinstance(major, NativeMajorCycle) and parameters["niter"] != 0
-    return has_visibilities and (_is_free(parameters) or bool(Freedom.from_parameters(parameters)))
+    return has_visibilities and (_is_free(parameters) or bool(Freedom.from_parameters(**parameters)))
 
 
 def _is_free(parameters: Mapping[str, Any]) -> bool:
@@ -161,7 +162,7 @@ def may_have_errors(parameters: Mapping[str, Any], stop: StopCode, rounds: int) 
             may have done so because it followed the errors.
         rounds: so far.
     """
-    free = _is_free(parameters) and not Freedom.from_parameters(parameters)
+    free = _is_free(parameters) and not Freedom.from_parameters(**parameters)
     return free and stop in (*GOES_ON, StopCode.DIVERGED) and rounds <= MOST_ROUNDS_OF_ERRORS
 
 

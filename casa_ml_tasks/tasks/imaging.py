@@ -21,6 +21,7 @@ from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
+from casa_ml_tasks.request.grid import ImageGrid
 from casa_ml_tasks.tasks import data_rounds
 from casa_ml_tasks.tasks.ending import Ending
 from casa_ml_tasks.tasks.family import Call, Context
@@ -90,7 +91,7 @@ def check_call(call: Call, task: str, samples: int = 0) -> Survey:
     check_channels(parameters)
     check_tracking(parameters)
     data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
+    check_survey(data, ImageGrid.from_parameters(**parameters))
     log_data(data, task)
     return data
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from casa_ml_tasks.calibration.data_model import Freedom
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_valid
 from casa_ml_tasks.data.input_checks import CONTINUUM
@@ -18,6 +17,7 @@ from casa_ml_tasks.engine.solver import CycleRecord
 from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.imaging_content import ImagingContent
 from casa_ml_tasks.report.imaging_sections import imaging_sections
+from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.tasks.image_noise import ImageNoise, noise_scale, typical
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.result import CONTROLS, TaskResult
@@ -127,7 +127,7 @@ def _cycle(record: CycleRecord, data: Survey, noise: ImageNoise, parameters: Map
     surveyed = parameters["gridder"] == "native" or stokes_planes(parameters["stokes"])[0] == "I"
     complete = parameters["specmode"] in (*CONTINUUM, "cubedata") and surveyed
     statistical = complete and parameters["weighting"] == "natural" and not any(parameters["uvtaper"])
-    statistical &= not Freedom.from_parameters(parameters) and not noise.calibration
+    statistical &= not Freedom.from_parameters(**parameters) and not noise.calibration
     empty_sky = data.weighted_power / noise_scale(parameters, data) ** 2 if statistical else float("nan")
     chi2 = empty_sky + float(np.sum((np.asarray(record.misfit) / noise.of_planes**2)[:, 0]))
     fields = {name: value for name, value in asdict(record).items() if name != "misfit"}

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from casatasks import tclean
 from casatools import table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.measure import print_table, rmlclean_parameters, timed
+from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
@@ -47,8 +47,8 @@ from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
 from casa_ml_tasks.request.selection import DataSelection
-from casa_ml_tasks.tasks import cycle_choice, rml_choice
-from tests.real_data import real_ms
+from casa_ml_tasks.tasks import rml_minor_cycles
+from casa_ml_tasks.tasks.image_noise import noise_scale
 
 FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
 MULTISCALE = {"deconvolver": "multiscale", "scales": [0, 5, 15], "niter": 30000, "nsigma": 3.0}
@@ -145,7 +145,7 @@ def main() -> None:
             work = Path(folder)
             try:
                 vis = real_ms(observation.archive, work)
-            except pytest.skip.Exception as missing:
+            except RealDataMissing as missing:
                 raise SystemExit(str(missing)) from missing
             print(f"\n{observation.title}\n", flush=True)
             compare(observation, vis, work, options.folds)
@@ -332,13 +332,11 @@ def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
 def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
     parameters = rmlclean_parameters(vis=vis, **imaging)
-    workspace = Workspace(work / "prediction")
+    workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * cycle_choice.noise_scale(
-        parameters, survey(DataSelection.from_parameters(**parameters).selections)
-    )
-    minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
+    noise = major.noise()[0] * noise_scale(parameters, survey(DataSelection.from_parameters(**parameters).selections))
+    minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)
     inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())

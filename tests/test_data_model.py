@@ -20,9 +20,9 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
 from casa_ml_tasks.request.request import Request
-from casa_ml_tasks.tasks import data_rounds, rml_choice
+from casa_ml_tasks.simulation import direct_sum, with_table
+from casa_ml_tasks.tasks import data_rounds, regulariser_strengths
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import direct_sum, with_table
 
 IMSIZE, CELL = 80, 0.12
 OFFSET = np.array([0.3, -0.2])  # arcsec East and North: a third of the beam
@@ -271,7 +271,7 @@ def test_strengths_are_chosen_in_every_round_from_its_own_data(spoilt_ms, tmp_pa
         seen.append((noise.sigma, sum(fold.weight for fold in folds)))
         return CrossValidation((Trial((1.0, 1.0), np.zeros(len(folds) - 1)),))
 
-    monkeypatch.setattr(rml_choice, "cross_validate", one_trial)
+    monkeypatch.setattr(regulariser_strengths, "cross_validate", one_trial)
     result = image(spoilt_ms, tmp_path / "sky", regstrength="auto", **FREE)
     assert len(seen) == result["data_model"]["rounds"] > 1
     for sigma, weight in seen:

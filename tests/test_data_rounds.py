@@ -13,10 +13,10 @@ from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.request.selection import DataSelection
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.simulation import simulate, with_table
+from casa_ml_tasks.tasks import residual_statistics, run
 from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import simulate, with_table
 
 NOISE = np.array([[0.1], [0.3], [np.inf]])
 AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": []}
@@ -81,7 +81,7 @@ class Residual:
 def test_a_residual_image_above_its_noise_raises_the_noise_and_not_its_thermal_part(
     survey_of_ms, monkeypatch, louder, factor
 ):
-    monkeypatch.setattr(outcome, "residual_statistics", lambda *arguments: None)
+    monkeypatch.setattr(residual_statistics, "residual_statistics", lambda *arguments: None)
     still = SimpleNamespace(update=lambda residual, model, state: (model, replace(state, converged=True)))
     start = Progress(np.zeros((3, 1, 40, 50), np.float32))
     rounds = Rounds(Residual(louder), None, AUTO, survey_of_ms, start)
@@ -138,7 +138,7 @@ def test_gains_that_differ_from_antenna_to_antenna_are_errors_of_calibration(mis
 
 
 def test_an_inference_begins_with_the_errors_of_calibration_that_a_sketch_has_told(misjudged, tmp_path, monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
     imaging = {"vis": str(misjudged.path), "imsize": 36, "cell": "0.27arcsec", "datacolumn": "data"}
     result = resolveimage(imagename=str(tmp_path / "sky"), nsamples=8, maxglobal=1, **imaging)
     assert result["noise_scale"] == pytest.approx(1, rel=0.05)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ from casatasks import tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.major.casa import imager_parameters
-from casa_ml_tasks.tasks import resolveimage as resolveimage_module
-from casa_ml_tasks.tasks import rmlclean as rmlclean_module
+from casa_ml_tasks.task_definition import DEFINITIONS, read_task
+from casa_ml_tasks.tasks import imaging
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TASKS = {"rmlclean": (rmlclean, rmlclean_module), "resolveimage": (resolveimage, resolveimage_module)}
+TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage}
 
 
 class ReachedTheData(Exception):
@@ -220,10 +219,8 @@ def parameters_of(task: Any) -> dict[str, Any]:
 
 def words_of(task: str, parameter: str) -> str:
     """What the XML says of it."""
-    for each in ElementTree.parse(REPOSITORY / "xml" / f"{task}.xml").findall(".//{*}param"):
-        if each.get("name") == parameter:
-            return f"{each.findtext('{*}shortdescription')} {each.findtext('{*}description') or ''}"
-    raise KeyError(parameter)
+    (found,) = (each for each in read_task(DEFINITIONS / f"{task}.xml").parameters if each.name == parameter)
+    return f"{found.summary} {found.description}"
 
 
 @pytest.fixture
@@ -234,16 +231,16 @@ def call(simulated_ms, monkeypatch, tmp_path):
         raise ReachedTheData
 
     def call_of(task: str, changed: Mapping[str, Any]) -> None:
-        monkeypatch.setattr(TASKS[task][1], "survey", reach)
+        monkeypatch.setattr(imaging, "survey", reach)
         arguments = {"imsize": 48, "cell": "0.2arcsec", "datacolumn": "data", **changed}
-        TASKS[task][0](vis=str(simulated_ms.path), imagename=str(tmp_path / "sky"), **arguments)
+        TASKS[task](vis=str(simulated_ms.path), imagename=str(tmp_path / "sky"), **arguments)
 
     return call_of
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_parameter_of_tclean_is_known_and_no_other(task):
-    theirs, ours = set(parameters_of(tclean)), set(parameters_of(TASKS[task][0]))
+    theirs, ours = set(parameters_of(tclean)), set(parameters_of(TASKS[task]))
     assert set(KNOWN[task]) == theirs <= ours
 
 
@@ -257,7 +254,7 @@ def test_a_test_shows_that_it_acts(task, name):
 @pytest.mark.parametrize(("task", "name"), those(InImager))
 def test_casas_imager_gets_it(task, name, simulated_ms, call, casa_log):
     known = KNOWN[task][name]
-    given = parameters_of(TASKS[task][0]) | known.others | {name: known.value}
+    given = parameters_of(TASKS[task]) | known.others | {name: known.value}
     given |= {"vis": str(simulated_ms.path), "cell": "0.2arcsec", "imsize": 48}
     received = imager_parameters(given, "some").getAllPars()[known.name or name]
     assert np.array_equal(received, known.value)

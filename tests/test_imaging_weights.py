@@ -13,7 +13,7 @@ from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_image
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
 from casa_ml_tasks.request.weighting import Taper, Weighting
-from tests.simulated_ms import lsrk_over_topocentric, simulate
+from casa_ml_tasks.simulation import lsrk_over_topocentric, simulate
 
 SHAPE = (101, 120)
 CELL = 0.1  # arcsec

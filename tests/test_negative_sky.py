@@ -5,9 +5,10 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.tasks import outcome, rml_choice
-from casa_ml_tasks.tasks.warnings_at_end import deepest_hole
-from tests.simulated_ms import Source, simulate
+from casa_ml_tasks.simulation import Source, simulate
+from casa_ml_tasks.tasks import run
+from casa_ml_tasks.tasks.ending import deepest_hole
+from casa_ml_tasks.tasks.signed_models import with_signed_regularisers
 
 CELL, IMSIZE = 0.15, 64
 EMISSION = Source(flux=1.0, east=-8 * CELL, north=4 * CELL)
@@ -23,7 +24,7 @@ def observed(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
 
 
 def test_positivity_false_alone_finds_absorption(observed, tmp_path, casa_log):
@@ -67,6 +68,6 @@ def test_the_deepest_hole_is_sought_within_the_field_and_in_the_noise_of_each_pl
 )
 def test_regularisers_of_positive_images_are_exchanged(regularizer, regstrength, expected):
     given = {"regularizer": regularizer, "regstrength": regstrength, "minorcycle": "rml"}
-    signed = rml_choice.as_signed({**given, "positivity": False})
+    signed = with_signed_regularisers({**given, "positivity": False})
     assert (signed["regularizer"], signed["regstrength"]) == expected
-    assert rml_choice.as_signed({**given, "positivity": True}) == {**given, "positivity": True}
+    assert with_signed_regularisers({**given, "positivity": True}) == {**given, "positivity": True}

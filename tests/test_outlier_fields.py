@@ -7,13 +7,13 @@ from casatasks import tclean
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_image
-from casa_ml_tasks.data.workspace import unused_imagenames
+from casa_ml_tasks.data.workspace import Product, unused_imagenames
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.major.outlier_fields import Fields, MinorCycleOfFields
 from casa_ml_tasks.request.outliers import outlier_requests
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, simulate
 from tests.state_schema import has_the_arrays_of
 from tests.task_requests import read_rmlclean
 
@@ -140,9 +140,10 @@ def test_a_finished_run_goes_on_from_the_models_of_all_fields(finished, bright_m
 def test_an_unused_number_serves_all_fields(tmp_path):
     (tmp_path / "far_1.image").mkdir()
     names = [str(tmp_path / name) for name in ("near", "far")]
-    assert unused_imagenames(names) == names
+    products = (Product("image"), Product("model"))
+    assert unused_imagenames(names, products) == names
     (tmp_path / "near.model").mkdir()
-    assert unused_imagenames(names) == [f"{name}_2" for name in names]
+    assert unused_imagenames(names, products) == [f"{name}_2" for name in names]
 
 
 def test_outliers_of_a_cube_have_its_channels_and_a_mask_of_their_own(bright_ms, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.minor.rml.objective import parts_of
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, simulate
 from tests.task_requests import read_rmlclean
 from tests.test_projected_lbfgs import objective
 

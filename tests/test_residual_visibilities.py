@@ -15,9 +15,9 @@ from casa_ml_tasks.data.casa_image import read_direction, read_image
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.request.selection import DataSelection
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.simulation import Source, simulate
+from casa_ml_tasks.tasks.residual_statistics import residual_statistics
 from tests.major_cycles import opener
-from tests.simulated_ms import Source, simulate
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
 
 LONGEST = 1e6  # wavelengths
@@ -235,7 +235,7 @@ def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
 def test_a_mosaic_has_none(two_sources):
     """Its pointings see the model through beams of their own."""
     parameters = task_parameters(two_sources, gridder="mosaic")
-    assert outcome.residual_statistics(None, None, 1.0, 1, None, parameters) is None
+    assert residual_statistics(None, None, 1.0, 1, None, parameters) is None
 
 
 @pytest.mark.parametrize("gridder", ["native", "standard"])

@@ -14,7 +14,7 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.quantities import measurement
 from casa_ml_tasks.report.posterior_section import posterior_section
-from casa_ml_tasks.tasks import data_rounds, imaging, inference
+from casa_ml_tasks.tasks import data_rounds, imaging, resolve_minor_cycle
 from casa_ml_tasks.tasks.family import Call, Context
 from casa_ml_tasks.tasks.gridder import with_gridder
 from casa_ml_tasks.tasks.imaging import Imaged
@@ -69,7 +69,7 @@ class Resolveimage:
         *imaging.IMAGES,
         *(Product(extension, is_image=False) for extension in ("powerspectrum", "noise")),
     )
-    schemas = inference.SCHEMAS
+    schemas = resolve_minor_cycle.SCHEMAS
 
     def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
         """Check the parameters as the inference takes them, and choose the gridder."""
@@ -90,18 +90,18 @@ class Resolveimage:
         with imaging.opened_major_cycle(context) as major:
             check_memory(major.shape, parameters)
             rounds = imaging.begin_rounds(major, context)
-            begun = context.interrupted is not None and inference.has_begun(context.interrupted.state)
+            begun = context.interrupted is not None and resolve_minor_cycle.has_begun(context.interrupted.state)
             if data_rounds.may_tell(major, parameters) and not begun:
                 while rounds.unsettled:
-                    sketch = inference.minor_cycle(major, rounds.noise, parameters).sketch()
+                    sketch = resolve_minor_cycle.minor_cycle(major, rounds.noise, parameters).sketch()
                     rounds.run(sketch, criteria, context.checkpoint)
                 rounds.another()
             while rounds.unsettled:
-                minor = inference.minor_cycle(major, rounds.noise, parameters)
+                minor = resolve_minor_cycle.minor_cycle(major, rounds.noise, parameters)
                 rounds.run(minor, criteria, context.checkpoint)
             progress = rounds.progress
             warn_without_signal(progress.dirty, rounds.noise)
-            posterior = minor.posterior(progress.state) if inference.has_begun(progress.state) else None
+            posterior = minor.posterior(progress.state) if resolve_minor_cycle.has_begun(progress.state) else None
             if posterior is not None:
                 progress = judged(progress, posterior)
             major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
@@ -114,7 +114,7 @@ class Resolveimage:
         parameters, imaged, posterior = context.call.parameters, work.imaged, work.posterior
         ending = imaging.ending_of(imaged, context.workspace)
         warn_of_end(imaged.progress, parameters["nmajor"])
-        warn_of_negative_sky(ending, inference.is_positive(parameters), "components=['absorption']")
+        warn_of_negative_sky(ending, resolve_minor_cycle.is_positive(parameters), "components=['absorption']")
         warn_of_calibration(ending)
         if posterior is not None:
             warn_of_wide_emission(ending, read_cell(context.workspace.product("psf")))

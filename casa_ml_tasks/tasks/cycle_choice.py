@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.data_model import Freedom
+from casa_ml_tasks.calibration.data_steps import DataSteps
+from casa_ml_tasks.calibration.image_noise import typical
+from casa_ml_tasks.calibration.residual_statistics import SecondReading, residual_statistics
 from casa_ml_tasks.calibration.survey import Survey
-from casa_ml_tasks.data.casa_image import is_casa_image, read_beams, read_cell, read_image, read_images
-from casa_ml_tasks.data.input_checks import value_in
-from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.data.casa_image import (
+    is_casa_image,
+    read_beams,
+    read_cell,
+    read_direction,
+    read_image,
+    read_images,
+)
+from casa_ml_tasks.data.directions import tracked
+from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cells_in_arcsec, value_in
+from casa_ml_tasks.data.measurement_set import selections
+from casa_ml_tasks.data.stokes import stokes_planes
+from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.data.workspace import Workspace, taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
@@ -27,11 +43,6 @@ SMALLEST_BEAM = 1e-3
 def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
     """True noise over the noise that WEIGHT claims: the user's, or the measured one."""
     return data.noise_scale if parameters["noisescale"] == "auto" else float(parameters["noisescale"])
-
-
-def typical(noise: NDArray[np.floating]) -> float:
-    """The median over the planes with data, whose noise is finite."""
-    return float(np.median(noise[np.isfinite(noise)]))
 
 
 def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) -> ExitCriteria:
@@ -63,6 +74,44 @@ def major_cycle(
     if parameters["gridder"] == "native":
         return NativeMajorCycle(parameters, workspace.directory, folds=folds)
     return CasaMajorCycle(parameters, workspace.directory)
+
+
+def data_steps(
+    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any], data: Survey, start: Progress
+) -> DataSteps:
+    """Return what is fitted to the visibilities besides the image.
+
+    Args:
+        major: makes the images.
+        workspace: where it works.
+        parameters: of the task.
+        data: the survey.
+        start: what a killed run has left, or a first model.
+    """
+    visibilities = major.visibilities
+    reading = None if visibilities is not None else second_reading(major, workspace, parameters, data)
+    return DataSteps(
+        major,
+        noise_scale(parameters, data),
+        Freedom.from_parameters(parameters),
+        parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto",
+        partial(residual_statistics, visibilities, reading),
+        start,
+    )
+
+
+def second_reading(
+    major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any], data: Survey
+) -> SecondReading | None:
+    """Return how to read the visibilities again; None where the model is more than one image of total intensity."""
+    oblong = len(set(cells_in_arcsec(parameters["cell"]))) > 1
+    if oblong or parameters["gridder"] not in SINGLE_POINTING or parameters["specmode"] not in CONTINUUM:
+        return None
+    if workspace.outliers or taylor_terms(parameters) or stokes_planes(parameters["stokes"])[0] != "I":
+        return None
+    image = major.product("psf")
+    frame = ImageFrame(*read_direction(image), tracks=tracked(parameters["phasecenter"]))
+    return SecondReading(selections(parameters), frame, read_cell(image) * ARCSEC, data.visibilities)
 
 
 def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:

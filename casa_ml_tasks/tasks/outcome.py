@@ -7,64 +7,32 @@ import inspect
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import casatools
 import numpy as np
 from casatasks import casalog
-from numpy.typing import NDArray
 
-from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
 from casa_ml_tasks.calibration.data_model import DataModel, Freedom
-from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics, read_residuals
+from casa_ml_tasks.calibration.image_noise import ImageNoise, typical
+from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey
-from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_direction, read_valid
-from casa_ml_tasks.data.directions import tracked
-from casa_ml_tasks.data.input_checks import ARCSEC, CONTINUUM, SINGLE_POINTING, cells_in_arcsec
-from casa_ml_tasks.data.measurement_set import selections
+from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_valid
+from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.stokes import stokes_planes
-from casa_ml_tasks.data.visibility_store import ImageFrame
-from casa_ml_tasks.data.workspace import Workspace, taylor_terms
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
-from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.quantities import measurement, quantity
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
-from casa_ml_tasks.tasks.cycle_choice import noise_scale, typical
+from casa_ml_tasks.tasks.cycle_choice import noise_scale
 from casa_ml_tasks.version import __version__, commit, version_and_commit
 
 #: Parameters that tclean repeats in what it returns.
 CONTROLS = ("niter", "threshold", "nsigma", "cycleniter", "cyclefactor", "minpsffraction", "maxpsffraction", "nmajor")
-MOST_COMPARED = 1 << 20  # visibilities with the model, where they have to be read for it
-
-
-@dataclass(frozen=True)
-class ImageNoise:
-    """Noise of the images, and its two causes.
-
-    Attributes:
-        of_planes: with errors of calibration, (channel, stokes), Jy/beam.
-        thermal: without, (channel, stokes), Jy/beam.
-        calibration: errors of calibration.
-    """
-
-    of_planes: NDArray[np.floating]
-    thermal: NDArray[np.floating]
-    calibration: CalibrationErrors
-
-    def sentence(self) -> str:
-        """For the top of the report."""
-        total = quantity(typical(self.of_planes), "Jy/beam")
-        if not self.calibration:
-            return total
-        fraction = self.calibration.fraction
-        size = f", about {100 * fraction:.2g} % of the visibilities" if fraction else ""
-        return f"{total}: thermal {quantity(typical(self.thermal), 'Jy/beam')}, the rest errors of calibration{size}"
 
 
 def describe_data(data: Survey) -> str:
@@ -85,41 +53,6 @@ def log_cycle(record: CycleRecord) -> None:
         "INFO",
         "solver",
     )
-
-
-def residual_statistics(
-    major: CasaMajorCycle,
-    model: Image,
-    scale: float,
-    visibilities: int,
-    workspace: Workspace,
-    parameters: Mapping[str, Any],
-) -> ResidualStatistics | None:
-    """What the model leaves unexplained, by uv distance; None where F is more than a Fourier transform of Stokes I.
-
-    Our own major cycle has the visibilities. For CASA's they are read once more; of many, a random sample is enough for
-    errors far below a percent.
-
-    Args:
-        major: made the images.
-        model: (channel or term, stokes, ny, nx), Jy/pixel.
-        scale: true noise over the noise that the weights of the major cycle claim.
-        visibilities: how many are selected.
-        workspace, parameters: of the task.
-    """
-    if isinstance(major, NativeMajorCycle):
-        return major.residual_visibilities(model).statistics(scale)
-    oblong = len(set(cells_in_arcsec(parameters["cell"]))) > 1
-    if oblong or parameters["gridder"] not in SINGLE_POINTING or parameters["specmode"] not in CONTINUUM:
-        return None
-    if workspace.outliers or taylor_terms(parameters) or stokes_planes(parameters["stokes"])[0] != "I":
-        return None
-    image = major.product("residual")
-    frame = ImageFrame(*read_direction(image), tracks=tracked(parameters["phasecenter"]))
-    cell = read_cell(image) * ARCSEC
-    share = min(1.0, MOST_COMPARED / visibilities)
-    sums = read_residuals(selections(parameters), frame, model[0, 0], cell, share)
-    return sums.statistics(scale) if sums.count.any() else None
 
 
 def report(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from casatasks import casalog
 
 from casa_ml_tasks.calibration.survey import check_survey, survey
@@ -15,12 +17,19 @@ from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
+from casa_ml_tasks.engine.alternation import (
+    alternate,
+    criteria_of_round,
+    same_model_for_other_data,
+    with_all_records,
+)
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.engine.protocols import MinorCycle
+from casa_ml_tasks.engine.solver import Progress, solve
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
-    data_rounds,
     outcome,
     posterior_products,
     resolve_choice,
@@ -61,18 +70,30 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         cycle_choice.check_data(major, parameters)
         resolve_choice.check_memory(major.shape, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
-        criteria = resolve_choice.exit_criteria(parameters)
-        if data_rounds.may_tell(major, parameters) and not resolve_choice.has_begun(start.state):
-            while rounds.unsettled:
-                sketch = resolve_choice.minor_cycle(major, rounds.noise, parameters).sketch()
-                rounds.run(sketch, criteria, checkpoint)
-            rounds.another()
-        while rounds.unsettled:
-            minor = resolve_choice.minor_cycle(major, rounds.noise, parameters)
-            rounds.run(minor, criteria, checkpoint)
-        progress, data_model, image_noise = rounds.progress, data_rounds.data_model(major), rounds.image_noise
-        resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
+        steps = cycle_choice.data_steps(major, workspace, parameters, data, start)
+
+        def solve_with(minor: MinorCycle, start: Progress, earlier: Sequence[Progress]) -> Progress:
+            criteria = criteria_of_round(resolve_choice.exit_criteria(parameters), earlier)
+            intensity = np.s_[: len(steps.errors.noise), :1]
+            return solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity)
+
+        def sketch(start: Progress, earlier: Sequence[Progress]) -> Progress:
+            return solve_with(
+                resolve_choice.minor_cycle(major, steps.errors.noise, parameters).sketch(), start, earlier
+            )
+
+        def infer(start: Progress, earlier: Sequence[Progress]) -> Progress:
+            nonlocal minor
+            minor = resolve_choice.minor_cycle(major, steps.errors.noise, parameters)
+            return solve_with(minor, start, earlier)
+
+        minor, sketches, first = None, (), steps.start
+        if steps.may_change and parameters["niter"] != 0 and not resolve_choice.has_begun(start.state):
+            sketches = alternate(sketch, steps.in_order, first)
+            first = same_model_for_other_data(sketches[-1])
+        progress = with_all_records((*sketches, *alternate(infer, steps.in_order, first)))
+        data_model, image_noise = steps.data_model, steps.errors.image_noise
+        resolve_choice.warn_without_signal(progress.dirty, image_noise.of_planes)
         posterior = minor.posterior(progress.state) if resolve_choice.has_begun(progress.state) else None
         if posterior is not None:
             progress = resolve_choice.judged(progress, posterior)
@@ -88,7 +109,7 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
         compiled_programs.forget_if_many()
     with unfinished_run.says_what_is_left(workspace, "resolveimage"):
         products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
-    ending = rounds.ending(progress, image_noise, workspace)
+    ending = warnings_at_end.ending_of(progress, image_noise, steps.errors, workspace)
     warnings_at_end.warn_of_end(progress, parameters["nmajor"])
     warnings_at_end.warn_of_negative_sky(ending, resolve_choice.is_positive(parameters), "components=['absorption']")
     warnings_at_end.warn_of_calibration(ending)
@@ -97,12 +118,12 @@ def resolveimage(**parameters: Any) -> dict[str, Any]:
     return outcome.report(
         "resolveimage",
         progress,
-        rounds.data,
+        data,
         image_noise,
         workspace,
         products,
         parameters,
-        rounds.statistics,
+        steps.errors.statistics,
         data_model,
         posterior=posterior,
     )

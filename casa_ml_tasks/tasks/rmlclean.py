@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from casatasks import casalog
 
 from casa_ml_tasks.calibration.survey import check_survey, survey
@@ -15,12 +17,13 @@ from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
+from casa_ml_tasks.engine.alternation import alternate, criteria_of_round, with_all_records
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
+from casa_ml_tasks.engine.solver import Progress, solve
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.tasks import (
     compiled_programs,
     cycle_choice,
-    data_rounds,
     outcome,
     rml_choice,
     unfinished_run,
@@ -69,13 +72,20 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     try:
         cycle_choice.check_data(major, parameters)
         start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
+        steps = cycle_choice.data_steps(major, workspace, parameters, data, start)
         folds = rml_choice.fold_reader(major, workspace, parameters)
-        while rounds.unsettled:
-            validation = rml_choice.cross_validation(major, folds, rounds.noise, parameters)
-            minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation)
-            rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
-        progress, image_noise = rounds.progress, rounds.image_noise
+        validation = None
+
+        def solve_round(start: Progress, earlier: Sequence[Progress]) -> Progress:
+            nonlocal validation
+            noise = steps.errors.noise
+            validation = rml_choice.cross_validation(major, folds, noise, parameters)
+            minor = rml_choice.minor_cycle(major, workspace, noise, parameters, validation)
+            criteria = criteria_of_round(cycle_choice.exit_criteria(noise, parameters), earlier)
+            return solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, np.s_[: len(noise), :1])
+
+        progress = with_all_records(alternate(solve_round, steps.in_order, steps.start))
+        image_noise = steps.errors.image_noise
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
         if progress.state.points is not None:
             write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
@@ -90,7 +100,7 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     with unfinished_run.says_what_is_left(workspace, "rmlclean"):
         products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
     progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
-    ending = rounds.ending(progress, image_noise, workspace)
+    ending = warnings_at_end.ending_of(progress, image_noise, steps.errors, workspace)
     warnings_at_end.warn_of_end(progress, parameters["nmajor"])
     warnings_at_end.warn_of_negative_sky(ending, rml_choice.positive_planes(parameters), "positivity=False")
     if parameters["minorcycle"] != "clean":
@@ -98,13 +108,13 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
     return outcome.report(
         "rmlclean",
         progress,
-        rounds.data,
+        data,
         image_noise,
         workspace,
         products,
         parameters,
-        rounds.statistics,
-        data_rounds.data_model(major),
+        steps.errors.statistics,
+        steps.data_model,
         validation=validation,
         outliers=outlier_flux,
     )

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.error_step import CalibrationErrorStep
+from casa_ml_tasks.calibration.image_noise import ImageNoise
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
+from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, StopCode
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.quantities import angle, quantity
+from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from casa_ml_tasks.tasks.largest_scale import NOTEWORTHY, largest_scale, share_of_wide_emission
 
 #: Below zero, in units of the noise: no noise does that in an image of 1e6 beams.
@@ -60,6 +65,27 @@ class Ending:
     visibilities: ResidualStatistics | None
     primary_beam: Image
     beam_areas: NDArray[np.floating]
+
+
+def ending_of(progress: Progress, noise: ImageNoise, errors: CalibrationErrorStep, workspace: Workspace) -> Ending:
+    """Return how a run has ended whose products are in their places.
+
+    Args:
+        progress: of the main field.
+        noise: of its images.
+        errors: has compared the last image with the noise.
+        workspace: where the products are.
+    """
+    return Ending(
+        progress,
+        noise.of_planes,
+        noise.thermal,
+        noise.calibration,
+        errors.beside,
+        errors.statistics,
+        read_image(workspace.product("pb")),
+        beam_areas(workspace),
+    )
 
 
 class Hole(NamedTuple):

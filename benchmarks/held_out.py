@@ -46,7 +46,7 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.report.figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
 from casa_ml_tasks.tasks import cycle_choice, rml_choice
 from tests.real_data import real_ms
 

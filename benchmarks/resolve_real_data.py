@@ -30,7 +30,7 @@ from benchmarks.measure import print_table, timed
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.quantities import si_prefix
-from casa_ml_tasks.report.figures import SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.report.sky_figures import SEQUENTIAL, asinh_ticks, sky_edges
 from tests.real_data import real_ms
 
 COLUMNS = (

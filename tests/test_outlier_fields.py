@@ -14,6 +14,7 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.major.outlier_fields import Fields, MinorCycleOfFields
 from tests.major_cycles import parameters_of
 from tests.simulated_ms import Source, simulate
+from tests.state_schema import has_the_arrays_of
 
 IMSIZE, OUTLIER, CELL = 64, 24, 0.12
 FAINT, BRIGHT = Source(flux=0.02, east=1.0, north=-0.5), Source(flux=2.0, east=24.0, north=5.0)
@@ -188,6 +189,7 @@ def test_sidelobes_of_other_fields_count_as_noise(peaks, expected):
     residual = layout.pack([np.full((1, 1, 2, 2), peak) for peak in peaks])
     model, state = minor.update(residual, np.zeros_like(residual), MinorState())
     assert isinstance(minor, MinorCycle)
+    assert has_the_arrays_of(minor.schema, state)
     assert not state.converged
     for own, asked in zip(calls, expected, strict=True):
         assert own == pytest.approx(asked)

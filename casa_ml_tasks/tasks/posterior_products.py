@@ -15,7 +15,7 @@ from casa_ml_tasks.minor.resolve.composition import SPECTRAL_INDEX
 from casa_ml_tasks.minor.resolve.posterior import LOWER, UPPER, Posterior
 
 
-def write(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
+def write_posterior_products(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
     """Write the images and tables of the posterior, if there is one, and of the noise along baseline length."""
     if posterior is not None:
         _write_posterior(major, posterior)

@@ -2,128 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from casatasks import casalog
-
-from casa_ml_tasks.calibration.survey import check_survey, survey
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_cell
-from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
-from casa_ml_tasks.data.input_checks import check_outputs
-from casa_ml_tasks.data.measurement_set import selections
-from casa_ml_tasks.data.stokes import check_stokes
-from casa_ml_tasks.data.tracking import check_tracking
-from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
-from casa_ml_tasks.engine.alternation import (
-    alternate,
-    criteria_of_round,
-    same_model_for_other_data,
-    with_all_records,
+from casa_ml_tasks.data.inference_checks import check_parameters, listed, most_samples
+from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.quantities import measurement
+from casa_ml_tasks.report.posterior_section import posterior_section
+from casa_ml_tasks.tasks import imaging, inference
+from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.imaging import Imaged
+from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
+from casa_ml_tasks.tasks.inference_memory import check_memory
+from casa_ml_tasks.tasks.inference_parameters import without_clean
+from casa_ml_tasks.tasks.inference_warnings import judged, warn_without_signal
+from casa_ml_tasks.tasks.posterior_products import write_posterior_products
+from casa_ml_tasks.tasks.result import TaskResult
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
+from casa_ml_tasks.tasks.warnings_at_end import (
+    warn_of_calibration,
+    warn_of_end,
+    warn_of_negative_sky,
+    warn_of_wide_emission,
 )
-from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.engine.protocols import MinorCycle
-from casa_ml_tasks.engine.solver import Progress, solve
-from casa_ml_tasks.major.cube_channels import check_channels, image_channels
-from casa_ml_tasks.tasks import (
-    compiled_programs,
-    cycle_choice,
-    outcome,
-    posterior_products,
-    resolve_choice,
-    unfinished_run,
-    warnings_at_end,
+
+#: Of a sky with components, images of each.
+COMPONENTS = tuple(
+    Product(f"{name}{kind}", is_rewritten=True)
+    for name in ("points", "emission", "absorption", "line", "continuum")
+    for kind in ("", ".uncertainty")
 )
 
 
-def resolveimage(**parameters: Any) -> dict[str, Any]:
-    """Infer the sky from Measurement Sets; every parameter of xml/resolveimage.xml by keyword.
+@dataclass(frozen=True)
+class Inferred:
+    """What resolveimage has found.
 
-    Returns:
-        What `rmlclean` returns, 'seed', and 'posterior': flux with its uncertainty (channel, stokes, Jy), samples,
-        converged, problem (what has not, or ''), and one record a global iteration; without it where `niter=0` asks
-        for the dirty image alone.
-
-    Raises:
-        ValueError: for bad input, before anything is written.
+    Attributes:
+        imaged: the posterior mean.
+        posterior: of all channels or terms; None where the dirty image was asked for alone.
     """
-    parameters = resolve_choice.as_inferred(parameters)
-    check_parameters(parameters)
-    if not parameters["restart"]:
-        (parameters["imagename"],) = unused_imagenames([parameters["imagename"]])
-    check_outputs(parameters, samples=most_samples(parameters))
-    check_stokes(selections(parameters), parameters)
-    check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
-    casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 
-    workspace = Workspace(parameters["imagename"], taylor_terms(parameters))
-    checkpoint = FileCheckpoint(workspace.checkpoint, parameters, asdict(data))
-    interrupted = unfinished_run.take_up(checkpoint, workspace, "resolveimage")
-    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
-        major = cycle_choice.major_cycle(workspace, parameters)
-    try:
-        cycle_choice.check_data(major, parameters)
-        resolve_choice.check_memory(major.shape, parameters)
-        start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        steps = cycle_choice.data_steps(major, workspace, parameters, data, start)
+    imaged: Imaged
+    posterior: Posterior | None
 
-        def solve_with(minor: MinorCycle, start: Progress, earlier: Sequence[Progress]) -> Progress:
-            criteria = criteria_of_round(resolve_choice.exit_criteria(parameters), earlier)
-            intensity = np.s_[: len(steps.errors.noise), :1]
-            return solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, intensity)
 
-        def sketch(start: Progress, earlier: Sequence[Progress]) -> Progress:
-            return solve_with(
-                resolve_choice.minor_cycle(major, steps.errors.noise, parameters).sketch(), start, earlier
-            )
+class Resolveimage:
+    """Bayesian imaging.
 
-        def infer(start: Progress, earlier: Sequence[Progress]) -> Progress:
-            nonlocal minor
-            minor = resolve_choice.minor_cycle(major, steps.errors.noise, parameters)
-            return solve_with(minor, start, earlier)
+    Beside what `Rmlclean` returns there are 'seed', and 'posterior': flux with its uncertainty (channel, stokes, Jy),
+    samples, converged, problem (what has not, or ''), and one record a global iteration; without it where `niter=0`
+    asks for the dirty image alone.
+    """
 
-        minor, sketches, first = None, (), steps.start
-        if steps.may_change and parameters["niter"] != 0 and not resolve_choice.has_begun(start.state):
-            sketches = alternate(sketch, steps.in_order, first)
-            first = same_model_for_other_data(sketches[-1])
-        progress = with_all_records((*sketches, *alternate(infer, steps.in_order, first)))
-        data_model, image_noise = steps.data_model, steps.errors.image_noise
-        resolve_choice.warn_without_signal(progress.dirty, image_noise.of_planes)
-        posterior = minor.posterior(progress.state) if resolve_choice.has_begun(progress.state) else None
-        if posterior is not None:
-            progress = resolve_choice.judged(progress, posterior)
-        major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-        posterior_products.write(major, posterior, data_model)
-        major.predict(progress.model)
-    except BaseException:
-        major.close()
-        unfinished_run.say_what_is_left(workspace, "resolveimage")
-        raise
-    finally:
-        major.close()
-        compiled_programs.forget_if_many()
-    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
-        products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
-    ending = warnings_at_end.ending_of(progress, image_noise, steps.errors, workspace)
-    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
-    warnings_at_end.warn_of_negative_sky(ending, resolve_choice.is_positive(parameters), "components=['absorption']")
-    warnings_at_end.warn_of_calibration(ending)
-    if posterior is not None:
-        warnings_at_end.warn_of_wide_emission(ending, read_cell(workspace.product("psf")))
-    return outcome.report(
-        "resolveimage",
-        progress,
-        data,
-        image_noise,
-        workspace,
-        products,
-        parameters,
-        steps.errors.statistics,
-        data_model,
-        posterior=posterior,
+    name = "resolveimage"
+    products = (
+        imaging.MODEL,
+        *(Product(extension, is_rewritten=True) for extension in ("uncertainty", "samples")),
+        *COMPONENTS,
+        *imaging.IMAGES,
+        *(Product(extension, is_image=False) for extension in ("powerspectrum", "noise")),
     )
+    schemas = inference.SCHEMAS
+
+    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
+        """Check the parameters as the inference takes them, and choose the gridder."""
+        inferred = without_clean(parameters)
+        warn_of_unused(self.name, parameters, defaults, lacking_in_inference)
+        inferred = with_gridder(inferred)
+        check_parameters(inferred)
+        return Call((inferred,), taylor_terms(inferred))
+
+    def check(self, call: Call) -> Survey:
+        """Check the call against disk and data."""
+        return imaging.check_call(call, self.name, most_samples(call.parameters))
+
+    def work(self, context: Context) -> Inferred:
+        """Infer in rounds; where a first image may tell of the data, sketches come before the inference."""
+        parameters = context.call.parameters
+        criteria = ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
+        with imaging.opened_major_cycle(context) as major:
+            check_memory(major.shape, parameters)
+            steps = imaging.begin_data_steps(major, context)
+            sketches = Alternation(steps.in_order, steps.start)
+            begun = context.interrupted is not None and inference.has_begun(context.interrupted.state)
+            if steps.may_change and parameters["niter"] != 0 and not begun:
+                while not sketches.settled:
+                    sketch = inference.minor_cycle(major, steps.errors.noise, parameters).sketch()
+                    imaging.run_round(sketches, major, sketch, criteria, context.checkpoint)
+            rounds = Alternation(steps.in_order, sketches.start)
+            while not rounds.settled:
+                minor = inference.minor_cycle(major, steps.errors.noise, parameters)
+                imaging.run_round(rounds, major, minor, criteria, context.checkpoint)
+            progress = with_all_records([*sketches.rounds, *rounds.rounds])
+            warn_without_signal(progress.dirty, steps.errors.noise)
+            posterior = minor.posterior(progress.state) if inference.has_begun(progress.state) else None
+            if posterior is not None:
+                progress = judged(progress, posterior)
+            major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
+            write_posterior_products(major, posterior, steps.data_model)
+            major.predict(progress.model)
+            return Inferred(imaging.imaged_by(major, steps, progress, context), posterior)
+
+    def conclude(self, context: Context, work: Inferred) -> TaskResult:
+        """Warn of what the residual and the posterior tell; return what was found."""
+        parameters, imaged, posterior = context.call.parameters, work.imaged, work.posterior
+        ending = imaging.ending_of(imaged, context.workspace)
+        warn_of_end(imaged.progress, parameters["nmajor"])
+        warn_of_negative_sky(ending, inference.is_positive(parameters), "components=['absorption']")
+        warn_of_calibration(ending)
+        if posterior is not None:
+            warn_of_wide_emission(ending, read_cell(context.workspace.product("psf")))
+        signed = "absorption" in listed(parameters["components"])
+        content = shown_plane(imaged, context.workspace, parameters, signed, model_is_mean=posterior is not None)
+        result = imaging_result(imaged, content, parameters)
+        result = replace(result, numbers={**result.numbers, "seed": parameters["seed"]})
+        if posterior is None:
+            return result
+        plane = posterior.plane(imaged.brightest_channel)
+        images, *others = result.sections
+        return replace(
+            result,
+            numbers={**result.numbers, "posterior": _as_numbers(posterior)},
+            summary={**result.summary, **_facts(plane)},
+            sections=[images, posterior_section(content, plane), *others],
+        )
+
+
+def _facts(posterior: Posterior) -> dict[str, str]:
+    """Return what the top of the report says of the posterior of one plane."""
+    flux = posterior.fluxes
+    state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
+    return {
+        "flux of the model": measurement(flux.mean(), flux.std(ddof=1), "Jy"),
+        "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
+    }
+
+
+def _as_numbers(posterior: Posterior) -> dict[str, Any]:
+    """Return flux and its uncertainty, (channel or term, stokes), Jy, and what became of the inference."""
+    return {
+        "samples": len(posterior.samples),
+        "flux": posterior.fluxes.mean(axis=0).tolist(),
+        "flux_uncertainty": posterior.fluxes.std(axis=0, ddof=1).tolist(),
+        "converged": posterior.converged,
+        "problem": posterior.problem,
+        "iterations": [asdict(iteration) for iteration in posterior.iterations],
+    }

@@ -2,119 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from casatasks import casalog
-
-from casa_ml_tasks.calibration.survey import check_survey, survey
+from casa_ml_tasks.calibration.image_noise import typical
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import write_image
-from casa_ml_tasks.data.input_checks import check_outputs, check_parameters
-from casa_ml_tasks.data.measurement_set import selections
+from casa_ml_tasks.data.input_checks import check_parameters, value_in
 from casa_ml_tasks.data.outlier_file import outlier_parameters
-from casa_ml_tasks.data.stokes import check_stokes
-from casa_ml_tasks.data.tracking import check_tracking
-from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
-from casa_ml_tasks.engine.alternation import alternate, criteria_of_round, with_all_records
-from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.engine.solver import Progress, solve
-from casa_ml_tasks.major.cube_channels import check_channels, image_channels
-from casa_ml_tasks.tasks import (
-    compiled_programs,
-    cycle_choice,
-    outcome,
-    rml_choice,
-    unfinished_run,
-    unused_parameters,
-    warnings_at_end,
-)
-from casa_ml_tasks.tasks.route import routed
+from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.minor.rml.state import point_image
+from casa_ml_tasks.quantities import quantity
+from casa_ml_tasks.report.validation_figure import validation_drawing
+from casa_ml_tasks.tasks import imaging, regulariser_strengths, rml_minor_cycles
+from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.imaging import Imaged
+from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
+from casa_ml_tasks.tasks.result import TaskResult
+from casa_ml_tasks.tasks.signed_models import positive_planes, with_signed_regularisers
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_clean, warn_of_unused
+from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
 
-def rmlclean(**parameters: Any) -> dict[str, Any]:
-    """Image Measurement Sets; every parameter of xml/rmlclean.xml by keyword.
+@dataclass(frozen=True)
+class Cleaned:
+    """What rmlclean has found.
 
-    Returns:
-        tclean's dictionary (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor) and
-        'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'cycles' (one record a major cycle),
-        'residual_statistics' (of the image, and of the visibilities by uv distance), 'products', 'report', 'version',
-        'commit' ('' where it is not known) of this package; and 'calibration_error' where there is any, 'data_model'
-        where one was asked for, 'outlier_flux' (Jy, by imagename) where there are outlier fields.
-
-    Raises:
-        ValueError: for bad input, before anything is written.
+    Attributes:
+        imaged: by major and minor cycles.
+        validation: the search for the regularisers' strengths; None where they were given.
     """
-    parameters = routed(parameters)
-    check_parameters(parameters)
-    unused_parameters.warn_of_unused("rmlclean", parameters)
-    parameters = rml_choice.as_signed(parameters)
-    outliers = outlier_parameters(parameters)
-    fields = [parameters, *outliers]
-    if not parameters["restart"]:
-        for field, name in zip(fields, unused_imagenames([field["imagename"] for field in fields]), strict=True):
-            field["imagename"] = name
-    for field in fields:
-        check_outputs(field)
-    check_stokes(selections(parameters), parameters)
-    check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
-    casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 
-    workspace = Workspace(parameters["imagename"], taylor_terms(parameters), [each["imagename"] for each in outliers])
-    checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers}, asdict(data))
-    interrupted = unfinished_run.take_up(checkpoint, workspace, "rmlclean")
-    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
-        major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
-    try:
-        cycle_choice.check_data(major, parameters)
-        start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        steps = cycle_choice.data_steps(major, workspace, parameters, data, start)
-        folds = rml_choice.fold_reader(major, workspace, parameters)
-        validation = None
+    imaged: Imaged
+    validation: CrossValidation | None
 
-        def solve_round(start: Progress, earlier: Sequence[Progress]) -> Progress:
-            nonlocal validation
-            noise = steps.errors.noise
-            validation = rml_choice.cross_validation(major, folds, noise, parameters)
-            minor = rml_choice.minor_cycle(major, workspace, noise, parameters, validation)
-            criteria = criteria_of_round(cycle_choice.exit_criteria(noise, parameters), earlier)
-            return solve(major, minor, criteria, start, checkpoint, outcome.log_cycle, np.s_[: len(noise), :1])
 
-        progress = with_all_records(alternate(solve_round, steps.in_order, steps.start))
-        image_noise = steps.errors.image_noise
-        major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-        if progress.state.points is not None:
-            write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
-        major.predict(progress.model)
-    except BaseException:
-        major.close()
-        unfinished_run.say_what_is_left(workspace, "rmlclean")
-        raise
-    finally:
-        major.close()
-        compiled_programs.forget_if_many()
-    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
-        products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
-    progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
-    ending = warnings_at_end.ending_of(progress, image_noise, steps.errors, workspace)
-    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
-    warnings_at_end.warn_of_negative_sky(ending, rml_choice.positive_planes(parameters), "positivity=False")
-    if parameters["minorcycle"] != "clean":
-        warnings_at_end.warn_of_calibration(ending)
-    return outcome.report(
-        "rmlclean",
-        progress,
-        data,
-        image_noise,
-        workspace,
-        products,
-        parameters,
-        steps.errors.statistics,
-        steps.data_model,
-        validation=validation,
-        outliers=outlier_flux,
+class Rmlclean:
+    """Regularised maximum likelihood imaging.
+
+    Beside what every task returns there are 'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'cycles' (one
+    record a major cycle), 'residual_statistics' (of the image, and of the visibilities by uv distance); and
+    'calibration_error' where there is any, 'data_model' where one was asked for, 'cross_validation' where it chose the
+    strengths, 'outlier_flux' (Jy, by imagename) where there are outlier fields.
+    """
+
+    name = "rmlclean"
+    products = (imaging.MODEL, Product("points", is_rewritten=True), *imaging.IMAGES)
+    schemas = rml_minor_cycles.SCHEMAS
+
+    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
+        """Check the parameters, and choose the gridder and regularisers for them."""
+        parameters = with_gridder(parameters)
+        check_parameters(parameters)
+        warn_of_unused(self.name, parameters, defaults, lacking_in_clean)
+        parameters = with_signed_regularisers(parameters)
+        return Call((parameters, *outlier_parameters(parameters)), taylor_terms(parameters))
+
+    def check(self, call: Call) -> Survey:
+        """Check the call against disk and data."""
+        return imaging.check_call(call, self.name)
+
+    def work(self, context: Context) -> Cleaned:
+        """Image in rounds, each with the noise and the data model that the last has led to."""
+        parameters, workspace = context.call.parameters, context.workspace
+        with imaging.opened_major_cycle(context, regulariser_strengths.fold_count(parameters)) as major:
+            steps = imaging.begin_data_steps(major, context)
+            rounds = Alternation(steps.in_order, steps.start)
+            folds = regulariser_strengths.fold_reader(major, workspace, parameters)
+            while not rounds.settled:
+                noise = steps.errors.noise
+                validation = regulariser_strengths.find_strengths(major, folds, noise, parameters)
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters, validation)
+                imaging.run_round(rounds, major, minor, _exit_criteria(noise, parameters), context.checkpoint)
+            progress = with_all_records(rounds.rounds)
+            major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
+            points = point_image(progress.state)
+            if points is not None:
+                write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
+            major.predict(progress.model)
+            return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
+
+    def conclude(self, context: Context, work: Cleaned) -> TaskResult:
+        """Warn of what the residual tells; return what was found."""
+        parameters, imaged = context.call.parameters, work.imaged
+        ending = imaging.ending_of(imaged, context.workspace)
+        warn_of_end(imaged.progress, parameters["nmajor"])
+        warn_of_negative_sky(ending, positive_planes(parameters), "positivity=False")
+        if parameters["minorcycle"] != "clean":
+            warn_of_calibration(ending)
+        signed = not parameters["positivity"] or parameters["stokes"][:1] in ("Q", "U", "V")
+        content = shown_plane(imaged, context.workspace, parameters, may_be_negative=signed, model_is_mean=False)
+        result = imaging_result(imaged, content, parameters)
+        return _with_outliers(_with_validation(result, work.validation), imaged.outlier_flux)
+
+
+def _exit_criteria(noise: Image, parameters: Mapping[str, Any]) -> ExitCriteria:
+    """Return tclean's stopping parameters. noise: (channel, stokes), Jy/beam."""
+    threshold = value_in(parameters["threshold"], "Jy")
+    assert threshold is not None, "check_parameters has refused it"
+    return ExitCriteria(
+        niter=parameters["niter"],
+        nmajor=parameters["nmajor"],
+        threshold=threshold,
+        nsigma=parameters["nsigma"],
+        noise=typical(noise),
+    )
+
+
+def _with_validation(result: TaskResult, validation: CrossValidation | None) -> TaskResult:
+    """Return the result with the search for the strengths, if there was one."""
+    if validation is None:
+        return result
+    images, *others = result.sections
+    strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
+    return replace(
+        result,
+        numbers={**result.numbers, "cross_validation": validation.as_numbers()},
+        summary={**result.summary, "strengths": f"{strengths}, by cross-validation"},
+        sections=[replace(images, figures=(*images.figures, validation_drawing(validation))), *others],
+    )
+
+
+def _with_outliers(result: TaskResult, fluxes: Mapping[str, float]) -> TaskResult:
+    """Return the result with the fluxes of the outlier fields, Jy, by imagename, if there are any."""
+    if not fluxes:
+        return result
+    of_all = {
+        name: f"{result.summary[name]}, of all fields" for name in ("r.m.s. of the residual", "flux of the model")
+    }
+    listed = ", ".join(f"{name}: {quantity(flux, 'Jy', 4)}" for name, flux in fluxes.items())
+    return replace(
+        result,
+        numbers={**result.numbers, "outlier_flux": dict(fluxes)},
+        summary={**result.summary, **of_all, "outlier fields": listed},
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,20 +72,24 @@ NOT_INFERRED = (
 )
 
 
-def warn_of_unused(task: str, parameters: Mapping[str, Any]) -> None:
+def warn_of_unused(
+    task: str,
+    parameters: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    lacking: Callable[[str, Mapping[str, Any]], str],
+) -> None:
     """Name the parameters that differ from their defaults and have no effect on this call.
 
     Args:
         task: its name.
         parameters: as they are given, all of them.
+        defaults: of all of them.
+        lacking: gives the reason why a parameter has no effect, '' where it has one.
     """
-    wrapper = importlib.import_module(f"casa_ml_tasks.wrappers.{task}")
-    signature = inspect.signature(type(getattr(wrapper, task)).__call__).parameters
-    lacking = _lacking if task == "rmlclean" else _lacking_in_inference
     unused = [
         f"{name}={value!r} ({reason})"
         for name, value in parameters.items()
-        if not _same(value, signature[name].default) and (reason := lacking(name, parameters))
+        if not _same(value, defaults[name]) and (reason := lacking(name, parameters))
     ]
     if unused:
         casalog.post(f"without effect: {', '.join(unused)}", "WARN", task)
@@ -105,8 +107,8 @@ def _warn_of_pointing(task: str, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
-    """Why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
+def lacking_in_clean(name: str, parameters: Mapping[str, Any]) -> str:
+    """Return why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
     if name in NEVER:
         return NEVER[name]
     if name == "wprojplanes" and parameters["gridder"] == "native":
@@ -121,12 +123,12 @@ def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
     return ""
 
 
-def _lacking_in_inference(name: str, parameters: Mapping[str, Any]) -> str:
-    """The same where there are no minor cycles but an inference."""
+def lacking_in_inference(name: str, parameters: Mapping[str, Any]) -> str:
+    """Return the same where there are no minor cycles but an inference."""
     is_usual = {"niter": parameters["niter"] in (0, -1), "deconvolver": parameters["deconvolver"] == "mtmfs"}
     if name in NOT_INFERRED or not is_usual.get(name, True):
         return "the inference needs none"
-    return _lacking(name, parameters)
+    return lacking_in_clean(name, parameters)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -11,8 +11,8 @@ from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.major.cube_channels import needs_interpolation
 
 
-def routed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with gridder='native' where our kernels make the image that is asked for.
+def with_gridder(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with gridder='native' where our kernels make the image that is asked for.
 
     Args:
         parameters: of a task; imager='casa' leaves them as they are.
@@ -22,7 +22,7 @@ def routed(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def our_kernels_serve(parameters: Mapping[str, Any]) -> bool:
-    """Whether nothing is asked for that only CASA's imager has.
+    """Return whether nothing is asked for that only CASA's imager has.
 
     Raises:
         ValueError: `cell` is no pixel size; or of a cube, a selection selects nothing, or CASA makes no channels of it.

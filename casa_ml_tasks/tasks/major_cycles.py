@@ -1,0 +1,81 @@
+"""Major cycles: which one a call needs, and whether it makes an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_image
+from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.outlier_fields import CasaFields
+
+#: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
+SMALLEST_BEAM = 1e-3
+
+
+def major_cycle(
+    workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = (), folds: int = 0
+) -> CasaMajorCycle:
+    """Our own kernels for gridder='native', else CASA's imager.
+
+    Args:
+        workspace: where it works.
+        parameters: of the task.
+        outliers: all parameters of each outlier field.
+        folds: of the visibilities for cross-validation that our own kernels keep.
+    """
+    if outliers:
+        return CasaFields([parameters, *outliers], [workspace, *workspace.outliers])
+    if parameters["gridder"] == "native":
+        return NativeMajorCycle(parameters, workspace.directory, folds=folds)
+    return CasaMajorCycle(parameters, workspace.directory)
+
+
+def check_image(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
+    """Check that the visibilities make an image, once their weights and the PSF are known.
+
+    Raises:
+        ValueError: the weights of every plane sum to zero, or no plane has a PSF that a CLEAN beam can be fitted to.
+    """
+    for field in major.fields if isinstance(major, CasaFields) else [major]:
+        sums = read_image(field.product("sumwt"))
+        if not (np.isfinite(sums) & (sums > 0)).any():
+            raise ValueError(
+                f"vis={parameters['vis']!r}: the weights of all visibilities that can be gridded sum to zero, so there "
+                "is no image; check flags, weights, stokes and cell, or use gridder='native'"
+            )
+        cell = read_cell(field.product("psf"))
+        beams = [beam for beam in read_beams(field.product("psf")) if beam is not None]
+        if parameters["niter"] != 0 and not any(beam.major > SMALLEST_BEAM * cell for beam in beams):
+            raise ValueError(
+                f"vis={parameters['vis']!r}: the visibilities selected are too few for a CLEAN beam, because their PSF "
+                "is a plain wave; select more of them, or make the dirty image with niter=0"
+            )
+
+
+def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy."""
+    if not isinstance(major, CasaFields):
+        return progress, {}
+    models = major.layout.unpack(progress.model)[1:]
+    fluxes = {
+        str(each.imagename): float(model[:, 0].sum(dtype=float))
+        for each, model in zip(workspace.outliers, models, strict=True)
+    }
+    return major.main_field(progress), fluxes
+
+
+def beam_areas(images: CasaImages | Workspace) -> NDArray[np.floating]:
+    """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
+    cell = read_cell(images.product("psf"))
+    beams = read_beams(images.product("psf"))
+    areas = np.array([np.nan if beam is None else beam.area(cell) for beam in beams])
+    if np.isnan(areas).all():
+        raise ValueError("the PSF has no beam: too few visibilities are selected to image them")
+    return np.where(np.isnan(areas), np.nanmedian(areas), areas)

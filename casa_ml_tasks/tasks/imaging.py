@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from casa_ml_tasks.calibration.data_model import DataModel
+from casa_ml_tasks.calibration.data_steps import DataSteps
+from casa_ml_tasks.calibration.image_noise import ImageNoise
+from casa_ml_tasks.calibration.residual_statistics import residual_statistics
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey, check_survey, survey
 from casa_ml_tasks.data.casa_image import read_image
@@ -17,18 +21,21 @@ from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Product, Workspace
-from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.alternation import Alternation
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image, MinorCycle
+from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.request.grid import ImageGrid
-from casa_ml_tasks.tasks import data_rounds
+from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.tasks.ending import Ending
 from casa_ml_tasks.tasks.family import Call, Context
 from casa_ml_tasks.tasks.first_model import first_progress
-from casa_ml_tasks.tasks.image_noise import ImageNoise
-from casa_ml_tasks.tasks.log_lines import log_data
+from casa_ml_tasks.tasks.image_noise import noise_scale
+from casa_ml_tasks.tasks.log_lines import log_cycle, log_data
 from casa_ml_tasks.tasks.major_cycles import beam_areas, check_image, main_field, major_cycle
+from casa_ml_tasks.tasks.second_reading import second_reading
 
 MODEL = Product("model", is_rewritten=True)
 #: What major cycles and the restoration leave; alpha and beta are of the spectrum, from Taylor terms.
@@ -113,31 +120,54 @@ def opened_major_cycle(context: Context, folds: int = 0) -> Iterator[CasaMajorCy
         yield major
 
 
-def begin_rounds(major: CasaMajorCycle, context: Context) -> data_rounds.Rounds:
-    """Return the rounds of image and data, of which the first begins with what a killed run left or a first model."""
-    parameters = context.call.parameters
-    start = context.interrupted or first_progress(major, context.workspace, parameters)
-    return data_rounds.Rounds(major, context.workspace, parameters, context.data, start)
+def begin_data_steps(major: CasaMajorCycle, context: Context) -> DataSteps:
+    """Return what is fitted to the visibilities besides images, after what a killed run left or a first model."""
+    parameters, data = context.call.parameters, context.data
+    reading = None if major.visibilities is not None else second_reading(major, context.workspace, parameters, data)
+    return DataSteps(
+        major,
+        noise_scale(parameters, data),
+        Freedom.from_parameters(parameters),
+        may_count_errors=parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto",
+        compare=partial(residual_statistics, major.visibilities, reading),
+        start=context.interrupted or first_progress(major, context.workspace, parameters),
+    )
 
 
-def imaged_by(rounds: data_rounds.Rounds, major: CasaMajorCycle, progress: Progress, workspace: Workspace) -> Imaged:
+def run_round(
+    rounds: Alternation, major: CasaMajorCycle, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint
+) -> None:
+    """Solve for the image of the round that is due, and ask the data steps about it.
+
+    Args:
+        rounds: of the run.
+        major, minor: cycles with the noise of this round.
+        criteria: when the run ends, all rounds together.
+        checkpoint: of the run.
+    """
+    intensity = np.s_[: len(major.noise()), :1]
+    criteria = rounds.criteria_of_round(criteria)
+    rounds.finish_round(solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity))
+
+
+def imaged_by(major: CasaMajorCycle, steps: DataSteps, progress: Progress, context: Context) -> Imaged:
     """Gather what all rounds have made, while the major cycle is open.
 
     Args:
-        rounds: that are done.
-        major: of the rounds.
-        progress: of all fields.
-        workspace: of the run.
+        major: of the run.
+        steps: that have settled.
+        progress: of all fields, with the records of all rounds.
+        context: of the run.
     """
-    main, outlier_flux = main_field(major, workspace, progress)
+    main, outlier_flux = main_field(major, context.workspace, progress)
     return Imaged(
         main,
-        rounds.data,
-        rounds.image_noise,
-        rounds.beside,
-        rounds.statistics,
-        data_rounds.data_model(major),
-        workspace.terms,
+        context.data,
+        steps.errors.image_noise,
+        steps.errors.beside,
+        steps.errors.statistics,
+        steps.data_model,
+        context.workspace.terms,
         outlier_flux,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from casa_ml_tasks.calibration.image_noise import ImageNoise, typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_valid
 from casa_ml_tasks.data.input_checks import CONTINUUM
@@ -18,7 +19,7 @@ from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.imaging_content import ImagingContent
 from casa_ml_tasks.report.imaging_sections import imaging_sections
 from casa_ml_tasks.request.noise import Freedom
-from casa_ml_tasks.tasks.image_noise import ImageNoise, noise_scale, typical
+from casa_ml_tasks.tasks.image_noise import noise_scale
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.result import CONTROLS, TaskResult
 

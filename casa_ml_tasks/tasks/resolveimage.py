@@ -10,11 +10,12 @@ from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_cell
 from casa_ml_tasks.data.inference_checks import check_parameters, listed, most_samples
 from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.quantities import measurement
 from casa_ml_tasks.report.posterior_section import posterior_section
-from casa_ml_tasks.tasks import data_rounds, imaging, resolve_minor_cycle
+from casa_ml_tasks.tasks import imaging, resolve_minor_cycle
 from casa_ml_tasks.tasks.family import Call, Context
 from casa_ml_tasks.tasks.gridder import with_gridder
 from casa_ml_tasks.tasks.imaging import Imaged
@@ -89,25 +90,26 @@ class Resolveimage:
         criteria = ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
         with imaging.opened_major_cycle(context) as major:
             check_memory(major.shape, parameters)
-            rounds = imaging.begin_rounds(major, context)
+            steps = imaging.begin_data_steps(major, context)
+            sketches = Alternation(steps.in_order, steps.start)
             begun = context.interrupted is not None and resolve_minor_cycle.has_begun(context.interrupted.state)
-            if data_rounds.may_tell(major, parameters) and not begun:
-                while rounds.unsettled:
-                    sketch = resolve_minor_cycle.minor_cycle(major, rounds.noise, parameters).sketch()
-                    rounds.run(sketch, criteria, context.checkpoint)
-                rounds.another()
-            while rounds.unsettled:
-                minor = resolve_minor_cycle.minor_cycle(major, rounds.noise, parameters)
-                rounds.run(minor, criteria, context.checkpoint)
-            progress = rounds.progress
-            warn_without_signal(progress.dirty, rounds.noise)
+            if steps.may_change and parameters["niter"] != 0 and not begun:
+                while not sketches.settled:
+                    sketch = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, parameters).sketch()
+                    imaging.run_round(sketches, major, sketch, criteria, context.checkpoint)
+            rounds = Alternation(steps.in_order, sketches.start)
+            while not rounds.settled:
+                minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, parameters)
+                imaging.run_round(rounds, major, minor, criteria, context.checkpoint)
+            progress = with_all_records([*sketches.rounds, *rounds.rounds])
+            warn_without_signal(progress.dirty, steps.errors.noise)
             posterior = minor.posterior(progress.state) if resolve_minor_cycle.has_begun(progress.state) else None
             if posterior is not None:
                 progress = judged(progress, posterior)
             major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-            write_posterior_products(major, posterior, data_rounds.data_model(major))
+            write_posterior_products(major, posterior, steps.data_model)
             major.predict(progress.model)
-            return Inferred(imaging.imaged_by(rounds, major, progress, context.workspace), posterior)
+            return Inferred(imaging.imaged_by(major, steps, progress, context), posterior)
 
     def conclude(self, context: Context, work: Inferred) -> TaskResult:
         """Warn of what the residual and the posterior tell; return what was found."""

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.input_checks import check_parameters, value_in
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
@@ -20,7 +22,6 @@ from casa_ml_tasks.report.validation_figure import validation_drawing
 from casa_ml_tasks.tasks import imaging, regulariser_strengths, rml_minor_cycles
 from casa_ml_tasks.tasks.family import Call, Context
 from casa_ml_tasks.tasks.gridder import with_gridder
-from casa_ml_tasks.tasks.image_noise import typical
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
 from casa_ml_tasks.tasks.result import TaskResult
@@ -71,19 +72,21 @@ class Rmlclean:
         """Image in rounds, each with the noise and the data model that the last has led to."""
         parameters, workspace = context.call.parameters, context.workspace
         with imaging.opened_major_cycle(context, regulariser_strengths.fold_count(parameters)) as major:
-            rounds = imaging.begin_rounds(major, context)
+            steps = imaging.begin_data_steps(major, context)
+            rounds = Alternation(steps.in_order, steps.start)
             folds = regulariser_strengths.fold_reader(major, workspace, parameters)
-            while rounds.unsettled:
-                validation = regulariser_strengths.find_strengths(major, folds, rounds.noise, parameters)
-                minor = rml_minor_cycles.minor_cycle(major, workspace, rounds.noise, parameters, validation)
-                rounds.run(minor, _exit_criteria(rounds.noise, parameters), context.checkpoint)
-            progress = rounds.progress
+            while not rounds.settled:
+                noise = steps.errors.noise
+                validation = regulariser_strengths.find_strengths(major, folds, noise, parameters)
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters, validation)
+                imaging.run_round(rounds, major, minor, _exit_criteria(noise, parameters), context.checkpoint)
+            progress = with_all_records(rounds.rounds)
             major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
             points = point_image(progress.state)
             if points is not None:
                 write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
             major.predict(progress.model)
-            return Cleaned(imaging.imaged_by(rounds, major, progress, workspace), validation)
+            return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
 
     def conclude(self, context: Context, work: Cleaned) -> TaskResult:
         """Warn of what the residual tells; return what was found."""

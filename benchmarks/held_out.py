@@ -45,10 +45,10 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
-from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks import rml_minor_cycles
-from casa_ml_tasks.tasks.image_noise import noise_scale
 
 FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
 MULTISCALE = {"deconvolver": "multiscale", "scales": [0, 5, 15], "niter": 30000, "nsigma": 3.0}
@@ -335,8 +335,10 @@ def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
     major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * noise_scale(parameters, survey(DataSelection.from_parameters(**parameters).selections))
-    minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters)
+    request = Request.from_parameters(**parameters)
+    regularisation = Regularisation.from_parameters(request, **parameters)
+    noise = major.noise()[0] * request.noise.scale_or(survey(request.selection.selections).noise_scale)
+    minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, [request], regularisation)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)
     inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())

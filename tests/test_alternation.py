@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from casa_ml_tasks.engine.alternation import Verdict, alternate, same_model_for_other_data, with_all_records
+from casa_ml_tasks.engine.alternation import Alternation, Verdict, with_all_records
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
@@ -21,7 +21,14 @@ class Observation:
         self.gain = 1.0
         self.starts = []
 
-    def solve_round(self, start, earlier):
+    def alternate(self, steps, start=EMPTY, **bound):
+        """An image in each round until the steps have settled."""
+        rounds = Alternation(steps, start, **bound)
+        while not rounds.settled:
+            rounds.finish_round(self.image(rounds.start))
+        return rounds
+
+    def image(self, start):
         """The pixel that explains the corrected data best."""
         self.starts.append(start)
         flux = np.mean(DATA / [1.0, self.gain])
@@ -70,7 +77,7 @@ def recorder(verdicts):
 
 def test_a_gain_and_a_pixel_that_are_fitted_in_turn_are_those_of_the_truth():
     observation = Observation()
-    rounds = alternate(observation.solve_round, [FitGain(observation)], EMPTY)
+    rounds = observation.alternate([FitGain(observation)]).rounds
     assert observation.gain == pytest.approx(GAIN)
     assert rounds[-1].model.item() == pytest.approx(FLUX)
     assert len(rounds) == 2  # the first with the wrong gain, the second settles
@@ -80,29 +87,29 @@ def test_a_gain_and_a_pixel_that_are_fitted_in_turn_are_those_of_the_truth():
 def test_what_it_settles_at_agrees_with_itself():
     """A gain that follows the image with its own degeneracy still ends where image and gain explain all data."""
     observation = Observation()
-    rounds = alternate(observation.solve_round, [DampedGain(observation, 1e-3)], EMPTY)
+    rounds = observation.alternate([DampedGain(observation, 1e-3)]).rounds
     np.testing.assert_allclose(rounds[-1].model.item() * np.array([1.0, observation.gain]), DATA, rtol=0.02)
 
 
 def test_without_data_steps_one_image_is_all():
-    assert len(alternate(Observation().solve_round, [], EMPTY)) == 1
+    assert len(Observation().alternate([]).rounds) == 1
 
 
 def test_rounds_are_bounded():
     restless, shown = recorder([Verdict.CHANGED] * 4)
-    assert len(alternate(Observation().solve_round, [restless], EMPTY, most_rounds=4)) == len(shown) == 4
+    assert len(Observation().alternate([restless], most_rounds=4).rounds) == len(shown) == 4
 
 
 def test_a_step_is_not_shown_an_image_of_visibilities_that_another_has_changed():
     observation = Observation()
     later, shown = recorder([Verdict.SETTLED])
-    alternate(observation.solve_round, [FitGain(observation), later], EMPTY)
+    observation.alternate([FitGain(observation), later])
     assert shown == [pytest.approx(FLUX)]
 
 
 def test_each_round_begins_with_the_model_of_the_last_and_nothing_that_was_computed_from_other_data():
     observation = Observation()
-    first, _ = alternate(observation.solve_round, [FitGain(observation)], EMPTY)
+    first, _ = observation.alternate([FitGain(observation)]).rounds
     start = observation.starts[1]
     assert start.model is first.model
     assert start.state.iterations == first.state.iterations
@@ -112,11 +119,10 @@ def test_each_round_begins_with_the_model_of_the_last_and_nothing_that_was_compu
 
 def test_sketches_before_an_inference_are_rounds_of_the_same_run():
     observation = Observation()
-    sketches = alternate(observation.solve_round, [FitGain(observation)], EMPTY)
-    start = same_model_for_other_data(sketches[-1])
-    rounds = alternate(observation.solve_round, [FitGain(observation)], start)
-    whole = with_all_records((*sketches, *rounds))
+    sketches = observation.alternate([FitGain(observation)])
+    rounds = observation.alternate([FitGain(observation)], sketches.start)
+    whole = with_all_records((*sketches.rounds, *rounds.rounds))
     assert [record.cycle for record in whole.records] == [0, 0, 2, 3, 4, 5]
     assert whole.records[-1].seconds == 3.0
-    assert len(rounds) == 1  # the sketches have found the gain
-    assert rounds[0].state.iterations == 15
+    assert len(rounds.rounds) == 1  # the sketches have found the gain
+    assert rounds.rounds[0].state.iterations == 15

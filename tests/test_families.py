@@ -7,7 +7,7 @@ of a Gaussian likelihood is a Gaussian, whose mean and width are known.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +25,9 @@ from casa_ml_tasks.engine.protocols import MinorState, StateSchema
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.report.section import Drawing, Section, Table
 from casa_ml_tasks.simulation import Source, simulate
+from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.families import FAMILIES
-from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.run import run_task
 
@@ -44,6 +45,21 @@ def point_flux(vis: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
+class FluxCall:
+    """Its parameters."""
+
+    values: Mapping[str, Any]
+    terms: int = 0
+
+    @property
+    def parameters(self) -> list[Mapping[str, Any]]:
+        return [self.values]
+
+    def renamed(self, imagenames: Sequence[str]) -> FluxCall:
+        return replace(self, values={**self.values, "imagename": imagenames[0]})
+
+
+@dataclass(frozen=True)
 class FluxSampler:
     """A task without major cycle and images. fails_after: samples, of the first run."""
 
@@ -52,16 +68,16 @@ class FluxSampler:
     products = (Product("fluxes", is_image=False), Product("notes", is_image=False))
     schemas = (StateSchema("fluxsample", 1, {"fluxes": ("sample",)}),)
 
-    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
-        if parameters["samples"] < 2:
-            raise ValueError(f"samples={parameters['samples']} is too few; use at least 2")
-        return Call((dict(parameters),))
+    def read(self, arguments: Arguments) -> FluxCall:
+        if (samples := arguments.values["samples"]) < 2:
+            raise ValueError(f"samples={samples} is too few; use at least 2")
+        return FluxCall(arguments.values)
 
-    def check(self, call: Call) -> Survey:
-        return survey([Selection(call.parameters["vis"])])
+    def check(self, call: FluxCall) -> Survey:
+        return survey([Selection(call.values["vis"])])
 
-    def work(self, context: Context) -> NDArray[np.floating]:
-        parameters = context.call.parameters
+    def work(self, call: FluxCall, context: Context) -> NDArray[np.floating]:
+        parameters = call.values
         mean, deviation = point_flux(parameters["vis"])
         fluxes = np.zeros(0) if context.interrupted is None else context.interrupted.state.latent["fluxes"]
         while len(fluxes) < parameters["samples"]:
@@ -73,7 +89,7 @@ class FluxSampler:
         write_table(context.workspace.unfinished("fluxes"), {"flux": fluxes}, ["Samples of the flux, Jy."])
         return fluxes
 
-    def conclude(self, context: Context, work: NDArray[np.floating]) -> TaskResult:
+    def conclude(self, call: FluxCall, context: Context, work: NDArray[np.floating]) -> TaskResult:
         def draw() -> Figure:
             figure = Figure()
             figure.add_subplot().hist(work)
@@ -89,7 +105,7 @@ class FluxSampler:
         )
         return TaskResult(
             StopCode.CONVERGED,
-            numbers={"flux": float(work.mean()), "seed": context.call.parameters["seed"]},
+            numbers={"flux": float(work.mean()), "seed": call.values["seed"]},
             summary={"samples": str(len(work))},
             sections=[section],
         )
@@ -110,7 +126,7 @@ def folder(observed, tmp_path, monkeypatch):
 
 
 def call(family=FluxSampler(), **changed):
-    return run_task(family, {**DEFAULTS, "vis": "sky.ms", "imagename": "sky", **changed}, DEFAULTS)
+    return run_task(family, Arguments({**DEFAULTS, "vis": "sky.ms", "imagename": "sky", **changed}, DEFAULTS))
 
 
 def left(folder):
@@ -166,8 +182,8 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing(folder, monkeypatc
 
 def test_a_report_that_fails_costs_no_product(folder, casa_log):
     class Undrawable(FluxSampler):
-        def conclude(self, context, work):
-            result = super().conclude(context, work)
+        def conclude(self, call, context, work):
+            result = super().conclude(call, context, work)
             drawing = Drawing("fluxes", "Nothing.", lambda: 1 / 0)
             return replace(result, sections=[Section("Flux", figures=[drawing])])
 
@@ -190,9 +206,9 @@ def test_only_images_get_the_history_of_the_call(folder, monkeypatch):
     monkeypatch.setattr("casa_ml_tasks.data.workspace.write_task_history", lambda images, *_: written.extend(images))
 
     class Tables(FluxSampler):
-        def work(self, context):
+        def work(self, call, context):
             context.workspace.unfinished("notes").mkdir()
-            return super().work(context)
+            return super().work(call, context)
 
     call(Tables())
     assert written == []

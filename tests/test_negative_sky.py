@@ -1,14 +1,16 @@
 """A sky with absorption: positivity=False alone finds it, and a run that kept it out says where it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks import run
 from casa_ml_tasks.tasks.ending import deepest_hole
-from casa_ml_tasks.tasks.signed_models import with_signed_regularisers
 
 CELL, IMSIZE = 0.15, 64
 EMISSION = Source(flux=1.0, east=-8 * CELL, north=4 * CELL)
@@ -67,7 +69,14 @@ def test_the_deepest_hole_is_sought_within_the_field_and_in_the_noise_of_each_pl
     ],
 )
 def test_regularisers_of_positive_images_are_exchanged(regularizer, regstrength, expected):
-    given = {"regularizer": regularizer, "regstrength": regstrength, "minorcycle": "rml"}
-    signed = with_signed_regularisers({**given, "positivity": False})
-    assert (signed["regularizer"], signed["regstrength"]) == expected
-    assert with_signed_regularisers({**given, "positivity": True}) == {**given, "positivity": True}
+    strengths = None if regstrength == "auto" else tuple(regstrength or [1.0, 1.0])
+    given = Regularisation(tuple(regularizer), strengths, positivity=False)
+    signed = given.signed()
+    names, expected_strengths = expected
+    assert list(signed.regularizer) == names
+    if regstrength == "auto":
+        assert signed.regstrength is None
+    else:
+        assert list(signed.regstrength) == (expected_strengths or [1.0, 1.0])
+    positive = replace(given, positivity=True)
+    assert positive.signed() == positive

@@ -15,6 +15,7 @@ from casa_ml_tasks.data.text_table import read_table
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
+from casa_ml_tasks.request.inference import Inference, Priors
 from casa_ml_tasks.tasks import inference_memory, inference_warnings, resolve_minor_cycle, run
 from casa_ml_tasks.tasks.log_lines import log_iteration
 from casa_ml_tasks.tasks.major_cycles import beam_areas
@@ -32,7 +33,7 @@ def known_posterior(**attributes):
     """Stands in for `resolve_minor_cycle.minor_cycle`; the inferences that it made are in its list."""
     made = []
 
-    def minor_cycle(major, noise, parameters):
+    def minor_cycle(major, noise, request, inference):
         made.append(GaussianInference(float(noise[0, 0]), float(beam_areas(major)[0]), **attributes))
         return made[-1]
 
@@ -280,14 +281,17 @@ def test_point_sources_lie_where_their_directions_say(finished, monkeypatch):
 
     major = SimpleNamespace(product=lambda extension: f"{name}.{extension}")
     given = [direction(5, -3), direction(0.2, 0.3), direction(1000, 0)]
-    places = resolve_minor_cycle.point_sources(major, given)
+
+    def sources(*names):
+        return resolve_minor_cycle.point_sources(major, Inference(Priors(), pointsources=names))
+
+    places = sources(*given)
     np.testing.assert_allclose(places, [[ny // 2 - 3, nx // 2 - 5], [ny // 2 + 0.3, nx // 2 - 0.2]], atol=1e-3)
     assert len(messages) == 1
     assert "lies outside the image and is ignored" in messages[0]
-    np.testing.assert_array_equal(resolve_minor_cycle.point_sources(major, given[1]), places[1:])
-    assert resolve_minor_cycle.point_sources(major, "").shape == (0, 2)
-    assert resolve_minor_cycle.point_sources(major, "auto") is None
-    assert resolve_minor_cycle.point_sources(major, ["auto"]) is None
+    np.testing.assert_array_equal(sources(given[1]), places[1:])
+    assert sources().shape == (0, 2)
+    assert sources("auto") is None
 
 
 def test_a_run_that_has_not_converged_says_so(monkeypatch):
@@ -305,13 +309,13 @@ def test_a_run_that_has_not_converged_says_so(monkeypatch):
 
 def test_a_cube_whose_samples_do_not_fit_in_memory_is_refused(monkeypatch):
     monkeypatch.setattr(inference_memory, "free_memory", lambda: 4e9)
-    parameters = {"components": [], "pointsources": "", "nsamples": -1}
-    inference_memory.check_memory((4, 1, 256, 256), parameters)
+    inference = Inference(Priors())
+    inference_memory.check_memory((4, 1, 256, 256), inference)
     with pytest.raises(
         ValueError, match=r"samples of 12 planes of 256 x 256 pixels need 5.32 GB .* use fewer channels"
     ):
-        inference_memory.check_memory((12, 1, 256, 256), parameters)
+        inference_memory.check_memory((12, 1, 256, 256), inference)
     with pytest.raises(ValueError, match="samples of 8 planes"):
-        inference_memory.check_memory((4, 1, 256, 256), {**parameters, "components": ["continuum"], "nsamples": 700})
+        inference_memory.check_memory((4, 1, 256, 256), replace(inference, components=("continuum",), nsamples=700))
     with pytest.raises(ValueError, match="samples of 2 planes"):
-        inference_memory.check_memory((1, 1, 2048, 2048), {**parameters, "pointsources": "everywhere"})
+        inference_memory.check_memory((1, 1, 2048, 2048), replace(inference, pointsources=("everywhere",)))

@@ -12,9 +12,10 @@ def calls(monkeypatch) -> list[dict]:
     """The parameters of every call that reaches the task; vis='' fails in it."""
     received: list[dict] = []
 
-    def task(family, parameters, defaults):
+    def task(family, arguments):
         assert family.name == "rmlclean"
-        assert defaults["niter"] == -1
+        assert arguments.defaults["niter"] == -1
+        parameters = arguments.values
         received.append(parameters)
         if parameters["imagename"] == "fails":
             raise RuntimeError("imagename='fails' cannot be written; choose another.")

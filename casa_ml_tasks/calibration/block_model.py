@@ -56,16 +56,16 @@ class BlockTerms:
 
     @classmethod
     def none(cls, blocks: int) -> BlockTerms:
-        """All alike."""
+        """Return the terms of blocks that are all alike."""
         nothing = np.zeros((blocks, 2))
         return cls(np.ones(blocks), nothing, np.zeros(blocks), nothing, np.zeros(blocks, bool))
 
     def gain(self, uv: Array, block: NDArray[np.integer]) -> NDArray[np.complex128]:
-        """What the model visibilities are multiplied by, (n,), at uv (n, 2), wavelengths."""
+        """Return what the model visibilities are multiplied by, (n,), at uv (n, 2), wavelengths."""
         return self.amplitude[block] * np.exp(2j * np.pi * np.sum(uv * self.offset[block], axis=1))
 
     def relative_to(self, reference: int) -> BlockTerms:
-        """Those that were fitted with another reference, whose error is added to theirs."""
+        """Return the terms with another reference, whose error is added to that of the others."""
         others = self.fitted & (np.arange(self.fitted.size) != reference)
         amplitude = np.where(others, self.amplitude / self.amplitude[reference], 1.0)
         share = self.amplitude_error / self.amplitude
@@ -81,7 +81,7 @@ class BlockTerms:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Over the visibilities of each block."""
+    """Sums over the visibilities of each block."""
 
     aligned: Array  # (block,), Re y
     slope: Array  # (block, 2), q Im y
@@ -99,7 +99,7 @@ def fit_blocks(
     amplitude: bool = True,
     position: bool = True,
 ) -> BlockTerms:
-    """Amplitude and offset of each block by weighted least squares, relative to the first one that can be fitted.
+    """Fit amplitude and offset of each block by weighted least squares, relative to the first that can be fitted.
 
     The offset is found where it begins within about half a beam of the truth.
 
@@ -128,13 +128,13 @@ def fit_blocks(
         sums = _sum(data, model, weight, uv, block, terms.offset)
         if converged.all():
             break
-    return _settled(sums, inverse, terms.offset, converged, amplitude, position)
+    return _terms_at(sums, inverse, terms.offset, converged, amplitude, position)
 
 
-def _settled(
+def _terms_at(
     sums: _Sums, inverse: Array, offset: Array, converged: NDArray[np.bool_], amplitude: bool, position: bool
 ) -> BlockTerms:
-    """Amplitudes at the offsets that were found, errors, and the reference."""
+    """Return the amplitudes at the offsets that were found, with errors and reference."""
     power = np.where(sums.power > 0, sums.power, 1)
     found = sums.aligned / power
     fitted = converged & (sums.power > 0) & (sums.aligned > DETECTED * np.sqrt(power))

@@ -47,23 +47,23 @@ class CalibrationErrors:
 
     @classmethod
     def none(cls) -> CalibrationErrors:
-        """Perfect calibration."""
+        """Return those of a perfect calibration."""
         return cls(*np.zeros((3, 0)))
 
     @classmethod
     def of_image(cls, factor: float) -> CalibrationErrors:
-        """Known from the residual image alone."""
+        """Return errors that are known from the residual image alone."""
         return replace(cls.none(), factor=factor)
 
     def __bool__(self) -> bool:
         return bool(np.any(self.error > 0)) or self.factor > 1
 
     def at(self, uvdist: Array) -> Array:
-        """Errors, Jy, at uv distances in wavelengths, of the same shape."""
+        """Return the errors, Jy, at uv distances in wavelengths, of the same shape."""
         return self._along(uvdist, self.error)
 
     def amplitude_at(self, uvdist: Array) -> Array:
-        """Amplitudes, Jy, at uv distances in wavelengths, of the same shape."""
+        """Return the amplitudes, Jy, at uv distances in wavelengths, of the same shape."""
         return self._along(uvdist, self.amplitude)
 
     def _along(self, uvdist: Array, values: Array) -> Array:
@@ -73,24 +73,27 @@ class CalibrationErrors:
             return np.sqrt(np.interp(np.log(uvdist), np.log(self.uvdist), values**2))
 
     def raised(self, fraction: float) -> CalibrationErrors:
-        """With a fraction of the amplitude added in quadrature, up to the amplitude: more leaves nothing to image."""
+        """Return errors with a fraction of the amplitude added in quadrature.
+
+        They end at the amplitude: more would leave nothing to image.
+        """
         error = np.hypot(self.error, fraction * self.amplitude)
         return replace(self, error=np.minimum(error, np.maximum(self.error, self.amplitude)))
 
     @property
     def fraction(self) -> float:
-        """Root mean square of the error over that of the amplitude, all baseline lengths alike; 0 without amplitude."""
+        """The r.m.s. of the error over that of the amplitude, all baseline lengths alike; 0 without amplitude."""
         amplitude = float(np.sum(self.amplitude**2))
         return float(np.sqrt(np.sum(self.error**2) / amplitude)) if amplitude > 0 else 0.0
 
     def as_numbers(self) -> dict[str, Any]:
-        """Every attribute, and the fraction, as plain numbers."""
+        """Return every attribute, and the fraction, as plain numbers."""
         arrays = {name: getattr(self, name).tolist() for name in ("uvdist", "error", "amplitude")}
         return {**arrays, "factor": self.factor, "fraction": self.fraction}
 
     @classmethod
     def from_numbers(cls, numbers: Mapping[str, Any] | None) -> CalibrationErrors:
-        """What `as_numbers` returned; None stands for perfect calibration."""
+        """Return the errors that `as_numbers` gave; those of a perfect calibration from None."""
         if numbers is None:
             return cls.none()
         uvdist, error, amplitude = (np.array(numbers[name], float) for name in ("uvdist", "error", "amplitude"))
@@ -100,7 +103,7 @@ class CalibrationErrors:
 def fit_errors(
     residual: NDArray[np.complexfloating], data: NDArray[np.complexfloating], variance: Array, uvdist: Array
 ) -> CalibrationErrors:
-    """The errors with which the residuals have the size that they should have, in bins of equal numbers.
+    """Return the errors with which residuals are as large as they should be, in bins of equal numbers.
 
     Args:
         residual: data minus model, (n,), Jy.
@@ -122,7 +125,7 @@ def fit_errors(
 
 
 def excess_variance(power: Array, variance: Array) -> float:
-    r"""The $c^2$ with which the weighted median of $p / (v + c^2)$ is ln 2; 0 where the noise alone explains the power.
+    r"""Return the $c^2$ with which the weighted median of $p / (v + c^2)$ is ln 2; 0 where noise explains the power.
 
     The weights $(v + c^2)^{-2}$ are what each visibility knows of $c^2$: one of large thermal noise knows little. The
     median disregards outliers.
@@ -152,5 +155,5 @@ def _weighted_median(values: Array, weights: Array) -> float:
 
 
 def _amplitude(power: Array, variance: Array) -> float:
-    """Root of the weighted mean of squared moduli (n,), less the noise's share, Jy."""
+    """Return the root of the weighted mean of squared moduli (n,), less the noise's share, Jy."""
     return float(np.sqrt(max(np.sum(power / variance) - 2 * power.size, 0) / np.sum(1 / variance)))

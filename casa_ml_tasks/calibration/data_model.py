@@ -23,7 +23,6 @@ from casa_ml_tasks.request.noise import Freedom
 
 AT_ONCE = 1 << 20  # visibilities in double precision
 OUTLIER = 5.0  # sigma of the noise, for the count that is reported
-SETTLED_WEIGHTS = 0.01  # relative change of the weights that is none
 SETTLED_ERRORS, SETTLED_BLOCKS = 0.5, 1e-3  # change of a block's terms that is none: of its error, or relative
 
 Array = NDArray[np.floating]
@@ -44,7 +43,7 @@ class Groups:
 
     @classmethod
     def by(cls, name: Callable[[Origin], str], origins: Sequence[Origin]) -> Groups:
-        """All origins of one name, in the order in which the names occur."""
+        """Return one group for all origins of a name, in the order in which the names occur."""
         names = [name(origin) for origin in origins]
         distinct = tuple(dict.fromkeys(names))
         return cls(distinct, np.array([distinct.index(each) for each in names], np.intp))
@@ -72,14 +71,14 @@ class DataModel:
 
     @classmethod
     def none(cls, freedom: Freedom, origins: Sequence[Origin]) -> DataModel:
-        """The weights and the visibilities as they are."""
+        """Return the model of weights and visibilities that are right as they are."""
         noise_groups = Groups.by(_noise_name(freedom), origins)
         block_groups = Groups.by(_block_name, origins)
         noise = NoiseFactors.none(len(noise_groups.names))
         return cls(freedom, noise_groups, noise, block_groups, BlockTerms.none(len(block_groups.names)))
 
     def fitted(self, observed: Visibilities, model: Visibility, noise_scale: float) -> DataModel:
-        """The next data model, from the visibilities of an image.
+        """Return the next data model, fitted to the visibilities of an image.
 
         Args:
             observed: with their origins.
@@ -107,7 +106,7 @@ class DataModel:
     def corrected(
         self, observed: Visibilities, model: Visibility, noise_scale: float
     ) -> tuple[Visibilities, NDArray[np.float32]]:
-        """The visibilities as the reference block would have seen them, and how far to trust each.
+        """Return the visibilities as the reference block would have seen them, and how far to trust each.
 
         Args:
             observed, model, noise_scale: as in `fitted`.
@@ -127,8 +126,8 @@ class DataModel:
                 credence[part] = student_t_weights(self._power(some, model[part], noise_scale) / factor**2)
         return replace(observed, visibility=visibility, weight=weight), credence
 
-    def moved(self, before: DataModel) -> bool:
-        """Whether amplitudes or positions of blocks differ from those of another data model by more than nothing."""
+    def differs_in_blocks(self, before: DataModel) -> bool:
+        """Whether amplitudes or positions of blocks differ from those of another data model noticeably."""
         mine, other = self.blocks, before.blocks
         amplitude = np.abs(np.log(mine.amplitude / other.amplitude))
         offset = np.hypot(*(mine.offset - other.offset).T)
@@ -138,7 +137,7 @@ class DataModel:
         )
 
     def as_lists(self, noise_scale: float) -> dict[str, Any]:
-        """Names, values and errors as plain numbers. noise_scale: of all visibilities together."""
+        """Return names, values and errors as plain numbers. noise_scale: of all visibilities together."""
         blocks = self.blocks
         return {
             "likelihood": "studentt" if self.freedom.student_t else "gaussian",
@@ -165,7 +164,7 @@ class DataModel:
         }
 
     def failures(self) -> list[str]:
-        """A sentence for every group and block that stays as it is."""
+        """Return a sentence for every group and block that could not be fitted."""
         noise, block = [], []
         if self._by_group:
             noise = [
@@ -188,7 +187,7 @@ class DataModel:
         return noise + block
 
     def facts(self, noise_scale: float) -> dict[str, str]:
-        """What was found, by what it is about. noise_scale: of all visibilities together."""
+        """Return what was found in words, by what it is about. noise_scale: of all visibilities together."""
         found: dict[str, str] = {}
         if self._by_group:
             scales = zip(self.noise_groups.names, noise_scale * self.noise.group, strict=True)
@@ -226,7 +225,7 @@ class DataModel:
         return self.noise.of(self.noise_groups.of_origin[observed.origin], _uvdist(observed))
 
     def _power(self, observed: Visibilities, model: Visibility, noise_scale: float) -> NDArray[np.float32]:
-        """w |r|^2 over the square of the noise scale, (n,)."""
+        """Return w |r|^2 over the square of the noise scale, (n,)."""
         power = np.empty(observed.size, np.float32)
         for part in chunks(observed.size, AT_ONCE):
             some = observed[part]

@@ -47,15 +47,15 @@ class NoiseFactors:
 
     @classmethod
     def none(cls, groups: int) -> NoiseFactors:
-        """Weights as they are."""
+        """Return the factors of weights that claim the noise truly."""
         return cls(np.ones(groups), np.zeros(groups, bool), np.empty(0), np.empty(0))
 
     def of(self, group: NDArray[np.integer], uvdist: Array) -> Array:
-        """The factor, (n,), of visibilities in groups (n,) at uv distances (n,), wavelengths."""
+        """Return the factors, (n,), of visibilities in groups (n,) at uv distances (n,), wavelengths."""
         return self.group[group] * self.along(uvdist)
 
     def along(self, uvdist: Array) -> Array:
-        """The curve at uv distances (n,), wavelengths."""
+        """Return the curve at uv distances (n,), wavelengths."""
         if self.uvdist.size == 0:
             return np.ones(uvdist.shape)
         with np.errstate(divide="ignore"):
@@ -65,7 +65,7 @@ class NoiseFactors:
 def fit_noise(
     power: Array, group: NDArray[np.integer], groups: int, by_group: bool = True, uvdist: Array | None = None
 ) -> NoiseFactors:
-    """The factors of groups and baseline lengths that give every one of them its expected median.
+    """Return the factors of groups and baseline lengths that give every one of them its expected median.
 
     Args:
         power: w |r|^2, (n,), dimensionless.
@@ -89,7 +89,7 @@ def fit_noise(
 
 
 def student_t_weights(power: Array, degrees_of_freedom: float = DEGREES_OF_FREEDOM) -> Array:
-    r"""$(\nu + 2) / (\nu + p)$: what Student's t multiplies a weight by.
+    r"""Return $(\nu + 2) / (\nu + p)$: what Student's t multiplies a weight by.
 
     Args:
         power: w |r|^2 of weights that state the noise truly, (n,), dimensionless.
@@ -99,7 +99,10 @@ def student_t_weights(power: Array, degrees_of_freedom: float = DEGREES_OF_FREED
 
 
 def _factor(power: Array, label: NDArray[np.integer], labels: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Factor and whether it was measured, (labels,); not from too few, or where most residuals are exactly zero."""
+    """Return the factors and whether each was measured, (labels,).
+
+    It is not measured from too few visibilities, nor where most residuals are exactly zero.
+    """
     order = np.argsort(label.astype(np.uint16), kind="stable")  # which is a radix sort
     parts = np.split(power[order], np.cumsum(np.bincount(label, minlength=labels))[:-1])
     medians = np.array([np.median(part) if part.size >= FEWEST else 0.0 for part in parts], float)
@@ -108,7 +111,7 @@ def _factor(power: Array, label: NDArray[np.integer], labels: int) -> tuple[Arra
 
 
 def _bins(uvdist: Array) -> tuple[Array, NDArray[np.intp] | None]:
-    """Median uv distances of bins of equal numbers, (node,), and each visibility's bin; none where there is but one."""
+    """Return median uv distances of bins of equal numbers, (node,), and each visibility's bin; none of a single bin."""
     count = min(MOST_BINS, uvdist.size // FEWEST_IN_BIN)
     if count < 2:
         return np.empty(0), None

@@ -36,7 +36,7 @@ def normalised_differences(
     first_variance: NDArray[np.floating],
     second_variance: NDArray[np.floating],
 ) -> NDArray[np.float64]:
-    r"""$|V_1 - V_2|^2 / (\sigma_1^2 + \sigma_2^2)$: $s^2\chi^2$ with two degrees of freedom, s the noise scale.
+    r"""Return $|V_1 - V_2|^2 / (\sigma_1^2 + \sigma_2^2)$: $s^2\chi^2$ with two degrees of freedom, s the noise scale.
 
     Args:
         first, second: visibilities of the same shape, Jy.
@@ -46,7 +46,7 @@ def normalised_differences(
 
 
 def scale_of(differences: NDArray[np.float64]) -> float | None:
-    r"""$s = \sqrt{\mathrm{median} / (2 \ln 2)}$; the median disregards outliers.
+    r"""Return $s = \sqrt{\mathrm{median} / (2 \ln 2)}$; the median disregards outliers.
 
     Args:
         differences: what `normalised_differences` gave, any shape.
@@ -59,7 +59,7 @@ def scale_of(differences: NDArray[np.float64]) -> float | None:
 
 
 def smallest(hands: NDArray[np.float64], neighbours: NDArray[np.float64]) -> NoiseScale:
-    """The smaller of the two estimates; 1 from WEIGHT where the data allow neither.
+    """Return the smaller of the two estimates; 1 from WEIGHT where the data allow neither.
 
     Args:
         hands: normalised differences of the two parallel hands of a sample.
@@ -76,7 +76,7 @@ def smallest(hands: NDArray[np.float64], neighbours: NDArray[np.float64]) -> Noi
 def neighbouring_integrations(
     streams: NDArray[np.integer], time: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows that observe the same thing one integration after the other.
+    """Return rows that observe the same thing one integration after the other.
 
     Args:
         streams: (key, row), what must agree: baseline, field, spectral window.
@@ -93,14 +93,14 @@ def neighbouring_integrations(
 
 
 class Thinned:
-    """Collects values, of which it keeps an even spread of at most MOST_DIFFERENCES."""
+    """A collection of values that keeps an even spread of at most MOST_DIFFERENCES of them."""
 
     def __init__(self) -> None:
         self.values: NDArray[np.float64] = np.empty(0)
         self._stride = 1
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """values: (n,)."""
+        """Add values, (n,)."""
         self.values = np.concatenate([self.values, values[:: self._stride]])
         while self.values.size > MOST_DIFFERENCES:
             self.values = self.values[::2]

@@ -70,11 +70,11 @@ class ResidualStatistics:
 
     @property
     def total_reduced_chi2(self) -> float:
-        """Reduced chi^2 of all visibilities."""
+        """The reduced chi^2 of all visibilities."""
         return float(np.average(self.reduced_chi2, weights=self.count))
 
     def as_lists(self) -> dict[str, list[float]]:
-        """Every attribute as plain numbers."""
+        """Return every attribute as plain numbers."""
         return {name: value.tolist() for name, value in asdict(self).items()}
 
 
@@ -94,7 +94,7 @@ class AnnulusSums:
 
     @classmethod
     def none(cls, longest: float) -> AnnulusSums:
-        """Of no visibility."""
+        """Return the sums over no visibility."""
         return cls(longest, *np.zeros((8, ANNULI)))
 
     def plus(
@@ -104,7 +104,7 @@ class AnnulusSums:
         model: NDArray[np.complexfloating],
         weight: Array,
     ) -> AnnulusSums:
-        """With some visibilities more.
+        """Return the sums with some visibilities more.
 
         Args:
             annulus: of each, (visibility,), from `annulus_of`.
@@ -124,7 +124,7 @@ class AnnulusSums:
         return AnnulusSums(self.longest, *total)
 
     def statistics(self, noise_scale: float, bins: int = BINS) -> ResidualStatistics:
-        """In at most so many bins, fewer where the visibilities crowd in fewer annuli.
+        """Return the statistics in at most so many bins; fewer where the visibilities crowd in fewer annuli.
 
         Args:
             noise_scale: true noise over the noise that the weights claim, s.

@@ -155,7 +155,7 @@ def _findings(
 
 
 def _digest(*arrays: NDArray[Any]) -> int:
-    """A number that other visibilities do not have; those of several Blocks are added."""
+    """Return a number that other visibilities do not have; those of several Blocks are added."""
     value = 0
     for array in arrays:
         value = crc32(array.tobytes(), value)
@@ -172,7 +172,7 @@ def _between_hands(block: Block, both: NDArray[np.bool_]) -> NDArray[np.float64]
 def _between_neighbours(
     block: Block, visibility: NDArray[np.complexfloating], good: NDArray[np.bool_], usable: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Of samples of the same hands: those of a polarised source differ."""
+    """Return normalised differences of neighbours that have the same hands: those of a polarised source differ."""
     earlier, later = neighbouring_integrations(block.streams, block.time)
     both = usable[:, earlier] & usable[:, later] & (good[..., earlier] == good[..., later]).all(axis=0)
     count = np.maximum(np.count_nonzero(good, axis=0), 1)
@@ -211,7 +211,7 @@ def _warn_of_columns(selections: Sequence[Selection]) -> None:
 
 
 def _why_flagged(selection: Selection) -> str:
-    """What makes all samples flagged, and the remedy."""
+    """Return what makes all samples flagged, and the remedy."""
     if selection.imager == "casa" and _has_unflagged(replace(selection, imager="native")):
         return (
             "has a flagged correlation in every sample of this selection, and CASA's imager drops such samples; use "
@@ -230,7 +230,7 @@ def _has_unflagged(selection: Selection) -> bool:
 
 
 def _within(selections: Sequence[Selection], channels: ImageChannels) -> list[Selection]:
-    """Those that have data in the channels; the log says how many visibilities lie outside."""
+    """Return the selections with data in the channels, and log how many visibilities lie outside."""
     found = [windows(selection) for selection in selections]
     total = sum(each.rows * each.frequency.size for listed in found for each in listed)
     inside = [

@@ -7,7 +7,7 @@ again, beginning with the model of the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any, Protocol
@@ -51,37 +51,45 @@ class DataStep(Protocol):
         ...
 
 
-#: Solves for one image: from where it begins, and from how the rounds before ended, to how it ended.
-SolveRound = Callable[[Progress, Sequence[Progress]], Progress]
-
-
-def alternate(
-    solve_round: SolveRound, steps: Sequence[DataStep], start: Progress, most_rounds: int = MOST_ROUNDS
-) -> tuple[Progress, ...]:
-    """Solve for the image and ask the data steps, until all of them have settled.
+class Alternation:
+    """Rounds of an image and of the data steps that are asked after it, until all of them have settled.
 
     The steps are asked in their order, and none after one that has changed the visibilities: it would compare them with
     an image that was made of others. So what can be corrected comes before what is only noise.
 
-    Args:
-        solve_round: solves for the image with the visibilities as they are believed to be by now.
-        steps: in the order in which they are asked.
-        start: where the first round begins.
-        most_rounds: the end, settled or not.
-
-    Returns:
-        How each round ended.
+    Attributes:
+        start: where the next round begins.
+        rounds: how each round has ended.
+        settled: whether no step has changed anything since the last image, or there are enough rounds.
     """
-    rounds: list[Progress] = []
-    while len(rounds) < most_rounds:
-        rounds.append(solve_round(start, rounds))
-        settled = all(step.fit(rounds[-1]) is Verdict.SETTLED for step in steps)
-        found = {step.name: numbers for step in steps if (numbers := step.as_numbers())}
-        rounds[-1] = replace(rounds[-1], calibration=found or None)
-        if settled:
-            break
-        start = same_model_for_other_data(rounds[-1])
-    return tuple(rounds)
+
+    def __init__(self, steps: Sequence[DataStep], start: Progress, most_rounds: int = MOST_ROUNDS):
+        """Begin with the first round.
+
+        Args:
+            steps: in the order in which they are asked.
+            start: where the first round begins.
+            most_rounds: the end, whatever the steps say.
+        """
+        self.start, self.settled = start, False
+        self.rounds: list[Progress] = []
+        self._steps, self._most_rounds = steps, most_rounds
+
+    def finish_round(self, progress: Progress) -> None:
+        """Ask the steps about the image that the round has ended with."""
+        agree = all(step.fit(progress) is Verdict.SETTLED for step in self._steps)
+        found = {step.name: numbers for step in self._steps if (numbers := step.as_numbers())}
+        self.rounds.append(replace(progress, calibration=found or None))
+        self.start = same_model_for_other_data(self.rounds[-1])
+        self.settled = agree or len(self.rounds) >= self._most_rounds
+
+    def criteria_of_round(self, criteria: ExitCriteria) -> ExitCriteria:
+        """Return the criteria of the next round: the major cycles of those before are subtracted from `nmajor`."""
+        if not self.rounds:
+            return criteria
+        done = sum(len(each.records) for each in self.rounds)
+        nmajor = criteria.nmajor if criteria.nmajor < 0 else max(criteria.nmajor - done, 0)
+        return LaterRoundCriteria(**{**asdict(criteria), "nmajor": nmajor})
 
 
 def same_model_for_other_data(progress: Progress) -> Progress:
@@ -94,20 +102,11 @@ def same_model_for_other_data(progress: Progress) -> Progress:
 
 
 class LaterRoundCriteria(ExitCriteria):
-    """Exit criteria of a round that begins with a model of other weights: its first residual tells no divergence."""
+    """Exit criteria of a round whose first model was found with other weights: its residual tells no divergence."""
 
     def stop(self, iterations: int, cycles: int, outcomes: Sequence[Outcome]) -> StopCode:
         """Return the reason to stop now as `ExitCriteria` does, without the first of the outcomes."""
         return super().stop(iterations, cycles, outcomes[1:] or outcomes)
-
-
-def criteria_of_round(criteria: ExitCriteria, earlier: Sequence[Progress]) -> ExitCriteria:
-    """Return the criteria of the next round: the major cycles of the earlier ones are subtracted from `nmajor`."""
-    if not earlier:
-        return criteria
-    done = sum(len(each.records) for each in earlier)
-    nmajor = criteria.nmajor if criteria.nmajor < 0 else max(criteria.nmajor - done, 0)
-    return LaterRoundCriteria(**{**asdict(criteria), "nmajor": nmajor})
 
 
 def with_all_records(rounds: Sequence[Progress]) -> Progress:

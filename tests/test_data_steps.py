@@ -8,18 +8,23 @@ import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.error_step import residual_over_noise
 from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
 from casa_ml_tasks.calibration.survey import survey
+from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.solver import Progress, solve
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate, with_table
-from casa_ml_tasks.tasks import residual_statistics, run
-from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
+from casa_ml_tasks.tasks import imaging, run
+from casa_ml_tasks.tasks.family import Context
 from tests.major_cycles import parameters_of
 
 NOISE = np.array([[0.1], [0.3], [np.inf]])
-AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": []}
+AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": [], "cell": "0.1arcsec", "gridder": "native"}
+AUTO |= {"vis": "sky.ms", "imagename": "sky", "imsize": 40, "outlierfile": "far.txt"}
+EMPTY = Progress(np.zeros((3, 1, 40, 50), np.float32))
 
 
 def residual(louder):
@@ -27,6 +32,31 @@ def residual(louder):
     planes[0, 0, 3, 4] = 1e3
     planes[..., :10] = 0
     return planes
+
+
+class Residual:
+    """CASA's imager, of which nothing but the residual image is known; without a minor cycle to change it."""
+
+    shape = (3, 1, 40, 50)
+    visibilities = None
+
+    def __init__(self, louder):
+        self.louder = louder
+
+    def noise(self):
+        return NOISE
+
+    thermal_noise = noise
+
+    def residual(self, model):
+        return residual(self.louder)
+
+
+def steps_of(major, data, start=EMPTY, **changes):
+    """The data steps of several fields, whose visibilities are not compared with the model."""
+    request = Request.from_parameters(**AUTO | changes)
+    context = Context(data, workspace=None, checkpoint=None, interrupted=start)
+    return imaging.begin_data_steps(major, imaging.ImagingCall((request,)), context)
 
 
 @pytest.mark.parametrize("louder", [0.7, 1.0, 2.5])
@@ -56,48 +86,31 @@ def test_visibilities_are_compared_bin_by_bin():
         ({}, StopCode.CONVERGED, 4, False),
     ],
 )
-def test_only_a_finished_image_tells_errors_of_calibration(changes, stop, rounds, may):
-    assert may_have_errors(AUTO | changes, stop, rounds) == may
-
-
-class Residual:
-    """CASA's imager, of which nothing but the residual image is known; without a minor cycle to change it."""
-
-    shape = (3, 1, 40, 50)
-
-    def __init__(self, louder):
-        self.louder = louder
-
-    def noise(self):
-        return NOISE
-
-    thermal_noise = noise
-
-    def residual(self, model):
-        return residual(self.louder)
+def test_only_a_finished_image_tells_errors_of_calibration(survey_of_ms, changes, stop, rounds, may):
+    errors = steps_of(Residual(2.5), survey_of_ms, **changes).errors
+    scale = survey_of_ms.noise_scale
+    images = [replace(EMPTY, residual=scale * residual(2.5**each), stop=stop) for each in range(1, rounds + 1)]
+    assert [errors.fit(image) for image in images][-1] is (Verdict.CHANGED if may else Verdict.SETTLED)
 
 
 @pytest.mark.parametrize(("louder", "factor"), [(1.0, 1.0), (2.5, 2.5)])
-def test_a_residual_image_above_its_noise_raises_the_noise_and_not_its_thermal_part(
-    survey_of_ms, monkeypatch, louder, factor
-):
-    monkeypatch.setattr(residual_statistics, "residual_statistics", lambda *arguments: None)
+def test_a_residual_image_above_its_noise_raises_the_noise_and_not_its_thermal_part(survey_of_ms, louder, factor):
+    major = Residual(louder)
     still = SimpleNamespace(update=lambda residual, model, state: (model, replace(state, converged=True)))
-    start = Progress(np.zeros((3, 1, 40, 50), np.float32))
-    rounds = Rounds(Residual(louder), None, AUTO, survey_of_ms, start)
-    rounds.run(still, ExitCriteria(), SimpleNamespace(save=lambda progress: None))
-    assert rounds.unsettled == (factor > 1)
+    steps = steps_of(major, survey_of_ms)
+    progress = solve(major, still, ExitCriteria(), steps.start, SimpleNamespace(save=lambda progress: None))
+    assert (steps.errors.fit(progress) is Verdict.CHANGED) == (factor > 1)
     scale = survey_of_ms.noise_scale
-    np.testing.assert_allclose(rounds.noise, NOISE * scale * factor, rtol=0.05)
-    np.testing.assert_allclose(rounds.image_noise.thermal, NOISE * scale)
-    assert rounds.calibration.factor == pytest.approx(factor, rel=0.05)
+    np.testing.assert_allclose(steps.errors.noise, NOISE * scale * factor, rtol=0.05)
+    np.testing.assert_allclose(steps.errors.image_noise.thermal, NOISE * scale)
+    assert steps.errors.errors.factor == pytest.approx(factor, rel=0.05)
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.5])
 def test_a_killed_run_goes_on_with_the_errors_of_calibration_that_it_has_found(survey_of_ms, factor):
-    start = Progress(np.zeros((3, 1, 40, 50)), calibration=CalibrationErrors.of_image(factor).as_numbers())
-    rounds = Rounds(Residual(1.0), None, AUTO, survey_of_ms, start)
-    np.testing.assert_allclose(rounds.noise, NOISE * survey_of_ms.noise_scale * factor)
+    found = {"calibration_errors": CalibrationErrors.of_image(factor).as_numbers()}
+    steps = steps_of(Residual(1.0), survey_of_ms, replace(EMPTY, calibration=found))
+    np.testing.assert_allclose(steps.errors.noise, NOISE * survey_of_ms.noise_scale * factor)
 
 
 @pytest.fixture(scope="module")

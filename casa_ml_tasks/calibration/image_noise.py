@@ -1,17 +1,19 @@
-"""The noise of the images, and what it is made of."""
+"""The noise of images, and what it is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
-from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.quantities import quantity
+
+
+def typical(noise: NDArray[np.floating]) -> float:
+    """Return the median over the planes with data, whose noise is finite."""
+    return float(np.median(noise[np.isfinite(noise)]))
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,10 @@ class ImageNoise:
     calibration: CalibrationErrors
 
     def sentence(self) -> str:
-        """Return what the top of the report says."""
+        """Return the noise and its causes in words, for the top of the report."""
         total = quantity(typical(self.of_planes), "Jy/beam")
         if not self.calibration:
             return total
         fraction = self.calibration.fraction
         size = f", about {100 * fraction:.2g} % of the visibilities" if fraction else ""
         return f"{total}: thermal {quantity(typical(self.thermal), 'Jy/beam')}, the rest errors of calibration{size}"
-
-
-def typical(noise: NDArray[np.floating]) -> float:
-    """Return the median over the planes with data, whose noise is finite."""
-    return float(np.median(noise[np.isfinite(noise)]))
-
-
-def noise_scale(parameters: Mapping[str, Any], data: Survey) -> float:
-    """Return the true noise over the noise that WEIGHT claims: the user's, or the measured one."""
-    return data.noise_scale if parameters["noisescale"] == "auto" else float(parameters["noisescale"])

@@ -25,7 +25,7 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBesideSources
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
-from casa_ml_tasks.minor.rml.local_fit import LocalFit, Square, fit_point
+from casa_ml_tasks.minor.rml.local_fit import LocalFit, LocalFits, Square
 from casa_ml_tasks.minor.rml.objective import Objective
 
 NAME = "unresolved"  # in `MinorState.latent`
@@ -50,7 +50,9 @@ CURVED = 0.05
 LONGEST_SHIFT = 0.5  # pixels
 MOST_SOURCES = 32
 MOST_TRIALS = 8  # at once
+MOST_REFUSED = 24  # in one minor cycle: where so many are no sources, as with errors of calibration, none are sought
 MOST_NUMBERS = 3e8  # in the dirty images of all sources
+WIDEST_BEAM = 14.0  # pixels; finer pixels hold a source between them, and squares of so many would take minutes
 PADDING = 4  # to multiples of so many sources, for each number is compiled anew
 
 
@@ -118,13 +120,17 @@ class Unresolved:
         """
         assert isinstance(objective.operator, NormalOperator)
         self._alone, self._operator = objective, objective.operator
-        self._psf, self._support, self._band = psf, support, band_of(psf)
+        self._support, self._band = support, band_of(psf)
         self._shape = support.shape
         self._residual = np.asarray(objective.residual, float)
         self._sigma = float(objective.noise.sigma)
         self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.noise.beam_area)))
-        self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
+        self._fits = LocalFits(psf, self._band, self._width)
+        self._most = 0
+        if self._width < WIDEST_BEAM:
+            self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
         self._refused: list[tuple[float, float, float, float]] = []  # y, x, and flux and noise then
+        self._refusals = 0
         self._returned: list[tuple[float, float]] = []  # y, x, for good
         self._confirmed = False
         self._place(sources)
@@ -220,6 +226,7 @@ class Unresolved:
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, fit.flux, sigma))
+                self._refusals += 1
         if found:
             self._confirmed = False
             self._refused = [each for each in self._refused if not self._is_hidden(each, found)]
@@ -265,7 +272,7 @@ class Unresolved:
         refused = [at[:2] for at in self._refused if at[3] < 1.1 * sigma]
         places = np.array([*refused, *self._returned]).reshape(-1, 2)
         new = [at for at in peaks if np.hypot(*(places - at).T).min(initial=np.inf) > SAME]
-        return [(int(y), int(x)) for y, x in new[:MOST_TRIALS]]
+        return [(int(y), int(x)) for y, x in new[: min(MOST_TRIALS, max(MOST_REFUSED - self._refusals, 0))]]
 
     def _excess(self, emission: NDArray[np.float64]) -> NDArray[np.float64]:
         """Flux of 3 x 3 pixels above that of as many a beam around, where it is most of theirs, (ny, nx), Jy."""
@@ -287,7 +294,7 @@ class Unresolved:
         inside[square] = emission[square]
         dirty = residual + self._dirty_of(inside)
         start = start or self._centroid(at, emission)
-        return fit_point(square, start, dirty, self._psf, self._band, sigma, self._width)
+        return self._fits.of_point(square, start, dirty, sigma)
 
     def _centroid(self, at: tuple[float, float], emission: NDArray[np.float64]) -> tuple[float, float]:
         core = Square.around(*at, 2, self._shape)

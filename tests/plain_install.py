@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import casa_ml_tasks.gotasks  # first: CASA has no data of its own here
-
-from simulated_ms import Source, simulate  # isort: skip  # beside this file, and imports casatools
+from casa_ml_tasks.simulation import Source, simulate
 
 PEAK = 0.5  # Jy, of a point on a pixel
 CALLS = {

@@ -15,8 +15,8 @@ from casa_ml_tasks.kernels.uv_grid import UVGrid
 from casa_ml_tasks.kernels.w_expansion import ExpandedOperator
 from casa_ml_tasks.kernels.w_stacking import StackedOperator
 from casa_ml_tasks.kernels.w_term import wide_field_operator
+from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from tests.cuda_emulation import KERNELS, EmulatedDevice
-from tests.direct_sum import image_of, relative_error, visibilities_of
 
 CELL = 1e-5  # radians
 SHAPES = [(32, 32), (31, 40), (27, 19)]

@@ -11,7 +11,7 @@ from casa_ml_tasks.kernels.normal_operator import (
 )
 from casa_ml_tasks.kernels.normal_operator_choice import GriddedNormalOperator, normal_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
-from tests.direct_sum import image_of, visibilities_of
+from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]
 

@@ -42,7 +42,6 @@ from benchmarks.measure import print_table, rmlclean_parameters
 from benchmarks.skies import Sky, add_options, chosen_skies
 from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.input_checks import ARCSEC
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
@@ -51,6 +50,7 @@ from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.minimisation import ITERATIONS_A_STEP, noise_factors
 from casa_ml_tasks.minor.rml.objective import Objective
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.request.selection import DataSelection
 
 TOLERANCE = 1e-9  # of the PSF and the dirty image
 LONG_RUN = 1500  # iterations of ours, for the optimum
@@ -89,7 +89,9 @@ class Problem:
         centre = directions_of(str(sky.vis)).phase_centre(0, 0.0)
         frame = ImageFrame((centre["m0"]["value"], centre["m1"]["value"]), centre["refer"])
         with tempfile.TemporaryDirectory() as folder:
-            found = read(selections(rmlclean_parameters(**sky.imaging)), frame, Path(folder))
+            found = read(
+                DataSelection.from_parameters(**rmlclean_parameters(**sky.imaging)).selections, frame, Path(folder)
+            )
         u, v, _ = found.uvw.T
         return cls(u, v, found.visibility.astype(complex), found.weight.astype(float), size, sky.cell)
 

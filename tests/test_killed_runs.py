@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.data.workspace import Product, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -93,7 +93,7 @@ def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, und
 
 
 def test_an_image_that_was_being_written_is_written_again(tmp_path):
-    workspace = Workspace(tmp_path / "sky")
+    workspace = Workspace(tmp_path / "sky", [Product("model", is_rewritten=True)])
     workspace.begin(resume=False)
     half = workspace.directory / "image.model"
     half.mkdir()

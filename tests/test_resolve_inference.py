@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, 
 from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST, Resolve
 from casa_ml_tasks.minor.resolve.posterior import Inference
 from tests.few_visibilities import (
     COMPOSITIONS,
@@ -36,6 +36,7 @@ from tests.few_visibilities import (
     observation_for,
     some_centring,
 )
+from tests.state_schema import has_the_arrays_of
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
@@ -325,6 +326,7 @@ def test_a_run_resumed_between_global_iterations_ends_as_one_that_was_not_killed
     whole, between = finished(observation.resolve(samples=4, most_iterations=3), dirty)
     resumed, _ = finished(observation.resolve(samples=4, most_iterations=3), dirty, between[-2])
     assert len(between) > 2
+    assert has_the_arrays_of(Resolve.schema, whole)
     for name, array in whole.latent.items():
         if name != "records":  # which hold seconds
             np.testing.assert_array_equal(resumed.latent[name], array)

@@ -20,7 +20,8 @@ from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
-from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved, as_latent, sources_of
+from casa_ml_tasks.minor.rml.state import ENDED, SCHEMA, latent_of, point_image, sources_of
+from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved
 
 #: Iterations of one minor cycle where the user sets no limit.
 MOST_ITERATIONS = 400
@@ -37,6 +38,8 @@ class RegularisedMaximumLikelihood:
     Every channel and Stokes parameter is an image of its own, several at once, unless a regulariser compares channels.
     Each has converged when the last major cycle found the residual that its minor cycle had predicted at its end.
     """
+
+    schema = SCHEMA
 
     def __init__(
         self,
@@ -100,7 +103,8 @@ class RegularisedMaximumLikelihood:
         ended = np.array(agrees)
         points = None
         if "points" in self._regularisers:
-            points = np.zeros_like(new) if state.points is None else np.minimum(state.points, np.maximum(new, 0))
+            known = None if state.predicted_residual is None else point_image(state)  # None: of other data
+            points = np.zeros_like(new) if known is None else np.minimum(known, np.maximum(new, 0))
         count = int(np.count_nonzero(unfinished))
         most = self._iterations_each(state, count)
         done, support = Count(self._on_progress), self._support()
@@ -119,8 +123,8 @@ class RegularisedMaximumLikelihood:
 
         with ThreadPoolExecutor(min(available_cores(), count)) as pool:
             list(pool.map(image, self._independent(unfinished)))
-        latent = as_latent(unresolved)
-        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points, latent=latent)
+        latent = latent_of(ended, points, unresolved)
+        return new, MinorState(state.iterations + done.iterations, predicted, latent=latent)
 
     def _has_unresolved(self, planes: Planes) -> bool:
         """Whether bright sources between pixels have positions of their own there."""
@@ -129,10 +133,10 @@ class RegularisedMaximumLikelihood:
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
         """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
-        if state.predicted_residual is None or state.ended is None:
+        if state.predicted_residual is None:
             return np.zeros(residual.shape[:2], bool)
         difference = np.asarray(residual - state.predicted_residual)
-        return state.ended & (np.sqrt(np.mean(difference**2, axis=(-2, -1))) < AGREEMENT * self._sigma)
+        return state.latent[ENDED] & (np.sqrt(np.mean(difference**2, axis=(-2, -1))) < AGREEMENT * self._sigma)
 
     def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
         if NEED_CHANNELS.isdisjoint(self._regularisers):

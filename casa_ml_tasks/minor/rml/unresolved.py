@@ -13,9 +13,9 @@ which the minor cycle minimises as it minimises any. Now and then the sources mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,6 @@ from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBeside
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.rml.local_fit import LocalFit, LocalFits, Square
 from casa_ml_tasks.minor.rml.objective import Objective
-
-NAME = "unresolved"  # in `MinorState.latent`
 
 #: Of the noise: flux of what may be such a source, and the residual beside it.
 BRIGHT, STANDS_OUT = 20.0, 4.0
@@ -87,18 +85,6 @@ class Sources(NamedTuple):
 
 
 NONE = Sources.of([])
-
-
-def sources_of(latent: Mapping[str, NDArray[Any]], channel: int, stokes: int) -> Sources:
-    """Those of a plane, as `as_latent` keeps them."""
-    table = latent.get(NAME, np.zeros((0, 5)))
-    return Sources.of(table[(table[:, 0] == channel) & (table[:, 1] == stokes), 2:])
-
-
-def as_latent(found: Mapping[tuple[int, int], Sources]) -> dict[str, NDArray[np.float64]]:
-    """For `MinorState.latent`: channel, Stokes, flux, y and x of every source. found: by channel and Stokes."""
-    rows = [[channel, stokes, *row] for (channel, stokes), each in sorted(found.items()) for row in each.rows()]
-    return {NAME: np.array(rows, float)} if rows else {}
 
 
 class Unresolved:

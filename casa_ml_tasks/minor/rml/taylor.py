@@ -215,6 +215,6 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
             start = parts_of(images, bool(self._positivity[stokes]))
             minimum, ended = minimise(objective, jnp.asarray(support[0]), start, most, done.add)
             terms = band.terms(np.asarray(objective.image(minimum), float)).astype(np.float32)
-            residual, model = (jnp.asarray(each, jnp.float32) for each in (residual, model))
-            of_terms = QuadraticLikelihood(operator.taylor, residual, model, self._sigma[0, stokes])
+            before, there = (jnp.asarray(each, jnp.float32) for each in (residual, model))
+            of_terms = QuadraticLikelihood(operator.taylor, before, there, float(self._sigma[0, stokes]))
             return Minimum(terms, np.asarray(of_terms.predicted_residual(jnp.asarray(terms))), ended)

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBesideSources
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import OperatorBesideSources
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.rml.local_fit import LocalFit, LocalFits, Square
 from casa_ml_tasks.minor.rml.objective import Objective
@@ -104,13 +105,12 @@ class Unresolved:
             support: (ny, nx), where sources may be.
             sources: of the model.
         """
-        assert isinstance(objective.operator, NormalOperator)
-        self._alone, self._operator = objective, objective.operator
+        self._alone, self._operator = objective, objective.likelihood.operator
         self._support, self._band = support, band_of(psf)
         self._shape = support.shape
-        self._residual = np.asarray(objective.residual, float)
-        self._sigma = float(objective.noise.sigma)
-        self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.noise.beam_area)))
+        self._residual = np.asarray(objective.likelihood.residual, float)
+        self._sigma = float(objective.likelihood.sigma)
+        self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.beam_area)))
         self._fits = LocalFits(psf, self._band, self._width)
         self._most = 0
         if self._width < WIDEST_BEAM:
@@ -128,7 +128,7 @@ class Unresolved:
     def look(self, parts: jax.Array, factor: float, last: bool) -> tuple[Objective, jax.Array] | None:
         """Move the sources and look for others, as `minimisation.Look` has it."""
         emission = np.array(self.objective.image(parts), float)
-        residual = np.asarray(self.objective.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
+        residual = np.asarray(self.objective.likelihood.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
         moved, curved = self._moved(emission)
         if curved > CURVED * factor:
             self._place(moved)
@@ -170,21 +170,22 @@ class Unresolved:
             jnp.asarray(np.pad(beams, [(0, padding), (0, 0), (0, 0)]), jnp.float32),
             jnp.asarray(np.pad(self._inverse, [(0, padding), (0, padding)])),
         )
-        self.objective = replace(
-            self._alone,
-            operator=operator,
-            residual=jnp.asarray(self._residual - np.tensordot(best, beams, 1), jnp.float32),
-            model=jnp.asarray(
-                np.asarray(self._alone.model, float) - rendering.image(sources.flux, self._shape), jnp.float32
-            ),
+        alone = self._alone.likelihood
+        emission = np.asarray(alone.model, float) - rendering.image(sources.flux, self._shape)
+        likelihood = QuadraticLikelihood(
+            operator,
+            jnp.asarray(self._residual - np.tensordot(best, beams, 1), jnp.float32),
+            jnp.asarray(emission, jnp.float32),
+            alone.sigma,
         )
+        self.objective = replace(self._alone, likelihood=likelihood)
 
     def _moved(self, emission: NDArray[np.float64]) -> tuple[Sources, float]:
         """The best sources beside some emission, and by how much chi errs where they are rendered as they were."""
         old = self.sources
         if not old.flux.size:
             return old, 0.0
-        change = emission - np.asarray(self.objective.model, float)
+        change = emission - np.asarray(self.objective.likelihood.model, float)
         seen = np.einsum("iyx,yx->i", self._columns, self._residual) - np.einsum("iyx,yx->i", self._beams, change)
         flux, *slopes = (self._inverse @ seen).reshape(3, -1)
         flux = flux + old.flux

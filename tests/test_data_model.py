@@ -13,9 +13,10 @@ from casa_ml_tasks.data import visibility_store
 from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.data.input_checks import check_parameters
 from casa_ml_tasks.data.measurement_set import Selection
-from casa_ml_tasks.data.visibility_store import ImageFrame, Origin, Origins, read
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, read
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.kernels.visibilities import Origin
 from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.noise_model import FEWEST, fit_noise, student_t_weights

@@ -10,8 +10,9 @@ from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums
 from casa_ml_tasks.tasks import outcome
 from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
 from tests.major_cycles import parameters_of

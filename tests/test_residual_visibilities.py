@@ -13,8 +13,9 @@ from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_direction, read_image
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.kernels.uv_annuli import annulus_of, longest_on_grid
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums, read_residuals
 from casa_ml_tasks.tasks import outcome
 from tests.major_cycles import opener
 from tests.simulated_ms import Source, simulate

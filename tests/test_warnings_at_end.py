@@ -7,8 +7,9 @@ import pytest
 
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.major.residual_visibilities import AnnulusSums
 from casa_ml_tasks.tasks.largest_scale import largest_scale, share_of_wide_emission
 from casa_ml_tasks.tasks.warnings_at_end import (
     Ending,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,10 @@ from casa_ml_tasks.data.input_checks import value_in
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Field, Image, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
+from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.outlier_fields import CasaFields
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
 SMALLEST_BEAM = 1e-3
@@ -49,7 +49,7 @@ def exit_criteria(noise: NDArray[np.floating], parameters: Mapping[str, Any]) ->
 
 def major_cycle(
     workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = (), folds: int = 0
-) -> CasaMajorCycle:
+) -> MajorCycle:
     """Our own kernels for gridder='native', else CASA's imager.
 
     Args:
@@ -59,27 +59,32 @@ def major_cycle(
         folds: of the visibilities for cross-validation that our own kernels keep.
     """
     if outliers:
-        return CasaFields([parameters, *outliers], [workspace, *workspace.outliers])
+        directories = [each.directory for each in workspace.outliers]
+        return CasaMajorCycle(parameters, workspace.directory, list(zip(outliers, directories, strict=True)))
     if parameters["gridder"] == "native":
         return NativeMajorCycle(parameters, workspace.directory, folds=folds)
     return CasaMajorCycle(parameters, workspace.directory)
 
 
-def first_progress(major: CasaImages, workspace: Workspace, parameters: Mapping[str, Any]) -> Progress:
+def first_progress(
+    major: MajorCycle, workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = ()
+) -> Progress:
     """Where a run that resumes nothing begins: from startmodel, the model of a finished run, or an empty sky."""
-    if isinstance(major, CasaFields):
-        starts = [first_progress(field, field.workspace, field.parameters) for field in major.fields]
-        return Progress(major.layout.pack([start.model for start in starts]))
+    fields = zip(major.fields, [workspace, *workspace.outliers], [parameters, *outliers], strict=True)
+    return Progress(major.layout.pack([_first_model(*each) for each in fields]))
+
+
+def _first_model(field: Field, workspace: Workspace, parameters: Mapping[str, Any]) -> Image:
     startmodel = [each for each in np.atleast_1d(parameters["startmodel"]).tolist() if each]
     earlier = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
     if startmodel:
-        return Progress(_model(startmodel, f"startmodel={startmodel}", "regrid it with imregrid", major.shape))
+        return _model(startmodel, f"startmodel={startmodel}", "regrid it with imregrid", field.shape)
     if not is_casa_image(earlier[0]):
-        return Progress(np.zeros(major.shape, np.float32))
+        return np.zeros(field.shape, np.float32)
     source = f"imagename='{workspace.imagename}': {' and '.join(earlier)} of an earlier run"
-    model = _model(earlier, source, "choose another imagename or remove the old products", major.shape)
+    model = _model(earlier, source, "choose another imagename or remove the old products", field.shape)
     casalog.post(f"the model begins with {' and '.join(earlier)}; restart=False begins with an empty sky", "INFO")
-    return Progress(model)
+    return model
 
 
 def _model(paths: Sequence[str], source: str, remedy: str, shape: tuple[int, ...]) -> Image:
@@ -93,13 +98,13 @@ def _model(paths: Sequence[str], source: str, remedy: str, shape: tuple[int, ...
     return model
 
 
-def check_data(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
+def check_data(major: MajorCycle, parameters: Mapping[str, Any]) -> None:
     """Check that the visibilities make an image, once their weights and the PSF are known.
 
     Raises:
         ValueError: the weights of every plane sum to zero, or no plane has a PSF that a CLEAN beam can be fitted to.
     """
-    for field in major.fields if isinstance(major, CasaFields) else [major]:
+    for field in major.fields:
         sums = read_image(field.product("sumwt"))
         if not (np.isfinite(sums) & (sums > 0)).any():
             raise ValueError(
@@ -115,19 +120,24 @@ def check_data(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
             )
 
 
-def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
-    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy."""
-    if not isinstance(major, CasaFields):
-        return progress, {}
-    models = major.layout.unpack(progress.model)[1:]
+def main_field(major: MajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy.
+
+    The records stay those of all fields.
+    """
+    main, *models = major.layout.unpack(progress.model)
+    residual, dirty = (
+        None if packed is None else major.layout.unpack(packed)[0] for packed in (progress.residual, progress.dirty)
+    )
     fluxes = {
         str(each.imagename): float(model[:, 0].sum(dtype=float))
         for each, model in zip(workspace.outliers, models, strict=True)
     }
-    return major.main_field(progress), fluxes
+    of_main = replace(progress, model=main, residual=residual, dirty=dirty, last_model=None, last_residual=None)
+    return of_main, fluxes
 
 
-def beam_areas(images: CasaImages | Workspace) -> NDArray[np.floating]:
+def beam_areas(images: Field | Workspace) -> NDArray[np.floating]:
     """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
     cell = read_cell(images.product("psf"))
     beams = read_beams(images.product("psf"))

@@ -15,10 +15,9 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Survey
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
-from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
+from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle, MinorState
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
@@ -51,7 +50,7 @@ class Rounds:
 
     def __init__(
         self,
-        major: CasaMajorCycle,
+        major: MajorCycle,
         workspace: Workspace,
         parameters: Mapping[str, Any],
         data: Survey,
@@ -149,12 +148,12 @@ class Rounds:
         return joined(self._done)
 
 
-def data_model(major: CasaMajorCycle) -> DataModel | None:
+def data_model(major: MajorCycle) -> DataModel | None:
     """What was fitted to the visibilities besides the image, if anything was to be."""
     return major.data_model if isinstance(major, NativeMajorCycle) else None
 
 
-def may_tell(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> bool:
+def may_tell(major: MajorCycle, parameters: Mapping[str, Any]) -> bool:
     """Whether a first image, however simple, may change what is believed of the data."""
     has_visibilities = isinstance(major, NativeMajorCycle) and parameters["niter"] != 0
     return has_visibilities and (_is_free(parameters) or bool(Freedom.from_parameters(parameters)))
@@ -207,7 +206,7 @@ def residual_over_noise(
     return float(median_abs_deviation(imaged, scale="normal")) if imaged.size else 1.0
 
 
-def refit(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> bool:
+def refit(major: MajorCycle, progress: Progress, noise_scale: float) -> bool:
     """Fit the data model to the image where there is one. Returns whether the image has to be found anew.
 
     Args:
@@ -223,7 +222,7 @@ def refit(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> bool
     return major.refit(progress.model, noise_scale)
 
 
-def begin(major: CasaMajorCycle, progress: Progress, noise_scale: float) -> Progress:
+def begin(major: MajorCycle, progress: Progress, noise_scale: float) -> Progress:
     """Where the first round begins: from a model, of a killed run or the user's, with the data model that follows."""
     if not isinstance(major, NativeMajorCycle) or major.data_model is None:
         return progress

@@ -22,10 +22,9 @@ from casa_ml_tasks.data.measurement_set import Survey, selections
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Image, MajorCycle
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.data_model import DataModel, Freedom
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import ResidualStatistics, read_residuals
@@ -87,7 +86,7 @@ def log_cycle(record: CycleRecord) -> None:
 
 
 def residual_statistics(
-    major: CasaMajorCycle,
+    major: MajorCycle,
     model: Image,
     scale: float,
     visibilities: int,

@@ -25,9 +25,8 @@ from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.visibility_store import free_memory
 from casa_ml_tasks.data.workspace import taylor_terms
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
-from casa_ml_tasks.engine.protocols import Image, MinorState
+from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorState
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
@@ -65,7 +64,7 @@ def exit_criteria(parameters: Mapping[str, Any]) -> ExitCriteria:
     return ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
 
 
-def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
+def minor_cycle(major: MajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
     """The inference.
 
     Args:
@@ -109,7 +108,7 @@ def check_memory(shape: tuple[int, ...], parameters: Mapping[str, Any]) -> None:
 
 
 def composition_of(
-    psf: Image, major: CasaMajorCycle, parameters: Mapping[str, Any]
+    psf: Image, major: MajorCycle, parameters: Mapping[str, Any]
 ) -> Callable[[Prior], composition.Composition]:
     """What the sky is composed of. psf: as that of the major cycle."""
     if taylor_terms(parameters) > 1:
@@ -124,7 +123,7 @@ def composition_of(
     return composition.continuum if len(psf) == 1 else partial(composition.cube, channels=len(psf))
 
 
-def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.float64] | None:
+def point_sources(major: MajorCycle, given: str | Sequence[str]) -> NDArray[np.float64] | None:
     """Places y, x, pixels, (source, 2), but of those outside of the image; None where they are to be found."""
     directions, psf = [each for each in listed(given) if each != SOURCES_EVERYWHERE], major.product("psf")
     if FIND_SOURCES in directions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -15,11 +15,11 @@ from casa_ml_tasks.data.casa_image import read_image, write_image
 from casa_ml_tasks.data.input_checks import SINGLE_POINTING, image_size
 from casa_ml_tasks.data.stokes import SIGNED, stokes_planes
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.protocols import Fold, MinorCycle
-from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle, deconvolution_parameters
+from casa_ml_tasks.engine.protocols import Field, Fold, MajorCycle, MinorCycle
+from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_sidelobe
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
@@ -74,12 +74,14 @@ def fold_count(parameters: Mapping[str, Any]) -> int:
 
 
 def fold_reader(
-    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
+    major: MajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
 ) -> Callable[[], list[Fold]] | None:
     """Gives the folds for cross-validation where regstrength='auto' asks for one; reads them for CASA's imager once."""
     if not _validates(parameters):
         return None
-    return major.folds if isinstance(major, NativeMajorCycle) else cache(partial(_read_folds, workspace, parameters))
+    if major.visibilities is not None:
+        return major.visibilities.folds
+    return cache(partial(_read_folds, workspace, parameters))
 
 
 def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fold]:
@@ -94,7 +96,7 @@ def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fol
 
 
 def cross_validation(
-    major: CasaMajorCycle,
+    major: MajorCycle,
     folds: Callable[[], list[Fold]] | None,
     noise: NDArray[np.floating],
     parameters: Mapping[str, Any],
@@ -121,15 +123,44 @@ def _log_trial(trial: Trial) -> None:
 
 
 def minor_cycle(
-    major: CasaImages,
+    major: MajorCycle,
+    workspace: Workspace,
+    noise: NDArray[np.floating],
+    parameters: Mapping[str, Any],
+    validation: CrossValidation | None = None,
+    outliers: Sequence[Mapping[str, Any]] = (),
+) -> MinorCycle:
+    """The minor cycle that `minorcycle` names, of all fields.
+
+    Args:
+        major: has the images.
+        workspace: of the run.
+        noise: of the images, (channel, stokes), Jy/beam.
+        parameters: of the task.
+        validation: chose the strengths of the regularisers.
+        outliers: all parameters of each outlier field.
+    """
+    if not outliers:
+        return _minor_cycle_of_field(major, workspace, noise, parameters, validation)
+
+    def choose(number: int, times: float = 1.0, **changes: Any) -> MinorCycle:
+        field, own = major.fields[number], [parameters, *outliers][number]
+        return _minor_cycle_of_field(field, [workspace, *workspace.outliers][number], times * noise, {**own, **changes})
+
+    numbers = range(len(major.fields))
+    sketches = [partial(choose, number, regularizer=["l1"], regstrength=[]) for number in numbers]
+    minors = [choose(number) for number in numbers]
+    sidelobe = far_sidelobe(major.psf())
+    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], sidelobe)
+
+
+def _minor_cycle_of_field(
+    major: Field,
     workspace: Workspace,
     noise: NDArray[np.floating],
     parameters: Mapping[str, Any],
     validation: CrossValidation | None = None,
 ) -> MinorCycle:
-    """The minor cycle that `minorcycle` names. noise: (channel, stokes), Jy/beam; validation: chose the strengths."""
-    if isinstance(major, CasaFields):
-        return _minor_cycle_of_fields(major, noise)
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
@@ -160,15 +191,6 @@ def minor_cycle(
     )
 
 
-def _minor_cycle_of_fields(major: CasaFields, noise: NDArray[np.floating]) -> MinorCycle:
-    def choose(field: CasaField, times: float = 1.0, **changes: Any) -> MinorCycle:
-        return minor_cycle(field, field.workspace, times * noise, {**field.parameters, **changes})
-
-    sketches = [partial(choose, field, regularizer=["l1"], regstrength=[]) for field in major.fields]
-    minors = [choose(field) for field in major.fields]
-    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], major.sidelobe())
-
-
 def _prior(parameters: Mapping[str, Any]) -> NDArray[np.floating]:
     """What the entropy prefers to all other images, (channel or 1, 1, ny, nx), Jy/pixel."""
     path = parameters["priorimage"]
@@ -180,7 +202,7 @@ def _follows(parameters: Mapping[str, Any]) -> bool:
     return parameters["usemask"] == "auto-multithresh"
 
 
-def _support(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _support(major: Field, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Where emission may lie: in the mask; without one, everywhere in the field of one pointing, or of the mosaic."""
     masked = bool(parameters["mask"]) or parameters["usemask"] != "user"
     if parameters["gridder"] in SINGLE_POINTING and not masked:

@@ -67,12 +67,12 @@ def rmlclean(**parameters: Any) -> dict[str, Any]:
         major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
     try:
         cycle_choice.check_data(major, parameters)
-        start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
+        start = interrupted or cycle_choice.first_progress(major, workspace, parameters, outliers)
         rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
         folds = rml_choice.fold_reader(major, workspace, parameters)
         while rounds.unsettled:
             validation = rml_choice.cross_validation(major, folds, rounds.noise, parameters)
-            minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation)
+            minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation, outliers)
             rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
         progress, image_noise = rounds.progress, rounds.image_noise
         major.finish(progress.model, parameters["restoration"], parameters["pbcor"])

@@ -27,8 +27,9 @@ from benchmarks.skies import add_options, chosen_skies
 from benchmarks.stopwatch import Timing, interleaved
 from casa_ml_tasks.data.casa_image import read_cell, read_direction
 from casa_ml_tasks.data.measurement_set import selections
-from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.data.visibility_store import ImageFrame, read
+from casa_ml_tasks.engine.protocols import Image, MajorCycle
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
 from tests.real_data import real_ms
@@ -72,11 +73,11 @@ class Run:
 
 def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> Run:
     """Build both, give both the same model, and sum directly."""
-    cycles: dict[str, CasaMajorCycle] = {}
+    cycles: dict[str, MajorCycle] = {}
     dirty: dict[str, Image] = {}
     common = rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1)
 
-    makers: dict[str, Callable[[Path], CasaMajorCycle]] = {
+    makers: dict[str, Callable[[Path], MajorCycle]] = {
         "native": lambda path: NativeMajorCycle({**common, "gridder": "native"}, path, GRIDDERS[gridder]),
         "casa": lambda path: CasaMajorCycle({**common, "gridder": gridder}, path),
     }

@@ -9,13 +9,15 @@ import pytest
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
 from casa_ml_tasks.calibration.error_step import residual_over_noise
-from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress, solve
-from casa_ml_tasks.tasks import cycle_choice, outcome
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
+from casa_ml_tasks.tasks import imaging, run
+from casa_ml_tasks.tasks.family import Call, Context
 from tests.major_cycles import parameters_of
 from tests.simulated_ms import simulate, with_table
 
@@ -51,7 +53,8 @@ class Residual:
 
 def steps_of(major, data, start=EMPTY, **changes):
     """The data steps of a mosaic, whose visibilities are not compared with the model."""
-    return cycle_choice.data_steps(major, None, AUTO | changes, data, start)
+    call = Call((AUTO | changes,))
+    return imaging.begin_data_steps(major, Context(call, data, workspace=None, checkpoint=None, interrupted=start))
 
 
 @pytest.mark.parametrize("louder", [0.7, 1.0, 2.5])
@@ -146,7 +149,7 @@ def test_gains_that_differ_from_antenna_to_antenna_are_errors_of_calibration(mis
 
 
 def test_an_inference_begins_with_the_errors_of_calibration_that_a_sketch_has_told(misjudged, tmp_path, monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
     imaging = {"vis": str(misjudged.path), "imsize": 36, "cell": "0.27arcsec", "datacolumn": "data"}
     result = resolveimage(imagename=str(tmp_path / "sky"), nsamples=8, maxglobal=1, **imaging)
     assert result["noise_scale"] == pytest.approx(1, rel=0.05)

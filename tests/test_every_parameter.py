@@ -12,7 +12,7 @@ import pytest
 from casatasks import tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.major.casa import imager_parameters
+from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.tasks import resolveimage as resolveimage_module
 from casa_ml_tasks.tasks import rmlclean as rmlclean_module
 

@@ -6,14 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.patches import Ellipse
-
-from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, annulus_of
-from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
-from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.drawings import drawings
 from casa_ml_tasks.report.figures import (
     block_mean,
@@ -28,6 +20,15 @@ from casa_ml_tasks.report.figures import (
     residual_histogram,
     sky_edges,
 )
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.patches import Ellipse
+
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
+from casa_ml_tasks.kernels.uv_annuli import annulus_of
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
+from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.image_residual import image_residual
 from casa_ml_tasks.report.page import residual_sentences, split_parameters, write_report
 from casa_ml_tasks.report.posterior_figures import (

@@ -11,12 +11,13 @@ from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.residual_statistics import residual_statistics, residual_sums
-from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, read_residuals
 from casa_ml_tasks.data.casa_image import read_direction, read_image
 from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.kernels.uv_annuli import annulus_of, longest_on_grid
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.tasks import cycle_choice
+from casa_ml_tasks.tasks.second_reading import second_reading
 from tests.major_cycles import opener
 from tests.simulated_ms import Source, simulate
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
@@ -230,7 +231,7 @@ def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
 def test_a_mosaic_has_none(two_sources):
     """Its pointings see the model through beams of their own."""
     parameters = task_parameters(two_sources, gridder="mosaic")
-    reading = cycle_choice.second_reading(None, None, parameters, None)
+    reading = second_reading(None, None, parameters, None)
     assert residual_statistics(None, reading, None, 1.0) is None
 
 

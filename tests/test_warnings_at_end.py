@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
-from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
-from casa_ml_tasks.tasks.largest_scale import largest_scale, share_of_wide_emission
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.tasks.warnings_at_end import (
     Ending,
     excess_of,
@@ -18,6 +18,7 @@ from casa_ml_tasks.tasks.warnings_at_end import (
     warn_of_negative_sky,
     warn_of_wide_emission,
 )
+from casa_ml_tasks.tasks.wide_emission import largest_scale, share_of_wide_emission
 
 SHAPE = (1, 1, 64, 80)
 NOISE = np.array([[0.01]])

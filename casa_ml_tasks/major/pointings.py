@@ -15,11 +15,12 @@ from scipy.fft import next_fast_len
 from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.image_channels import ChannelsOfWidth
 from casa_ml_tasks.data.measurement_set import Block, open_table, selections
-from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, read
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, read
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.input_checks import SINGLE_POINTING
-from casa_ml_tasks.major.casa import CasaImages
+from casa_ml_tasks.engine.protocols import Field
 
 
 def follows_residual(parameters: Mapping[str, Any]) -> bool:
@@ -18,7 +18,7 @@ def follows_residual(parameters: Mapping[str, Any]) -> bool:
     return parameters["usemask"] == "auto-multithresh"
 
 
-def support_of(major: CasaImages, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
+def support_of(major: Field, parameters: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Return where emission may lie, (channel or term, stokes, ny, nx).
 
     It is the mask; without one, everywhere in the image of one pointing, or in the field of the mosaic.

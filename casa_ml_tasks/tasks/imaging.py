@@ -23,9 +23,8 @@ from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.engine.alternation import Alternation
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image, MinorCycle
+from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
-from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.tasks.ending import Ending
 from casa_ml_tasks.tasks.family import Call, Context
@@ -102,7 +101,7 @@ def check_call(call: Call, task: str, samples: int = 0) -> Survey:
 
 
 @contextmanager
-def opened_major_cycle(context: Context, folds: int = 0) -> Iterator[CasaMajorCycle]:
+def opened_major_cycle(context: Context, folds: int = 0) -> Iterator[MajorCycle]:
     """Open the major cycle, and let go of every file in the end.
 
     Args:
@@ -118,7 +117,7 @@ def opened_major_cycle(context: Context, folds: int = 0) -> Iterator[CasaMajorCy
         yield major
 
 
-def begin_data_steps(major: CasaMajorCycle, context: Context) -> DataSteps:
+def begin_data_steps(major: MajorCycle, context: Context) -> DataSteps:
     """Return what is fitted to the visibilities besides images, after what a killed run left or a first model."""
     parameters, data = context.call.parameters, context.data
     reading = None if major.visibilities is not None else second_reading(major, context.workspace, parameters, data)
@@ -128,12 +127,12 @@ def begin_data_steps(major: CasaMajorCycle, context: Context) -> DataSteps:
         Freedom.from_parameters(parameters),
         may_count_errors=parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto",
         compare=partial(residual_statistics, major.visibilities, reading),
-        start=context.interrupted or first_progress(major, context.workspace, parameters),
+        start=context.interrupted or first_progress(major, context.workspace, context.call.fields),
     )
 
 
 def run_round(
-    rounds: Alternation, major: CasaMajorCycle, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint
+    rounds: Alternation, major: MajorCycle, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint
 ) -> None:
     """Solve for the image of the round that is due, and ask the data steps about it.
 
@@ -148,7 +147,7 @@ def run_round(
     rounds.finish_round(solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity))
 
 
-def imaged_by(major: CasaMajorCycle, steps: DataSteps, progress: Progress, context: Context) -> Imaged:
+def imaged_by(major: MajorCycle, steps: DataSteps, progress: Progress, context: Context) -> Imaged:
     """Gather what all rounds have made, while the major cycle is open.
 
     Args:

@@ -21,8 +21,7 @@ from casa_ml_tasks.data.inference_checks import (
 )
 from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.data.workspace import taylor_terms
-from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorState
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, Resolve
@@ -36,7 +35,7 @@ SCHEMAS = (Resolve.schema, RegularisedMaximumLikelihood.schema)
 PRIOR_PARAMETERS = {"offset_deviation": "offsetstd"} | {name: name for name in PRIORS if name != "offsetstd"}
 
 
-def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
+def minor_cycle(major: MajorCycle, noise: NDArray, parameters: Mapping[str, Any]) -> Resolve:
     """Return the inference.
 
     Args:
@@ -67,7 +66,7 @@ def has_begun(state: MinorState) -> bool:
 
 
 def composition_of(
-    psf: Image, major: CasaMajorCycle, parameters: Mapping[str, Any]
+    psf: Image, major: MajorCycle, parameters: Mapping[str, Any]
 ) -> Callable[[Prior], composition.Composition]:
     """What the sky is composed of. psf: as that of the major cycle."""
     if taylor_terms(parameters) > 1:
@@ -82,7 +81,7 @@ def composition_of(
     return composition.continuum if len(psf) == 1 else partial(composition.cube, channels=len(psf))
 
 
-def point_sources(major: CasaMajorCycle, given: str | Sequence[str]) -> NDArray[np.float64] | None:
+def point_sources(major: MajorCycle, given: str | Sequence[str]) -> NDArray[np.float64] | None:
     """Places y, x, pixels, (source, 2), but of those outside of the image; None where they are to be found."""
     directions, psf = [each for each in listed(given) if each != SOURCES_EVERYWHERE], major.product("psf")
     if FIND_SOURCES in directions:

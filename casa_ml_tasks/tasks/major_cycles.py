@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.data_model import Freedom
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_image
 from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.engine.protocols import Field, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.casa import CasaImages, CasaMajorCycle
+from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.outlier_fields import CasaFields
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
 SMALLEST_BEAM = 1e-3
@@ -21,7 +23,7 @@ SMALLEST_BEAM = 1e-3
 
 def major_cycle(
     workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = (), folds: int = 0
-) -> CasaMajorCycle:
+) -> MajorCycle:
     """Our own kernels for gridder='native', else CASA's imager.
 
     Args:
@@ -31,19 +33,21 @@ def major_cycle(
         folds: of the visibilities for cross-validation that our own kernels keep.
     """
     if outliers:
-        return CasaFields([parameters, *outliers], [workspace, *workspace.outliers])
+        directories = [each.directory for each in workspace.outliers]
+        return CasaMajorCycle(parameters, workspace.directory, list(zip(outliers, directories, strict=True)))
     if parameters["gridder"] == "native":
-        return NativeMajorCycle(parameters, workspace.directory, folds=folds)
+        origins = bool(Freedom.from_parameters(parameters))
+        return NativeMajorCycle(parameters, workspace.directory, folds=folds, origins=origins)
     return CasaMajorCycle(parameters, workspace.directory)
 
 
-def check_image(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
+def check_image(major: MajorCycle, parameters: Mapping[str, Any]) -> None:
     """Check that the visibilities make an image, once their weights and the PSF are known.
 
     Raises:
         ValueError: the weights of every plane sum to zero, or no plane has a PSF that a CLEAN beam can be fitted to.
     """
-    for field in major.fields if isinstance(major, CasaFields) else [major]:
+    for field in major.fields:
         sums = read_image(field.product("sumwt"))
         if not (np.isfinite(sums) & (sums > 0)).any():
             raise ValueError(
@@ -59,19 +63,24 @@ def check_image(major: CasaMajorCycle, parameters: Mapping[str, Any]) -> None:
             )
 
 
-def main_field(major: CasaMajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
-    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy."""
-    if not isinstance(major, CasaFields):
-        return progress, {}
-    models = major.layout.unpack(progress.model)[1:]
+def main_field(major: MajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy.
+
+    The records stay those of all fields.
+    """
+    main, *models = major.layout.unpack(progress.model)
+    residual, dirty = (
+        None if packed is None else major.layout.unpack(packed)[0] for packed in (progress.residual, progress.dirty)
+    )
     fluxes = {
         str(each.imagename): float(model[:, 0].sum(dtype=float))
         for each, model in zip(workspace.outliers, models, strict=True)
     }
-    return major.main_field(progress), fluxes
+    of_main = replace(progress, model=main, residual=residual, dirty=dirty, last_model=None, last_residual=None)
+    return of_main, fluxes
 
 
-def beam_areas(images: CasaImages | Workspace) -> NDArray[np.floating]:
+def beam_areas(images: Field | Workspace) -> NDArray[np.floating]:
     """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
     cell = read_cell(images.product("psf"))
     beams = read_beams(images.product("psf"))

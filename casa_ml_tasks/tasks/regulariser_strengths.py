@@ -11,8 +11,7 @@ from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.protocols import Fold
-from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.engine.protocols import Fold, MajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
@@ -39,12 +38,14 @@ def fold_count(parameters: Mapping[str, Any]) -> int:
 
 
 def fold_reader(
-    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
+    major: MajorCycle, workspace: Workspace, parameters: Mapping[str, Any]
 ) -> Callable[[], list[Fold]] | None:
     """Return what gives the folds where regstrength='auto' asks for them; for CASA's imager they are read once."""
     if not are_searched(parameters):
         return None
-    return major.folds if isinstance(major, NativeMajorCycle) else cache(partial(_read_folds, workspace, parameters))
+    if major.visibilities is not None:
+        return major.visibilities.folds
+    return cache(partial(_read_folds, workspace, parameters))
 
 
 def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fold]:
@@ -59,7 +60,7 @@ def _read_folds(workspace: Workspace, parameters: Mapping[str, Any]) -> list[Fol
 
 
 def find_strengths(
-    major: CasaMajorCycle,
+    major: MajorCycle,
     folds: Callable[[], list[Fold]] | None,
     noise: NDArray[np.floating],
     parameters: Mapping[str, Any],

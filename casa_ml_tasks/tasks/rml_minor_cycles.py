@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.protocols import MinorCycle
-from casa_ml_tasks.major.casa import CasaImages, deconvolution_parameters
-from casa_ml_tasks.major.outlier_fields import CasaField, CasaFields, MinorCycleOfFields
+from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
+from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_sidelobe
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
@@ -29,23 +29,41 @@ SCHEMAS = (RegularisedMaximumLikelihood.schema, CasaDeconvolver.schema, MinorCyc
 
 
 def minor_cycle(
-    major: CasaImages,
+    major: MajorCycle,
     workspace: Workspace,
     noise: NDArray[np.floating],
-    parameters: Mapping[str, Any],
+    parameters: Sequence[Mapping[str, Any]],
     validation: CrossValidation | None = None,
 ) -> MinorCycle:
-    """Return the minor cycle that `minorcycle` names.
+    """Return the minor cycle that `minorcycle` names, of all fields.
 
     Args:
         major: has the PSF.
         workspace: of the run.
         noise: of the dirty images, (channel, stokes), Jy/beam.
-        parameters: of the task.
+        parameters: of the task, of each field.
         validation: the search that chose the strengths; None where they are given.
     """
-    if isinstance(major, CasaFields):
-        return _minor_cycle_of_fields(major, noise)
+    if len(parameters) == 1:
+        return _minor_cycle_of_field(major, workspace, noise, parameters[0], validation)
+    places = list(zip(major.fields, [workspace, *workspace.outliers], parameters, strict=True))
+
+    def choose(number: int, times: float = 1.0, **changes: Any) -> MinorCycle:
+        field, place, own = places[number]
+        return _minor_cycle_of_field(field, place, times * noise, {**own, **changes})
+
+    sketches = [partial(choose, number, regularizer=["l1"], regstrength=[]) for number in range(len(places))]
+    minors = [choose(number) for number in range(len(places))]
+    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], far_sidelobe(major.psf()))
+
+
+def _minor_cycle_of_field(
+    major: Field,
+    workspace: Workspace,
+    noise: NDArray[np.floating],
+    parameters: Mapping[str, Any],
+    validation: CrossValidation | None = None,
+) -> MinorCycle:
     if parameters["minorcycle"] == "clean":
         directory = workspace.directory / "deconvolver"
         return CasaDeconvolver(major.imagename, directory, *deconvolution_parameters(parameters, directory / "image"))
@@ -74,12 +92,3 @@ def minor_cycle(
         on_progress=show,
         operator=None if mosaic is None else mosaic.normal(np.float32),
     )
-
-
-def _minor_cycle_of_fields(major: CasaFields, noise: NDArray[np.floating]) -> MinorCycle:
-    def choose(field: CasaField, times: float = 1.0, **changes: Any) -> MinorCycle:
-        return minor_cycle(field, field.workspace, times * noise, {**field.parameters, **changes})
-
-    sketches = [partial(choose, field, regularizer=["l1"], regstrength=[]) for field in major.fields]
-    minors = [choose(field) for field in major.fields]
-    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], major.sidelobe())

@@ -78,7 +78,7 @@ class Rmlclean:
             while not rounds.settled:
                 noise = steps.errors.noise
                 validation = regulariser_strengths.find_strengths(major, folds, noise, parameters)
-                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, parameters, validation)
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, context.call.fields, validation)
                 imaging.run_round(rounds, major, minor, _exit_criteria(noise, parameters), context.checkpoint)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, parameters["restoration"], parameters["pbcor"])

@@ -14,11 +14,11 @@ from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import Workspace, taylor_terms
-from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.engine.protocols import MajorCycle
 
 
 def second_reading(
-    major: CasaMajorCycle, workspace: Workspace, parameters: Mapping[str, Any], data: Survey
+    major: MajorCycle, workspace: Workspace, parameters: Mapping[str, Any], data: Survey
 ) -> SecondReading | None:
     """Return how to read the visibilities again; None where F is more than a Fourier transform of Stokes I.
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Ellipse
 
-from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, annulus_of
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
+from casa_ml_tasks.kernels.uv_annuli import annulus_of
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.report import page as report_page
 from casa_ml_tasks.report.content import ReportContent

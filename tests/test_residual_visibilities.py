@@ -11,9 +11,10 @@ from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.residual_statistics import residual_statistics, residual_sums
-from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, read_residuals
 from casa_ml_tasks.data.casa_image import read_direction, read_image
 from casa_ml_tasks.data.visibility_store import ImageFrame
+from casa_ml_tasks.kernels.uv_annuli import annulus_of, longest_on_grid
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.selection import DataSelection

@@ -17,7 +17,8 @@ from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.calibration.noise_model import NoiseFactors, fit_noise, student_t_weights
-from casa_ml_tasks.data.visibility_store import Origin, Visibilities, chunks
+from casa_ml_tasks.data.visibility_store import chunks
+from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.quantities import angular_unit, quantity, with_error
 from casa_ml_tasks.request.noise import Freedom
 

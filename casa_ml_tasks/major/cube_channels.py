@@ -13,7 +13,7 @@ from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.casa_image import channels_of
 from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.measurement_set import selections, windows
-from casa_ml_tasks.major.casa import imager_parameters
+from casa_ml_tasks.major.imager import imager_parameters
 
 #: Parameters that do not matter to frequencies, as CASA is asked for them.
 _ANY_IMAGE = {

@@ -15,13 +15,13 @@ from scipy.fft import next_fast_len
 from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.image_channels import ChannelsOfWidth
 from casa_ml_tasks.data.measurement_set import Block, open_table, selections
-from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, read
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, read
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
-from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
-from casa_ml_tasks.request.weighting import Weighting
+from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
@@ -111,7 +111,7 @@ def mosaic_of(
     Raises:
         ValueError: no pointing sees the image.
     """
-    weighting = Weighting.from_parameters(**parameters).of_channels(frequencies)
+    weighting = Weighting.from_parameters(parameters, frequencies)
     pointings = Pointings(frame)
     if weighting.per_channel and frequencies.size > 1:
         frame = replace(frame, channels=ChannelsOfWidth(float(np.abs(np.diff(frequencies)).mean())))

@@ -13,13 +13,9 @@ from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.directions import TRACKFIELD, directions_of, selected_fields
-from casa_ml_tasks.data.measurement_set import (
-    MSSELECT,
-    SPEED_OF_LIGHT,
-    Selection,
-    open_table,
-)
-from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
+from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table
+from casa_ml_tasks.data.visibility_store import ImageFrame, read
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.request.selection import DataSelection
 
 MOST_VISIBILITIES = 200_000  # a gradient of the likelihood takes some 50 ms

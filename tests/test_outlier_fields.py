@@ -13,8 +13,8 @@ from casa_ml_tasks.data.workspace import unused_imagenames
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, simulate
 
 IMSIZE, OUTLIER, CELL = 64, 24, 0.12
 FAINT, BRIGHT = Source(flux=0.02, east=1.0, north=-0.5), Source(flux=2.0, east=24.0, north=5.0)

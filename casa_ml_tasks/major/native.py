@@ -66,21 +66,20 @@ class NativeMajorCycle(NativeImages):
 
         Args:
             request: what is imaged, which our own kernels can.
-            directory: an existing folder for the images; what is in it is used again.
+            directory: an existing folder for the images; a primary beam in it is used again.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
             smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
                 allows; 0 does not. Not for cubes, nor with origins.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
-            origins: tell visibilities apart by where they come from, for a data model, which changes them: images in
-                the folder are of other visibilities and are not used again. Not for cubes.
+            origins: tell visibilities apart by where they come from, for a data model. Not for cubes.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
         self._freedom = request.noise.freedom
         origins = origins or bool(self._freedom)
-        super().__init__(request, directory, anew=origins)
+        super().__init__(request, directory)
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond
             self._fold_count = folds
@@ -97,8 +96,7 @@ class NativeMajorCycle(NativeImages):
             self._weight = self.observed.weight
             self.data_model = DataModel.none(self._freedom, self.origins) if origins else None
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
-            if not self.product("residual").exists():
-                self.write_psf(self.operator.psf(), self.operator.sums.weight)
+            self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
 
     @property
     def fields(self) -> Sequence[NativeMajorCycle]:

@@ -19,18 +19,14 @@ from casa_ml_tasks.request.request import Request
 class NativeImages(CasaImages):
     """Images whose pixels come from elsewhere, beside a primary beam that CASA's imager makes."""
 
-    def __init__(self, request: Request, directory: str | Path, anew: bool = False):
+    def __init__(self, request: Request, directory: str | Path):
         """Make the primary beam where it is not there yet.
 
         Args:
             request: what is imaged, of which our own kernels can.
-            directory: an existing folder for the images; what is in it is used again.
-            anew: remove images that are in the folder.
+            directory: an existing folder for the images; a primary beam in it is used again.
         """
         super().__init__(request, directory)
-        if anew:
-            for image in self.imagename.parent.glob("image.*"):
-                shutil.rmtree(image)
         self._imager = open_imager([self.imager_parameters()])
         with closed_on_error(self):
             self._prepare()

@@ -11,18 +11,20 @@ from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
 from casa_ml_tasks.calibration.error_step import residual_over_noise
 from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.calibration.survey import survey
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress, solve
 from casa_ml_tasks.kernels.uv_annuli import ANNULI
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.simulation import simulate, with_table
 from casa_ml_tasks.tasks import imaging, run
-from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.tasks.family import Context
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import simulate, with_table
 
 NOISE = np.array([[0.1], [0.3], [np.inf]])
-AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": [], "cell": "0.1arcsec", "gridder": "mosaic"}
+AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": [], "cell": "0.1arcsec", "gridder": "native"}
+AUTO |= {"vis": "sky.ms", "imagename": "sky", "imsize": 40, "outlierfile": "far.txt"}
 EMPTY = Progress(np.zeros((3, 1, 40, 50), np.float32))
 
 
@@ -52,9 +54,10 @@ class Residual:
 
 
 def steps_of(major, data, start=EMPTY, **changes):
-    """The data steps of a mosaic, whose visibilities are not compared with the model."""
-    call = Call((AUTO | changes,))
-    return imaging.begin_data_steps(major, Context(call, data, workspace=None, checkpoint=None, interrupted=start))
+    """The data steps of several fields, whose visibilities are not compared with the model."""
+    request = Request.from_parameters(**AUTO | changes)
+    context = Context(data, workspace=None, checkpoint=None, interrupted=start)
+    return imaging.begin_data_steps(major, imaging.ImagingCall((request,)), context)
 
 
 @pytest.mark.parametrize("louder", [0.7, 1.0, 2.5])
@@ -114,7 +117,7 @@ def test_a_killed_run_goes_on_with_the_errors_of_calibration_that_it_has_found(s
 @pytest.fixture(scope="module")
 def survey_of_ms(tmp_path_factory):
     observed = simulate(tmp_path_factory.mktemp("survey") / "sky.ms")
-    return survey(selections(parameters_of(observed.path)))
+    return survey(DataSelection.from_parameters(**parameters_of(observed.path)).selections)
 
 
 @pytest.fixture(scope="module")

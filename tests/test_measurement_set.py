@@ -12,10 +12,9 @@ from casa_ml_tasks.data.measurement_set import (
     SPEED_OF_LIGHT,
     Selection,
     blocks,
-    selections,
 )
-from tests.real_data import real_ms
-from tests.simulated_ms import direct_sum, simulate
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.simulation import direct_sum, simulate
 
 
 def change(vis: str, **columns) -> None:
@@ -51,7 +50,7 @@ def tree(folder) -> dict[str, int]:
 
 
 def survey_of(vis, **parameters):
-    return survey(selections({"vis": str(vis), "datacolumn": "data", **parameters}))
+    return survey(DataSelection.from_parameters(**{"vis": str(vis), "datacolumn": "data", **parameters}).selections)
 
 
 def test_the_survey_of_a_simulation_finds_what_was_put_in(simulated_ms):
@@ -107,7 +106,7 @@ def test_each_selection_reaches_the_data(simulated_ms):
 
 def test_selection_parameters_act_whatever_selectdata_says_as_in_tclean(simulated_ms, tmp_path):
     parameters = {"vis": str(simulated_ms.path), "datacolumn": "data", "antenna": "A03", "selectdata": False}
-    (chosen,) = selections(parameters)
+    (chosen,) = DataSelection.from_parameters(**parameters).selections
     tclean(imagename=str(tmp_path / "sky"), imsize=32, cell="0.2arcsec", niter=0, calcres=False, **parameters)
     weights = survey([chosen]).sum_of_weights
     assert read_image(tmp_path / "sky.sumwt").sum() == pytest.approx(weights, rel=1e-5)
@@ -115,10 +114,12 @@ def test_selection_parameters_act_whatever_selectdata_says_as_in_tclean(simulate
 
 def test_selection_lists_go_with_the_measurement_sets(simulated_ms):
     vis = [str(simulated_ms.path)] * 2
-    chosen = selections({"vis": vis, "datacolumn": "data", "spw": ["0:0", "0:1"], "field": "0"})
+    chosen = DataSelection.from_parameters(
+        **{"vis": vis, "datacolumn": "data", "spw": ["0:0", "0:1"], "field": "0"}
+    ).selections
     assert [(each.spw, each.field) for each in chosen] == [("0:0", "0"), ("0:1", "0")]
     with pytest.raises(ValueError, match=r"spw=.* has 3 values for 2 Measurement Sets; give 1 or 2"):
-        selections({"vis": vis, "datacolumn": "data", "spw": ["0", "0", "0"]})
+        DataSelection.from_parameters(vis, "data", spw=["0", "0", "0"])
 
 
 def test_a_sample_needs_both_hands(writable_ms, simulated_ms):
@@ -146,16 +147,19 @@ def test_flagged_nan_and_autocorrelations_do_not_matter(writable_ms, simulated_m
 
 def test_corrected_falls_back_to_data_with_a_warning(simulated_ms, casa_log):
     parameters = {"vis": str(simulated_ms.path), "datacolumn": "corrected"}
-    assert selections(parameters)[0].datacolumn == "data"
-    survey(selections(parameters))
+    assert DataSelection.from_parameters(**parameters).selections[0].datacolumn == "data"
+    survey(DataSelection.from_parameters(**parameters).selections)
     assert casa_log().count("has no CORRECTED_DATA; its DATA are read instead") == 1
 
 
 def test_unlike_noise_scales_are_warned_of(simulated_ms, tmp_path, casa_log):
     simulate(tmp_path / "loud.ms", noise_scale=3, seed=2)
     vis = [str(simulated_ms.path), str(tmp_path / "loud.ms")]
-    found = survey(selections({"vis": vis, "datacolumn": "data"}))
-    assert found.noise_scale_per_ms == (pytest.approx(1, rel=0.1), pytest.approx(3, rel=0.1))
+    found = survey(DataSelection.from_parameters(**{"vis": vis, "datacolumn": "data"}).selections)
+    each = [
+        survey(DataSelection.from_parameters(**{"vis": ms, "datacolumn": "data"}).selections).noise_scale for ms in vis
+    ]
+    assert each == [pytest.approx(1, rel=0.1), pytest.approx(3, rel=0.1)]
     assert found.noise_scale == pytest.approx(np.sqrt((1 + 9) / 2), rel=0.1)
     assert "differ in their noise scale" in casa_log()
 
@@ -273,21 +277,21 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_noise_scale_of_real_data(name, tmp_path):
+def test_noise_scale_of_real_data(name, real_ms, tmp_path):
     scale, method = REAL[name]
     found = survey_of(real_ms(name, tmp_path))
     assert found.noise_scale == pytest.approx(scale, rel=0.05)
     assert found.noise_scale_method == method
 
 
-def test_infinite_weights_of_unused_cross_hands_do_not_matter(tmp_path):
+def test_infinite_weights_of_unused_cross_hands_do_not_matter(real_ms, tmp_path):
     vis = real_ms("SR1_M87_2017_095_hi_hops_netcal_StokesI.uvfits", tmp_path)
     found = survey_of(vis)
     assert found.visibilities == 6458
     assert np.isfinite([found.sum_of_weights, found.weighted_power, found.noise_scale]).all()
 
 
-def test_spectral_windows_are_read_one_by_one(tmp_path):
+def test_spectral_windows_are_read_one_by_one(real_ms, tmp_path):
     vis = real_ms("HD142527_B9cont.ms.tar.gz", tmp_path)
     every = survey_of(vis)
     each = [survey_of(vis, spw=str(spw)) for spw in range(3)]

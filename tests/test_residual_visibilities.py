@@ -13,13 +13,14 @@ from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.residual_statistics import residual_statistics, residual_sums
 from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, read_residuals
 from casa_ml_tasks.data.casa_image import read_direction, read_image
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.kernels.uv_annuli import annulus_of, longest_on_grid
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks.second_reading import second_reading
 from tests.major_cycles import opener
-from tests.simulated_ms import Source, simulate
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
 
 LONGEST = 1e6  # wavelengths
@@ -204,14 +205,16 @@ def test_reading_once_more_gives_what_the_native_major_cycle_has(two_sources, na
     ours = residual_sums(major.visibilities, model).statistics(1.0)
     parameters = task_parameters(two_sources)
     frame = ImageFrame(*read_direction(major.product("pb")))
-    theirs = read_residuals(selections(parameters), frame, model[0, 0], CELL * arcsecond).statistics(1.0)
+    theirs = read_residuals(
+        DataSelection.from_parameters(**parameters).selections, frame, model[0, 0], CELL * arcsecond
+    ).statistics(1.0)
     for name, value in vars(theirs).items():
         np.testing.assert_allclose(getattr(ours, name), value, rtol=2e-4, atol=2e-6, err_msg=name)
 
 
 def test_a_sample_of_the_rows_has_the_same_averages(two_sources, native):
     frame, model = ImageFrame(*read_direction(native().product("pb"))), of_sources(*SOURCES)[0, 0]
-    chosen, cell = selections(task_parameters(two_sources)), CELL * arcsecond
+    chosen, cell = DataSelection.from_parameters(**task_parameters(two_sources)).selections, CELL * arcsecond
     everything, sample = (read_residuals(chosen, frame, model, cell, share) for share in (1.0, 0.5))
     count = sample.count.sum()
     assert count == pytest.approx(everything.count.sum() / 2, rel=0.15)
@@ -222,8 +225,12 @@ def test_a_sample_of_the_rows_has_the_same_averages(two_sources, native):
 def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
     frame = ImageFrame(*read_direction(native().product("pb")))
     cell = 10 * CELL * arcsecond
-    sums = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell)
-    everything = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell / 10)
+    sums = read_residuals(
+        DataSelection.from_parameters(**task_parameters(two_sources)).selections, frame, a_model()[0, 0], cell
+    )
+    everything = read_residuals(
+        DataSelection.from_parameters(**task_parameters(two_sources)).selections, frame, a_model()[0, 0], cell / 10
+    )
     assert 0 < sums.count.sum() < everything.count.sum()
     assert sums.statistics(1.0).edges[-1] <= longest_on_grid(cell)
 
@@ -231,7 +238,7 @@ def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
 def test_a_mosaic_has_none(two_sources):
     """Its pointings see the model through beams of their own."""
     parameters = task_parameters(two_sources, gridder="mosaic")
-    reading = second_reading(None, None, parameters, None)
+    reading = second_reading(None, Request.from_parameters(**parameters), None)
     assert residual_statistics(None, reading, None, 1.0) is None
 
 

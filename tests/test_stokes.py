@@ -10,8 +10,8 @@ from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.stokes import check_stokes, correlations, stokes_planes
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.rml.regularisers.registry import of_signed_images
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import Source, simulate
 
 SKY = (
     Source(flux=0.5, east=1.0, north=-0.5, polarisation=(0.1, -0.2, 0.05)),
@@ -116,10 +116,10 @@ def test_the_noise_of_a_correlation_is_that_of_stokes_i_times_root_two(open_majo
 def test_what_the_data_do_not_have_is_refused(linear, circular, stokes, of_linear, of_circular):
     for observed, possible in ((linear, of_linear), (circular, of_circular)):
         if possible:
-            check_stokes([Selection(str(observed.path))], {"stokes": stokes})
+            check_stokes([Selection(str(observed.path))], stokes)
         else:
             with pytest.raises(ValueError, match=f"^stokes='{stokes}' cannot be made of .* use one of I"):
-                check_stokes([Selection(str(observed.path))], {"stokes": stokes})
+                check_stokes([Selection(str(observed.path))], stokes)
 
 
 def test_parallel_hands_alone_have_no_u(simulated_ms, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from casa_ml_tasks.major.planned_visibilities import Transform, WeightedVisibilities
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from tests.direct_sum import image_of
+from casa_ml_tasks.simulation.direct_fourier import image_of
 
 SHAPE, CELL, CHANNELS, FOLDS = (40, 48), 1e-6, 2, 3
 

@@ -10,9 +10,8 @@ from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.kernels.uv_annuli import ANNULI
+from casa_ml_tasks.tasks.ending import Ending, excess_of
 from casa_ml_tasks.tasks.warnings_at_end import (
-    Ending,
-    excess_of,
     warn_of_calibration,
     warn_of_end,
     warn_of_negative_sky,

@@ -7,7 +7,7 @@ and imaging is what it always is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.visibility_store import chunks
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.quantities import angular_unit, quantity, with_error
+from casa_ml_tasks.request.noise import Freedom
 
 AT_ONCE = 1 << 20  # visibilities in double precision
 OUTLIER = 5.0  # sigma of the noise, for the count that is reported
@@ -27,33 +28,6 @@ SETTLED_ERRORS, SETTLED_BLOCKS = 0.5, 1e-3  # change of a block's terms that is 
 
 Array = NDArray[np.floating]
 Visibility = NDArray[np.complexfloating]
-
-
-@dataclass(frozen=True)
-class Freedom:
-    """What of the data model is free.
-
-    Attributes:
-        student_t: allow for outliers.
-        noise: noise scales for each of these: 'ms', 'spw', 'uvdist'.
-        block: terms of execution blocks: 'amplitude', 'position'.
-    """
-
-    student_t: bool = False
-    noise: tuple[str, ...] = ()
-    block: tuple[str, ...] = ()
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Freedom:
-        """Read `likelihood`, `noisemodel` and `blockmodel`; what is not there is not free."""
-        return cls(
-            parameters.get("likelihood", "gaussian") == "studentt",
-            tuple(parameters.get("noisemodel", ())),
-            tuple(parameters.get("blockmodel", ())),
-        )
-
-    def __bool__(self) -> bool:
-        return self.student_t or bool(self.noise) or bool(self.block)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from zlib import crc32
@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.noise_scale import (
     NoiseScale,
@@ -20,9 +21,9 @@ from casa_ml_tasks.calibration.noise_scale import (
     smallest,
 )
 from casa_ml_tasks.data.image_channels import ImageChannels
-from casa_ml_tasks.data.input_checks import ARCSEC, cells_in_arcsec
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, samples, windows
 from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.grid import ImageGrid
 
 UNLIKE = 1.5  # ratio of the noise scales of two Measurement Sets that is worth a warning
 
@@ -39,7 +40,6 @@ class Survey:
     noise_scale_method: str  # the differences it was measured from
     sum_of_weights: float  # nominal, Jy^-2
     weighted_power: float  # sum of weight * |V|^2, dimensionless: chi^2 of an empty sky
-    noise_scale_per_ms: tuple[float, ...]
     digest: int = 0  # of the samples, their weights and baselines
 
 
@@ -87,26 +87,24 @@ def survey(selections: Sequence[Selection], progress: bool = False, channels: Im
     found, scales = zip(*(_survey_one(selection, progress, channels) for selection in selections), strict=True)
     total = sum(found, _Findings())
     used = np.array([each.used for each in found])
-    per_ms = tuple(scale.value for scale in scales)
     _warn_of_noise_scales(selections, scales)
     return Survey(
         visibilities=total.used,
         flagged_fraction=1 - total.used / total.samples,
         longest_baseline=total.longest_baseline,
         highest_frequency=total.highest_frequency,
-        noise_scale=float(np.sqrt(np.average(np.square(per_ms), weights=used))),
+        noise_scale=float(np.sqrt(np.average([scale.value**2 for scale in scales], weights=used))),
         noise_scale_method=" and ".join(sorted({scale.source for scale in scales})),
         sum_of_weights=total.sum_of_weights,
         weighted_power=total.weighted_power,
-        noise_scale_per_ms=per_ms,
         digest=total.digest,
     )
 
 
-def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
-    """Warn in the CASA log where `cell` has fewer than two pixels to the fringe of the longest baseline."""
-    cell = max(cells_in_arcsec(parameters["cell"]))
-    fringe = 1 / survey.longest_baseline / ARCSEC
+def check_survey(survey: Survey, grid: ImageGrid) -> None:
+    """Warn in the CASA log where there are fewer than two pixels to the fringe of the longest baseline."""
+    cell = max(grid.cells)
+    fringe = 1 / survey.longest_baseline / arcsecond
     if fringe / cell < 2:
         kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
         casalog.post(

@@ -120,7 +120,7 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
         raise ValueError("vis='' names no Measurement Set; give its path, or a list of paths")
     strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in MSSELECT}
     wanted = parameters.get("datacolumn", "corrected")
-    columns = [_data_column(path, wanted) for path in paths]
+    columns = [data_column(path, wanted) for path in paths]
     return [
         Selection(
             vis=path,
@@ -260,7 +260,7 @@ def _one_per_ms(name: str, value: Any, count: int) -> list[str]:
     return values if len(values) == count else values * count
 
 
-def _data_column(path: str, wanted: str) -> str:
+def data_column(path: str, wanted: str) -> str:
     """ "data" or "corrected": what is there of what is wanted, as tclean decides."""
     check_measurement_set(path)
     if wanted not in COLUMNS:

@@ -24,11 +24,11 @@ from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
-from casa_ml_tasks.major.imaging_weights import Weighting
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.weighting import Weighting
 
 
 class NativeMajorCycle(NativeImages):
@@ -106,7 +106,7 @@ class NativeMajorCycle(NativeImages):
         return self
 
     def _read(self, directory: Path, smearing: float, origins: Origins | None) -> Visibilities:
-        weighting = Weighting.from_parameters(self._parameters)
+        weighting = Weighting.from_parameters(**self._parameters)
         return self._within_nyquist(
             read(
                 selections(self._parameters),
@@ -150,7 +150,7 @@ class NativeMajorCycle(NativeImages):
             nominal, thermal: as in `image_with`.
             plans: of these visibilities with other weights.
         """
-        weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
+        weighting = Weighting.from_parameters(**self._parameters).of_channels(read_frequencies(self.product("pb")))
         channels, shape = self.shape[0], self._transform.shape
 
         def parts() -> Iterator[WeightedVisibilities]:

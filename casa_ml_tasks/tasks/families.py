@@ -12,10 +12,10 @@ from casa_ml_tasks.tasks.resolveimage import Resolveimage
 from casa_ml_tasks.tasks.rmlclean import Rmlclean
 
 #: Every task by its name.
-FAMILIES: Mapping[str, Family[Any]] = {family.name: family for family in (Rmlclean(), Resolveimage())}
+FAMILIES: Mapping[str, Family[Any, Any]] = {family.name: family for family in (Rmlclean(), Resolveimage())}
 
 
-def known_products(family: Family[Any]) -> list[Product]:
+def known_products(family: Family[Any, Any]) -> list[Product]:
     """What the task may leave, and then what any other may have left under the same name."""
     known: dict[str, Product] = {}
     for product in chain(family.products, *(each.products for each in FAMILIES.values())):

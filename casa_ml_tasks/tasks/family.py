@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.engine.protocols import StateSchema
 from casa_ml_tasks.engine.solver import Checkpoint, Progress
+from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.result import TaskResult
 
-Work = TypeVar("Work")
 
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a task whose parameters have passed their checks.
-
-    Attributes:
-        fields: all parameters, as the task takes them, of each field that it images: the main one first.
-        terms: Taylor terms of the spectrum that have images of their own.
-    """
-
-    fields: tuple[Mapping[str, Any], ...]
-    terms: int = 0
+class Call(Protocol):
+    """A call whose parameters have passed their checks; beside this, the settings that the family has read."""
 
     @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Those of the main field."""
-        return self.fields[0]
+    def parameters(self) -> Sequence[Mapping[str, Any]]:
+        """Every parameter, as the task takes it: of the main field, and of each outlier field."""
+        ...
 
     @property
-    def imagenames(self) -> list[str]:
-        """What the products of each field begin with."""
-        return [str(field["imagename"]) for field in self.fields]
+    def terms(self) -> int:
+        """Taylor terms of the spectrum that have images of their own."""
+        ...
 
-    def renamed(self, imagenames: Sequence[str]) -> Call:
-        """The same call for products of other names, one a field."""
-        pairs = zip(self.fields, imagenames, strict=True)
-        return replace(self, fields=tuple({**field, "imagename": name} for field, name in pairs))
+    def renamed(self, imagenames: Sequence[str]) -> Self:
+        """Return the same call for products of other names."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,21 +37,23 @@ class Context:
     """Where a family does its work.
 
     Attributes:
-        call: what was asked for.
         data: the survey of the visibilities.
         workspace: where products are written.
         checkpoint: what a killed run goes on from.
         interrupted: the progress that a killed run of the same call and data has left; None where there is none.
     """
 
-    call: Call
     data: Survey
     workspace: Workspace
     checkpoint: Checkpoint
     interrupted: Progress | None
 
 
-class Family(Protocol[Work]):
+ACall = TypeVar("ACall", bound=Call)
+Work = TypeVar("Work")
+
+
+class Family(Protocol[ACall, Work]):
     """One task. The shell calls `read`, `check`, `work` and `conclude`, once each and in this order."""
 
     @property
@@ -80,15 +71,15 @@ class Family(Protocol[Work]):
         """Of the states that its checkpoints hold."""
         ...
 
-    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
-        """Check what the parameters alone can tell, and warn of those without effect.
+    def read(self, arguments: Arguments) -> ACall:
+        """Check what the arguments alone can tell, and warn of those without effect.
 
         Raises:
             ValueError: for the first parameter that is wrong.
         """
         ...
 
-    def check(self, call: Call) -> Survey:
+    def check(self, call: ACall) -> Survey:
         """Check the call against the disk and the data, before anything is written, and survey the data.
 
         Raises:
@@ -96,10 +87,10 @@ class Family(Protocol[Work]):
         """
         ...
 
-    def work(self, context: Context) -> Work:
+    def work(self, call: ACall, context: Context) -> Work:
         """Do everything that may take long, write the products into the workspace, and let go of every file."""
         ...
 
-    def conclude(self, context: Context, work: Work) -> TaskResult:
+    def conclude(self, call: ACall, context: Context, work: Work) -> TaskResult:
         """Warn of what the finished products tell, and gather what is returned and what the report shows."""
         ...

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from casatasks import casalog
@@ -12,22 +11,23 @@ from casa_ml_tasks.data.casa_image import is_casa_image, read_images
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Field, Image, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.request.request import Request
 
 
-def first_progress(major: MajorCycle, workspace: Workspace, parameters: Sequence[Mapping[str, Any]]) -> Progress:
+def first_progress(major: MajorCycle, workspace: Workspace, requests: Sequence[Request]) -> Progress:
     """Return the progress to begin with: from `startmodel`, the model of a finished run, or an empty sky.
 
     Args:
         major: has the shapes of the images.
         workspace: of the run.
-        parameters: of the task, of each field.
+        requests: of each field.
     """
-    fields = zip(major.fields, [workspace, *workspace.outliers], parameters, strict=True)
+    fields = zip(major.fields, [workspace, *workspace.outliers], requests, strict=True)
     return Progress(major.layout.pack([_first_model(*each) for each in fields]))
 
 
-def _first_model(field: Field, workspace: Workspace, parameters: Mapping[str, Any]) -> Image:
-    startmodel = [each for each in np.atleast_1d(parameters["startmodel"]).tolist() if each]
+def _first_model(field: Field, workspace: Workspace, request: Request) -> Image:
+    startmodel = list(request.output.startmodel)
     earlier = [str(workspace.product("model", term)) for term in range(workspace.terms or 1)]
     if startmodel:
         return _read_model(startmodel, f"startmodel={startmodel}", "regrid it with imregrid", field.shape)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
-from casa_ml_tasks.calibration.data_model import DataModel, Freedom
+from casa_ml_tasks.calibration.data_model import DataModel
 from casa_ml_tasks.calibration.data_steps import DataSteps
 from casa_ml_tasks.calibration.image_noise import ImageNoise
 from casa_ml_tasks.calibration.residual_statistics import residual_statistics
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey, check_survey, survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.input_checks import check_outputs
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Product, Workspace
@@ -26,10 +25,11 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
+from casa_ml_tasks.request.products import check_outputs
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks.ending import Ending
-from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.first_model import first_progress
-from casa_ml_tasks.tasks.image_noise import noise_scale
 from casa_ml_tasks.tasks.log_lines import log_cycle, log_data
 from casa_ml_tasks.tasks.major_cycles import beam_areas, check_image, main_field, major_cycle
 from casa_ml_tasks.tasks.second_reading import second_reading
@@ -77,7 +77,38 @@ class Imaged:
         return int(np.argmax(np.abs(dirty).max(axis=(1, 2))))
 
 
-def check_call(call: Call, task: str, samples: int = 0) -> Survey:
+@dataclass(frozen=True)
+class ImagingCall:
+    """A call that images one field or several.
+
+    Attributes:
+        fields: the request of each field, the main field first.
+    """
+
+    fields: tuple[Request, ...]
+
+    @property
+    def request(self) -> Request:
+        """Of the main field."""
+        return self.fields[0]
+
+    @property
+    def parameters(self) -> list[Mapping[str, Any]]:
+        """Every parameter of each field, as the task takes it."""
+        return [field.casa for field in self.fields]
+
+    @property
+    def terms(self) -> int:
+        """Taylor terms of the spectrum that have images of their own."""
+        return self.request.grid.taylor_terms
+
+    def renamed(self, imagenames: Sequence[str]) -> Self:
+        """Return the same call for products of other names."""
+        pairs = zip(self.fields, imagenames, strict=True)
+        return replace(self, fields=tuple(field.changed(imagename=name) for field, name in pairs))
+
+
+def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
     """Check the call against disk and data before anything is written, and survey the data.
 
     Args:
@@ -88,46 +119,48 @@ def check_call(call: Call, task: str, samples: int = 0) -> Survey:
     Raises:
         ValueError: for the first parameter that does not suit them.
     """
-    parameters = call.parameters
+    request = call.request
     for field in call.fields:
         check_outputs(field, samples)
-    check_stokes(selections(parameters), parameters)
-    check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
+    selections = request.selection.selections
+    check_stokes(selections, request.grid.stokes)
+    check_channels(request.casa)
+    check_tracking(selections, request.grid.phasecenter, min(request.grid.cells))
+    data = survey(selections, progress=True, channels=image_channels(request.casa))
+    check_survey(data, request.grid)
     log_data(data, task)
     return data
 
 
 @contextmanager
-def opened_major_cycle(context: Context, folds: int = 0) -> Iterator[MajorCycle]:
+def opened_major_cycle(call: ImagingCall, workspace: Workspace, folds: int = 0) -> Iterator[MajorCycle]:
     """Open the major cycle, and let go of every file in the end.
 
     Args:
-        context: of the run.
+        call: of the task.
+        workspace: of the run.
         folds: of the visibilities for cross-validation that our own kernels keep.
 
     Raises:
         ValueError: the visibilities make no image.
     """
-    main, *outliers = context.call.fields
-    with closing(major_cycle(context.workspace, main, outliers, folds)) as major:
+    main, *outliers = call.fields
+    with closing(major_cycle(workspace, main, outliers, folds)) as major:
         check_image(major, main)
         yield major
 
 
-def begin_data_steps(major: MajorCycle, context: Context) -> DataSteps:
+def begin_data_steps(major: MajorCycle, call: ImagingCall, context: Context) -> DataSteps:
     """Return what is fitted to the visibilities besides images, after what a killed run left or a first model."""
-    parameters, data = context.call.parameters, context.data
-    reading = None if major.visibilities is not None else second_reading(major, context.workspace, parameters, data)
+    request, noise = call.request, call.request.noise
+    reading = None if major.visibilities is not None else second_reading(major, request, context.data)
     return DataSteps(
         major,
-        noise_scale(parameters, data),
-        Freedom.from_parameters(parameters),
-        may_count_errors=parameters.get("minorcycle") != "clean" and parameters["noisescale"] == "auto",
+        noise.scale_or(context.data.noise_scale),
+        noise.freedom,
+        may_count_errors=noise.is_measured and not request.cleans,
         compare=partial(residual_statistics, major.visibilities, reading),
-        start=context.interrupted or first_progress(major, context.workspace, context.call.fields),
+        start=context.interrupted or first_progress(major, context.workspace, call.fields),
     )
 
 

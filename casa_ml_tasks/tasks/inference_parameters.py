@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from casatasks import casalog
+
+from casa_ml_tasks.tasks.arguments import Arguments
 
 #: Parameters that would change the data or the question, the value that they have here, and why.
 NOT_TAKEN: Mapping[str, tuple[Any, str]] = {
@@ -17,9 +20,10 @@ NOT_TAKEN: Mapping[str, tuple[Any, str]] = {
 }
 
 
-def without_clean(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as the inference takes them; the CASA log names what of the call that leaves out."""
+def without_clean(arguments: Arguments) -> Arguments:
+    """Return the arguments as the inference takes them; the CASA log names what of the call that leaves out."""
+    given = arguments.values
     for name, (value, reason) in NOT_TAKEN.items():
-        if parameters[name] not in (value, "", [], [""]):
-            casalog.post(f"{name}={parameters[name]!r} is ignored: {reason}", "WARN", "resolveimage")
-    return {**parameters, **{name: value for name, (value, _) in NOT_TAKEN.items()}}
+        if given[name] not in (value, "", [], [""]):
+            casalog.post(f"{name}={given[name]!r} is ignored: {reason}", "WARN", "resolveimage")
+    return replace(arguments, values={**given, **{name: value for name, (value, _) in NOT_TAKEN.items()}})

@@ -2,69 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.calibration.data_model import Freedom
 from casa_ml_tasks.data.casa_image import read_beams, read_cell, read_image
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Field, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.request import Request
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
 SMALLEST_BEAM = 1e-3
 
 
-def major_cycle(
-    workspace: Workspace, parameters: Mapping[str, Any], outliers: Sequence[Mapping[str, Any]] = (), folds: int = 0
-) -> MajorCycle:
-    """Our own kernels for gridder='native', else CASA's imager.
+def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Request] = (), folds: int = 0) -> MajorCycle:
+    """Return a major cycle by our own kernels for gridder='native', else by CASA's imager.
 
     Args:
         workspace: where it works.
-        parameters: of the task.
-        outliers: all parameters of each outlier field.
+        request: of the main field.
+        outliers: the requests of the outlier fields.
         folds: of the visibilities for cross-validation that our own kernels keep.
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        return CasaMajorCycle(parameters, workspace.directory, list(zip(outliers, directories, strict=True)))
-    if parameters["gridder"] == "native":
-        origins = bool(Freedom.from_parameters(parameters))
-        return NativeMajorCycle(parameters, workspace.directory, folds=folds, origins=origins)
-    return CasaMajorCycle(parameters, workspace.directory)
+        fields = [(each.casa, directory) for each, directory in zip(outliers, directories, strict=True)]
+        return CasaMajorCycle(request.casa, workspace.directory, fields)
+    if request.gridding.native:
+        origins = bool(request.noise.freedom)
+        return NativeMajorCycle(request.casa, workspace.directory, folds=folds, origins=origins)
+    return CasaMajorCycle(request.casa, workspace.directory)
 
 
-def check_image(major: MajorCycle, parameters: Mapping[str, Any]) -> None:
+def check_image(major: MajorCycle, request: Request) -> None:
     """Check that the visibilities make an image, once their weights and the PSF are known.
 
     Raises:
         ValueError: the weights of every plane sum to zero, or no plane has a PSF that a CLEAN beam can be fitted to.
     """
+    vis = request.casa["vis"]
     for field in major.fields:
         sums = read_image(field.product("sumwt"))
         if not (np.isfinite(sums) & (sums > 0)).any():
             raise ValueError(
-                f"vis={parameters['vis']!r}: the weights of all visibilities that can be gridded sum to zero, so there "
+                f"vis={vis!r}: the weights of all visibilities that can be gridded sum to zero, so there "
                 "is no image; check flags, weights, stokes and cell, or use gridder='native'"
             )
         cell = read_cell(field.product("psf"))
         beams = [beam for beam in read_beams(field.product("psf")) if beam is not None]
-        if parameters["niter"] != 0 and not any(beam.major > SMALLEST_BEAM * cell for beam in beams):
+        if not request.stopping.dirty_only and not any(beam.major > SMALLEST_BEAM * cell for beam in beams):
             raise ValueError(
-                f"vis={parameters['vis']!r}: the visibilities selected are too few for a CLEAN beam, because their PSF "
+                f"vis={vis!r}: the visibilities selected are too few for a CLEAN beam, because their PSF "
                 "is a plain wave; select more of them, or make the dirty image with niter=0"
             )
 
 
 def main_field(major: MajorCycle, workspace: Workspace, progress: Progress) -> tuple[Progress, dict[str, float]]:
-    """The images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy.
+    """Return the images of the main field, and the flux of each outlier by its imagename, first Stokes plane, Jy.
 
     The records stay those of all fields.
     """
@@ -81,7 +80,7 @@ def main_field(major: MajorCycle, workspace: Workspace, progress: Progress) -> t
 
 
 def beam_areas(images: Field | Workspace) -> NDArray[np.floating]:
-    """Solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
+    """Return the solid angles of the CLEAN beams, (channel,), pixels; their median for channels without one."""
     cell = read_cell(images.product("psf"))
     beams = read_beams(images.product("psf"))
     areas = np.array([np.nan if beam is None else beam.area(cell) for beam in beams])

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_cell
-from casa_ml_tasks.data.inference_checks import check_parameters, listed, most_samples
-from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.quantities import measurement
 from casa_ml_tasks.report.posterior_section import posterior_section
-from casa_ml_tasks.tasks import imaging, inference
-from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.request.images import check_images
+from casa_ml_tasks.request.inference import Inference
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.tasks import imaging, resolve_minor_cycle
+from casa_ml_tasks.tasks.arguments import Arguments
+from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.gridder import with_gridder
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
@@ -24,6 +26,7 @@ from casa_ml_tasks.tasks.inference_memory import check_memory
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.inference_warnings import judged, warn_without_signal
 from casa_ml_tasks.tasks.posterior_products import write_posterior_products
+from casa_ml_tasks.tasks.resolve_minor_cycle import has_begun
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import (
@@ -39,6 +42,17 @@ COMPONENTS = tuple(
     for name in ("points", "emission", "absorption", "line", "continuum")
     for kind in ("", ".uncertainty")
 )
+
+
+@dataclass(frozen=True)
+class InferenceCall(imaging.ImagingCall):
+    """A call of resolveimage.
+
+    Attributes:
+        inference: what is inferred, and how far.
+    """
+
+    inference: Inference
 
 
 @dataclass(frozen=True)
@@ -70,60 +84,67 @@ class Resolveimage:
         *imaging.IMAGES,
         *(Product(extension, is_image=False) for extension in ("powerspectrum", "noise")),
     )
-    schemas = inference.SCHEMAS
+    schemas = resolve_minor_cycle.SCHEMAS
 
-    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
+    def read(self, arguments: Arguments) -> InferenceCall:
         """Check the parameters as the inference takes them, and choose the gridder."""
-        inferred = without_clean(parameters)
-        warn_of_unused(self.name, parameters, defaults, lacking_in_inference)
-        inferred = with_gridder(inferred)
-        check_parameters(inferred)
-        return Call((inferred,), taylor_terms(inferred))
+        inferred = without_clean(arguments)
+        warn_of_unused(self.name, arguments, lacking_in_inference)
+        request = with_gridder(Request.from_parameters(**inferred.values))
+        inference = Inference.from_parameters(request, **request.casa)
+        check_images(request)
+        return InferenceCall((request,), inference)
 
-    def check(self, call: Call) -> Survey:
+    def check(self, call: InferenceCall) -> Survey:
         """Check the call against disk and data."""
-        return imaging.check_call(call, self.name, most_samples(call.parameters))
+        return imaging.check_call(call, self.name, call.inference.most_samples)
 
-    def work(self, context: Context) -> Inferred:
+    def work(self, call: InferenceCall, context: Context) -> Inferred:
         """Infer in rounds; where a first image may tell of the data, sketches come before the inference."""
-        parameters = context.call.parameters
-        criteria = ExitCriteria(niter=0 if parameters["niter"] == 0 else -1, nmajor=parameters["nmajor"])
-        with imaging.opened_major_cycle(context) as major:
-            check_memory(major.shape, parameters)
-            steps = imaging.begin_data_steps(major, context)
+        request, inference, begun = call.request, call.inference, context.interrupted
+        criteria = ExitCriteria(niter=0 if request.stopping.dirty_only else -1, nmajor=request.stopping.nmajor)
+        with imaging.opened_major_cycle(call, context.workspace) as major:
+            check_memory(major.shape, inference)
+            steps = imaging.begin_data_steps(major, call, context)
             sketches = Alternation(steps.in_order, steps.start)
-            begun = context.interrupted is not None and inference.has_begun(context.interrupted.state)
-            if steps.may_change and parameters["niter"] != 0 and not begun:
+            if steps.may_change and not request.stopping.dirty_only and not (begun and has_begun(begun.state)):
                 while not sketches.settled:
-                    sketch = inference.minor_cycle(major, steps.errors.noise, parameters).sketch()
-                    imaging.run_round(sketches, major, sketch, criteria, context.checkpoint)
+                    minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
+                    imaging.run_round(sketches, major, minor.sketch(), criteria, context.checkpoint)
             rounds = Alternation(steps.in_order, sketches.start)
             while not rounds.settled:
-                minor = inference.minor_cycle(major, steps.errors.noise, parameters)
+                minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
                 imaging.run_round(rounds, major, minor, criteria, context.checkpoint)
             progress = with_all_records([*sketches.rounds, *rounds.rounds])
             warn_without_signal(progress.dirty, steps.errors.noise)
-            posterior = minor.posterior(progress.state) if inference.has_begun(progress.state) else None
+            posterior = minor.posterior(progress.state) if has_begun(progress.state) else None
             if posterior is not None:
                 progress = judged(progress, posterior)
-            major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
+            major.finish(progress.model, request.output.restoration, request.output.pbcor)
             write_posterior_products(major, posterior, steps.data_model)
             major.predict(progress.model)
             return Inferred(imaging.imaged_by(major, steps, progress, context), posterior)
 
-    def conclude(self, context: Context, work: Inferred) -> TaskResult:
+    def conclude(self, call: InferenceCall, context: Context, work: Inferred) -> TaskResult:
         """Warn of what the residual and the posterior tell; return what was found."""
-        parameters, imaged, posterior = context.call.parameters, work.imaged, work.posterior
-        ending = imaging.ending_of(imaged, context.workspace)
-        warn_of_end(imaged.progress, parameters["nmajor"])
-        warn_of_negative_sky(ending, inference.is_positive(parameters), "components=['absorption']")
+        request, inference, workspace = call.request, call.inference, context.workspace
+        imaged, posterior = work.imaged, work.posterior
+        ending = imaging.ending_of(imaged, workspace)
+        warn_of_end(imaged.progress, request.stopping.nmajor)
+        positive = resolve_minor_cycle.is_positive(request, inference)
+        warn_of_negative_sky(ending, positive, "components=['absorption']")
         warn_of_calibration(ending)
         if posterior is not None:
-            warn_of_wide_emission(ending, read_cell(context.workspace.product("psf")))
-        signed = "absorption" in listed(parameters["components"])
-        content = shown_plane(imaged, context.workspace, parameters, signed, model_is_mean=posterior is not None)
-        result = imaging_result(imaged, content, parameters)
-        result = replace(result, numbers={**result.numbers, "seed": parameters["seed"]})
+            warn_of_wide_emission(ending, read_cell(workspace.product("psf")))
+        content = shown_plane(
+            imaged,
+            workspace,
+            request,
+            may_be_negative=inference.has_absorption,
+            model_is_mean=posterior is not None,
+        )
+        result = imaging_result(imaged, content, request)
+        result = replace(result, numbers={**result.numbers, "seed": inference.seed})
         if posterior is None:
             return result
         plane = posterior.plane(imaged.brightest_channel)

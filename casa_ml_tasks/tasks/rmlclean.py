@@ -4,30 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+from casatasks import casalog
 
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import write_image
-from casa_ml_tasks.data.input_checks import check_parameters, value_in
-from casa_ml_tasks.data.outlier_file import outlier_parameters
-from casa_ml_tasks.data.workspace import Product, taylor_terms
+from casa_ml_tasks.data.stokes import SIGNED
+from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.minor.rml.state import point_image
 from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.validation_figure import validation_drawing
-from casa_ml_tasks.tasks import imaging, regulariser_strengths, rml_minor_cycles
-from casa_ml_tasks.tasks.family import Call, Context
+from casa_ml_tasks.request.images import check_images
+from casa_ml_tasks.request.outliers import outlier_requests
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.stopping import Stopping
+from casa_ml_tasks.tasks import imaging, rml_minor_cycles
+from casa_ml_tasks.tasks.arguments import Arguments
+from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.gridder import with_gridder
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
+from casa_ml_tasks.tasks.regulariser_strengths import find_strengths, fold_count, fold_reader
 from casa_ml_tasks.tasks.result import TaskResult
-from casa_ml_tasks.tasks.signed_models import positive_planes, with_signed_regularisers
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_clean, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
+
+
+@dataclass(frozen=True)
+class CleanCall(imaging.ImagingCall):
+    """A call of rmlclean.
+
+    Attributes:
+        regularisation: of the model; None where tclean's deconvolvers run the minor cycles.
+    """
+
+    regularisation: Regularisation | None
 
 
 @dataclass(frozen=True)
@@ -56,61 +73,76 @@ class Rmlclean:
     products = (imaging.MODEL, Product("points", is_rewritten=True), *imaging.IMAGES)
     schemas = rml_minor_cycles.SCHEMAS
 
-    def read(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> Call:
+    def read(self, arguments: Arguments) -> CleanCall:
         """Check the parameters, and choose the gridder and regularisers for them."""
-        parameters = with_gridder(parameters)
-        check_parameters(parameters)
-        warn_of_unused(self.name, parameters, defaults, lacking_in_clean)
-        parameters = with_signed_regularisers(parameters)
-        return Call((parameters, *outlier_parameters(parameters)), taylor_terms(parameters))
+        request = with_gridder(Request.from_parameters(**arguments.values))
+        outliers = outlier_requests(request)
+        given = None if request.cleans else Regularisation.from_parameters(request, **request.casa)
+        check_images(request)
+        warn_of_unused(self.name, replace(arguments, values=request.casa), lacking_in_clean)
+        if given is None or given == given.signed():
+            return CleanCall((request, *outliers), given)
+        signed = given.signed()
+        names, strengths = list(signed.regularizer), signed.regstrength
+        casalog.post(
+            f"positivity=False: regularizer={names} in place of {list(given.regularizer)}, of which one needs a "
+            "positive image",
+            "INFO",
+            self.name,
+        )
+        request = request.changed(regularizer=names, regstrength="auto" if strengths is None else list(strengths))
+        return CleanCall((request, *outliers), signed)
 
-    def check(self, call: Call) -> Survey:
+    def check(self, call: CleanCall) -> Survey:
         """Check the call against disk and data."""
         return imaging.check_call(call, self.name)
 
-    def work(self, context: Context) -> Cleaned:
+    def work(self, call: CleanCall, context: Context) -> Cleaned:
         """Image in rounds, each with the noise and the data model that the last has led to."""
-        parameters, workspace = context.call.parameters, context.workspace
-        with imaging.opened_major_cycle(context, regulariser_strengths.fold_count(parameters)) as major:
-            steps = imaging.begin_data_steps(major, context)
+        request, workspace, regularisation = call.request, context.workspace, call.regularisation
+        validation: CrossValidation | None = None
+        with imaging.opened_major_cycle(call, workspace, fold_count(regularisation)) as major:
+            steps = imaging.begin_data_steps(major, call, context)
             rounds = Alternation(steps.in_order, steps.start)
-            folds = regulariser_strengths.fold_reader(major, workspace, parameters)
+            folds = fold_reader(major, workspace, request, regularisation)
             while not rounds.settled:
                 noise = steps.errors.noise
-                validation = regulariser_strengths.find_strengths(major, folds, noise, parameters)
-                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, context.call.fields, validation)
-                imaging.run_round(rounds, major, minor, _exit_criteria(noise, parameters), context.checkpoint)
+                if folds is not None and regularisation is not None:
+                    validation = find_strengths(major, folds, noise, request, regularisation)
+                    regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation)
+                imaging.run_round(rounds, major, minor, _exit_criteria(noise, request.stopping), context.checkpoint)
             progress = with_all_records(rounds.rounds)
-            major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
+            major.finish(progress.model, request.output.restoration, request.output.pbcor)
             points = point_image(progress.state)
             if points is not None:
                 write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
             major.predict(progress.model)
             return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
 
-    def conclude(self, context: Context, work: Cleaned) -> TaskResult:
+    def conclude(self, call: CleanCall, context: Context, work: Cleaned) -> TaskResult:
         """Warn of what the residual tells; return what was found."""
-        parameters, imaged = context.call.parameters, work.imaged
-        ending = imaging.ending_of(imaged, context.workspace)
-        warn_of_end(imaged.progress, parameters["nmajor"])
-        warn_of_negative_sky(ending, positive_planes(parameters), "positivity=False")
-        if parameters["minorcycle"] != "clean":
+        request, imaged, workspace = call.request, work.imaged, context.workspace
+        ending = imaging.ending_of(imaged, workspace)
+        positive = rml_minor_cycles.positive_planes(request, call.regularisation)
+        warn_of_end(imaged.progress, request.stopping.nmajor)
+        warn_of_negative_sky(ending, positive, "positivity=False")
+        if not request.cleans:
             warn_of_calibration(ending)
-        signed = not parameters["positivity"] or parameters["stokes"][:1] in ("Q", "U", "V")
-        content = shown_plane(imaged, context.workspace, parameters, may_be_negative=signed, model_is_mean=False)
-        result = imaging_result(imaged, content, parameters)
+        positivity = call.regularisation is None or call.regularisation.positivity
+        signed = not positivity or request.grid.planes[0] in SIGNED
+        content = shown_plane(imaged, workspace, request, may_be_negative=signed, model_is_mean=False)
+        result = imaging_result(imaged, content, request)
         return _with_outliers(_with_validation(result, work.validation), imaged.outlier_flux)
 
 
-def _exit_criteria(noise: Image, parameters: Mapping[str, Any]) -> ExitCriteria:
-    """Return tclean's stopping parameters. noise: (channel, stokes), Jy/beam."""
-    threshold = value_in(parameters["threshold"], "Jy")
-    assert threshold is not None, "check_parameters has refused it"
+def _exit_criteria(noise: Image, stopping: Stopping) -> ExitCriteria:
+    """Return tclean's criteria. noise: (channel, stokes), Jy/beam."""
     return ExitCriteria(
-        niter=parameters["niter"],
-        nmajor=parameters["nmajor"],
-        threshold=threshold,
-        nsigma=parameters["nsigma"],
+        niter=stopping.niter,
+        nmajor=stopping.nmajor,
+        threshold=stopping.threshold,
+        nsigma=stopping.nsigma,
         noise=typical(noise),
     )
 

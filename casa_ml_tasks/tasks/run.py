@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,20 +15,20 @@ from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.report.content import ReportContent
 from casa_ml_tasks.report.page import write_report
 from casa_ml_tasks.tasks import compiled_programs
+from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.families import known_products
-from casa_ml_tasks.tasks.family import Call, Context, Family, Work
+from casa_ml_tasks.tasks.family import ACall, Call, Context, Family, Work
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.unfinished_run import says_what_is_left, take_up
 from casa_ml_tasks.version import __version__, commit, version_and_commit
 
 
-def run_task(family: Family[Work], parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def run_task(family: Family[ACall, Work], arguments: Arguments) -> dict[str, Any]:
     """Run a task.
 
     Args:
         family: the task.
-        parameters: every parameter of the call and its value.
-        defaults: the default of every parameter.
+        arguments: of the call.
 
     Returns:
         tclean's dictionary (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor), what the
@@ -39,36 +38,40 @@ def run_task(family: Family[Work], parameters: Mapping[str, Any], defaults: Mapp
         ValueError: for bad input, before anything is written.
     """
     products = known_products(family)
-    call = family.read(parameters, defaults)
-    if not parameters["restart"]:
-        call = call.renamed(unused_imagenames(call.imagenames, products))
+    call = family.read(arguments)
+    if not arguments.values["restart"]:
+        call = call.renamed(unused_imagenames(_imagenames(call), products))
     data = family.check(call)
-    main, *outliers = call.imagenames
+    main, *outliers = _imagenames(call)
     workspace = Workspace(main, products, call.terms, outliers)
-    checkpoint = FileCheckpoint(workspace.checkpoint, {"fields": call.fields}, asdict(data), family.schemas)
-    context = Context(call, data, workspace, checkpoint, take_up(checkpoint, workspace, family.name))
+    checkpoint = FileCheckpoint(workspace.checkpoint, {"fields": call.parameters}, asdict(data), family.schemas)
+    context = Context(data, workspace, checkpoint, take_up(checkpoint, workspace, family.name))
     with says_what_is_left(workspace, family.name):
         try:
-            work = family.work(context)
+            work = family.work(call, context)
         finally:
             compiled_programs.forget_if_many()
-        published = workspace.publish(family.name, call.parameters, casalog)
-    result = family.conclude(context, work)
-    page = _report(family.name, call, defaults, workspace, result)
+        published = workspace.publish(family.name, call.parameters[0], casalog)
+    result = family.conclude(call, context, work)
+    page = _report(family.name, call, arguments, workspace, result)
     casalog.post(f"stopped: {result.stop.description}; report: {page or 'none'}", "INFO", family.name)
     of_package = {"version": __version__, "commit": commit()}
     return {**result.as_dictionary(), "products": published, "report": page, **of_package}
 
 
-def _report(task: str, call: Call, defaults: Mapping[str, Any], workspace: Workspace, result: TaskResult) -> str:
+def _imagenames(call: Call) -> list[str]:
+    return [str(parameters["imagename"]) for parameters in call.parameters]
+
+
+def _report(task: str, call: Call, arguments: Arguments, workspace: Workspace, result: TaskResult) -> str:
     """Write the report. Returns its path, '' where that failed: it must not cost the products, which are complete."""
     made_with = f"casa_ml_tasks {version_and_commit()}; CASA {casatools.version_string()}"
     seed = result.numbers.get("seed")
     content = ReportContent(
         task=task,
         imagename=str(workspace.imagename),
-        parameters=call.parameters,
-        defaults=defaults,
+        parameters=call.parameters[0],
+        defaults=arguments.defaults,
         summary={
             "stopped because": result.stop.description,
             **result.summary,

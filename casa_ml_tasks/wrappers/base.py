@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from casa_ml_tasks.casa_compat import CasaValidator, coerce, create_error_string, end_log, except_log, start_log
 from casa_ml_tasks.forked_workers import begin_imaging
+from casa_ml_tasks.tasks.arguments import Arguments
 
 _KINDS: dict[str, dict[str, Any]] = {
     "string": {"type": "cStr", "coerce": coerce.to_str},
@@ -72,9 +73,9 @@ class ScriptTask:
         result = None
         try:
             begin_imaging(self.__name__)
-            from casa_ml_tasks.tasks import families, run
+            from casa_ml_tasks.tasks import families, run  # which import JAX
 
-            result = run.run_task(families.FAMILIES[self.__name__], parameters, self._defaults)
+            result = run.run_task(families.FAMILIES[self.__name__], Arguments(parameters, self._defaults))
         except Exception as error:
             except_log(self.__name__, error)
             raise

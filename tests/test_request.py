@@ -1,18 +1,30 @@
+import inspect
 import os
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from casatools import image
+from scipy.constants import arcsecond
 
+from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.calibration.survey import Survey, check_survey
-from casa_ml_tasks.data.input_checks import (
-    cells_in_arcsec,
-    check_outputs,
-    check_parameters,
-    image_size,
-)
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.request.grid import ImageGrid, cells_in_arcsec, image_size
+from casa_ml_tasks.request.gridding import Gridding
+from casa_ml_tasks.request.inference import Inference, Priors
+from casa_ml_tasks.request.masking import Masking
+from casa_ml_tasks.request.noise import Freedom, Noise
+from casa_ml_tasks.request.output import Output
+from casa_ml_tasks.request.products import check_outputs
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.request.stopping import Stopping
+from casa_ml_tasks.request.values import listed
+from casa_ml_tasks.request.weighting import Weighting
+from tests.task_requests import read_resolveimage, read_rmlclean
 
 GOOD = {
     "vis": "some.ms",
@@ -82,7 +94,7 @@ def content(folder) -> list[str]:
     ],
 )
 def test_good_parameters_pass(changed, folder):
-    check_parameters(GOOD | changed)
+    read_rmlclean(GOOD | changed)
     assert content(folder) == []
 
 
@@ -163,7 +175,7 @@ WRONG = [
 @pytest.mark.parametrize(("changed", "sentence"), WRONG)
 def test_a_wrong_parameter_is_named_with_its_remedy(changed, sentence, folder):
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        check_parameters(GOOD | changed)
+        read_rmlclean(GOOD | changed)
     assert content(folder) == []
 
 
@@ -171,22 +183,22 @@ def test_a_wrong_parameter_is_named_with_its_remedy(changed, sentence, folder):
 def test_an_image_given_must_have_the_shape_of_the_image_asked_for(parameter, folder):
     make_image("my.image", (64, 32))
     before = content(folder)
-    check_parameters(GOOD | {parameter: "my.image", "imsize": [64, 32], "regularizer": ["entropy"]})
+    read_rmlclean(GOOD | {parameter: "my.image", "imsize": [64, 32], "regularizer": ["entropy"]})
     sentence = f"^{parameter}='my.image' has 64 x 32 pixels, imsize asks for 32 x 64; regrid it"
     with pytest.raises(ValueError, match=sentence):
-        check_parameters(GOOD | {parameter: ["my.image"], "imsize": [32, 64], "regularizer": ["entropy"]})
+        read_rmlclean(GOOD | {parameter: ["my.image"], "imsize": [32, 64], "regularizer": ["entropy"]})
     assert content(folder) == before
 
 
 def test_a_startmodel_that_is_no_casa_image_is_refused(folder):
     (folder / "my.fits").write_text("SIMPLE")
     with pytest.raises(ValueError, match=r"^startmodel='my.fits' is not a CASA image; import it with importfits"):
-        check_parameters(GOOD | {"startmodel": "my.fits"})
+        read_rmlclean(GOOD | {"startmodel": "my.fits"})
 
 
 def test_a_region_file_is_taken_as_a_mask(folder):
     (folder / "my.crtf").write_text("#CRTFv0\ncircle[[32pix, 32pix], 9pix]\n")
-    check_parameters(GOOD | {"mask": "my.crtf"})
+    read_rmlclean(GOOD | {"mask": "my.crtf"})
 
 
 def test_cell_and_imsize_are_read_as_tclean_reads_them():
@@ -206,15 +218,14 @@ SURVEY = Survey(
     noise_scale_method="XX-YY",
     sum_of_weights=1.0,
     weighted_power=1.0,
-    noise_scale_per_ms=(1.0,),
 )
 
 
 def test_a_cell_that_undersamples_the_longest_baseline_is_warned_of(casa_log):
     """A million wavelengths make a fringe of 0.2063 arcsec; at 1 mm wavelength they are 1 km."""
-    check_survey(SURVEY, GOOD | {"cell": "0.1arcsec"})
+    check_survey(SURVEY, Request.from_parameters(**GOOD | {"cell": "0.1arcsec"}).grid)
     assert "samples the longest baseline" not in casa_log()
-    check_survey(SURVEY, GOOD | {"cell": "0.5arcsec"})
+    check_survey(SURVEY, Request.from_parameters(**GOOD | {"cell": "0.5arcsec"}).grid)
     sentence = (
         "cell='0.5arcsec' samples the longest baseline (1 km at 299.8 GHz) with 0.41 pixels a fringe; use at most 0.069"
     )
@@ -224,8 +235,8 @@ def test_a_cell_that_undersamples_the_longest_baseline_is_warned_of(casa_log):
 def test_outputs_that_can_be_written_pass(folder):
     make_image("my.model", (64, 64))
     before = content(folder)
-    check_outputs(GOOD)
-    check_outputs(GOOD | {"imagename": str(folder / "other"), "imsize": [640, 64]})
+    check_outputs(Request.from_parameters(**GOOD))
+    check_outputs(Request.from_parameters(**GOOD | {"imagename": str(folder / "other"), "imsize": [640, 64]}))
     assert content(folder) == before
 
 
@@ -235,23 +246,23 @@ def test_products_of_another_shape_are_refused(extension, folder):
     before = content(folder)
     sentence = f"^imagename='my': 'my.{extension}' exists with 32 x 64 pixels, imsize asks for 64 x 64; choose another"
     with pytest.raises(ValueError, match=sentence):
-        check_outputs(GOOD)
-    check_outputs(GOOD | {"restart": False})
+        check_outputs(Request.from_parameters(**GOOD))
+    check_outputs(Request.from_parameters(**GOOD | {"restart": False}))
     assert content(folder) == before
 
 
 def test_a_product_that_is_no_image_is_refused(folder):
     (folder / "my.model").write_text("no image")
     with pytest.raises(ValueError, match=r"^imagename='my': 'my.model' exists and is not a CASA image; choose another"):
-        check_outputs(GOOD)
+        check_outputs(Request.from_parameters(**GOOD))
 
 
 def test_a_missing_or_write_protected_folder_is_refused(folder, monkeypatch):
     with pytest.raises(ValueError, match=r"^imagename='no/my': the folder 'no' does not exist; create it first"):
-        check_outputs(GOOD | {"imagename": "no/my"})
+        check_outputs(Request.from_parameters(**GOOD | {"imagename": "no/my"}))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match=r"^imagename='my': the folder '\.' is not writable; choose another"):
-        check_outputs(GOOD)
+        check_outputs(Request.from_parameters(**GOOD))
     assert content(folder) == []
 
 
@@ -259,7 +270,93 @@ def test_a_full_disk_is_refused(folder, monkeypatch):
     """24 images of 1000 x 1000 pixels of 4 bytes are 96 MB."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=95_999_999))
     with pytest.raises(ValueError, match=r"^imagename='my': images of 1000 x 1000 pixels need 0.096 GB .* make room"):
-        check_outputs(GOOD | {"imsize": 1000})
+        check_outputs(Request.from_parameters(**GOOD | {"imsize": 1000}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=96_000_000))
-    check_outputs(GOOD | {"imsize": 1000})
+    check_outputs(Request.from_parameters(**GOOD | {"imsize": 1000}))
     assert content(folder) == []
+
+
+OF_BOTH = (DataSelection, ImageGrid, Gridding, Weighting, Freedom, Noise, Stopping, Masking, Output)
+OF_ONE = {rmlclean: (Regularisation,), resolveimage: (Inference, Priors)}
+#: Defaults that mean the same, or nothing where all others are defaults.
+MEANT_ALIKE = ("gridder", "perchanweightdensity", "noise")
+
+
+@pytest.mark.parametrize("task", OF_ONE, ids=lambda task: task.__name__)
+def test_settings_have_the_defaults_of_the_task(task):
+    defaults = {name: each.default for name, each in inspect.signature(type(task).__call__).parameters.items()}
+    for settings in (*OF_BOTH, *OF_ONE[task]):
+        for name, each in inspect.signature(settings.from_parameters).parameters.items():
+            if each.default is not inspect.Parameter.empty and name not in MEANT_ALIKE:
+                assert listed(each.default) == listed(defaults[name]), f"{settings.__name__}: {name}"
+
+
+def test_a_request_has_typed_settings():
+    request = Request.from_parameters(
+        **GOOD | {"imsize": [64, 80], "cell": ["1", "2mas"], "stokes": "IQUV", "threshold": "3mJy", "noisescale": "0.8"}
+    )
+    assert request.grid.shape == (80, 64)
+    assert request.grid.cells == pytest.approx((1.0, 0.002))
+    assert request.grid.cell == pytest.approx(arcsecond)
+    assert request.grid.planes == ("I", "Q", "U", "V")
+    assert request.stopping.threshold == pytest.approx(0.003)
+    assert request.noise.scale_or(1.5) == 0.8
+    assert Noise().scale_or(1.5) == 1.5
+
+
+def test_a_changed_request_is_checked_anew():
+    request = Request.from_parameters(**GOOD)
+    changed = request.changed(imagename="other", gridder="native")
+    assert (changed.output.imagename, changed.gridding.native, changed.selection.imager) == ("other", True, "native")
+    assert changed.casa == GOOD | {"imagename": "other", "gridder": "native"}
+    assert changed.changed(imagename="my", gridder="standard") == request
+    with pytest.raises(ValueError, match="specmode='cube' needs frequencies regridded"):
+        changed.changed(specmode="cube")
+
+
+@pytest.mark.parametrize(
+    ("changed", "serve"),
+    [
+        ({}, True),
+        ({"specmode": "cubedata"}, True),
+        ({"specmode": "cube"}, False),
+        ({"gridder": "wproject"}, True),
+        ({"gridder": "mosaic"}, False),
+        ({"stokes": "XX"}, True),
+        ({"stokes": "Q"}, False),
+        ({"cell": ["1arcsec", "2arcsec"]}, False),
+        ({"cell": ["1arcsec", "1000mas"]}, True),
+        ({"projection": "TAN"}, False),
+        ({"deconvolver": "mtmfs"}, False),
+        ({"outlierfile": "a.txt"}, False),
+    ],
+)
+def test_our_kernels_serve_one_plane_of_square_pixels(changed, serve):
+    assert Request.from_parameters(**GOOD | changed).kernels_may_serve == serve
+
+
+def test_a_data_model_may_be_asked_for_where_our_kernels_will_be_chosen():
+    assert Request.from_parameters(**GOOD | {"noisemodel": ["spw"]}).noise.freedom.noise == ("spw",)
+    with pytest.raises(ValueError, match=r"^noisemodel=\['spw'\] needs gridder='native', and gridder='standard' is"):
+        Request.from_parameters(**GOOD | {"noisemodel": ["spw"], "imager": "casa"})
+
+
+def test_settings_go_to_other_processes():
+    request = Request.from_parameters(**GOOD)
+    assert pickle.loads(pickle.dumps(request)) == request
+
+
+def test_an_inference_is_read_with_its_priors():
+    _, inference = read_resolveimage(
+        GOOD
+        | {
+            "offset": 3,
+            "slope": [-4.0, 1.0],
+            "components": "absorption",
+            "pointsources": ["J2000 19:58:40.9 +40.55.58"],
+        }
+    )
+    assert inference.priors == Priors(offset=3.0, slope=(-4.0, 1.0))
+    assert inference.has_absorption
+    assert inference.directions == ("J2000 19:58:40.9 +40.55.58",)
+    assert inference.most_samples == 288

@@ -34,6 +34,7 @@ from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.request.request import Request
 
 IMSIZE = 128
 PIXELS_PER_BEAM = 5
@@ -203,7 +204,8 @@ def main() -> None:
         def major_cycle(name: str, cell: float) -> NativeMajorCycle:
             parameters = {"vis": str(observed.vis), "imsize": IMSIZE, "cell": f"{cell:.4f}arcsec", "datacolumn": "data"}
             (work := Path(folder) / name).mkdir()
-            return NativeMajorCycle(rmlclean_parameters(**parameters, gridder="native"), work)
+            given = rmlclean_parameters(**parameters, imagename=name, gridder="native")
+            return NativeMajorCycle(Request.from_parameters(**given), work)
 
         with closing(major_cycle("rough", observed.cell)) as major:
             beam = beam_of(major)

@@ -11,7 +11,7 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.data.workspace import Product, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -22,12 +22,11 @@ IMAGING = {
     "datacolumn": "data",
     "nmajor": 2,
     "cycleniter": 60,
-    "imager": "casa",  # which writes images in every major cycle
 }
 CALL = f"""
 import sys
 from casa_ml_tasks import rmlclean
-rmlclean(vis=sys.argv[1], **{IMAGING})
+rmlclean(vis=sys.argv[1], imager=sys.argv[2], **{IMAGING})
 """
 
 KILLED_IN = {
@@ -44,14 +43,18 @@ projected_lbfgs.advance = kill_in_the_middle
 """,
     "major cycle": """
 import os, signal, threading
-from casa_ml_tasks.major import casa
-run, calls = casa.PySynthesisImager.runMajorCycle, []
-def kill_in_the_middle(imager, **arguments):
-    calls.append(1)
-    if len(calls) == {moment}:
-        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    return run(imager, **arguments)
-casa.PySynthesisImager.runMajorCycle = kill_in_the_middle
+from casa_ml_tasks.major import casa, native
+calls = []
+def killed_in_the_middle(of, name):
+    run = getattr(of, name)
+    def kill_in_the_middle(*given, **arguments):
+        calls.append(1)
+        if len(calls) == {moment}:
+            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return run(*given, **arguments)
+    setattr(of, name, kill_in_the_middle)
+killed_in_the_middle(casa.PySynthesisImager, "runMajorCycle")
+killed_in_the_middle(native.NativeMajorCycle, "residual")
 """,
     "restoration": """
 import os, signal
@@ -61,17 +64,23 @@ casa.PySynthesisImager.restoreImages = lambda imager: os.kill(os.getpid(), signa
 }
 
 
-def image(vis, folder):
+def image(vis, folder, imager):
     """In this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        rmlclean(vis=str(vis), **IMAGING)
+        rmlclean(vis=str(vis), imager=imager, **IMAGING)
+
+
+@pytest.fixture(scope="module", params=["auto", "casa"])
+def imager(request):
+    """Our own kernels, and CASA's imager, which writes images in every major cycle."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def undisturbed(simulated_ms, tmp_path_factory):
+def undisturbed(imager, simulated_ms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    image(simulated_ms.path, folder)
+    image(simulated_ms.path, folder, imager)
     return {extension: read_image(folder / f"sky.{extension}") for extension in ("model", "residual", "image")}
 
 
@@ -79,22 +88,22 @@ def undisturbed(simulated_ms, tmp_path_factory):
     ("step", "moment"),
     [("minor cycle", 2), ("minor cycle", 4), ("major cycle", 1), ("major cycle", 2), ("restoration", 1)],
 )
-def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, undisturbed, tmp_path, step, moment):
+def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, undisturbed, tmp_path, step, moment):
     code = KILLED_IN[step].format(moment=moment) + CALL
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(simulated_ms.path)],
+        [sys.executable, "-c", code, str(simulated_ms.path), imager],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".log"] == ["sky.work"]
-    image(simulated_ms.path, tmp_path)
+    image(simulated_ms.path, tmp_path, imager)
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_an_image_that_was_being_written_is_written_again(tmp_path):
-    workspace = Workspace(tmp_path / "sky")
+    workspace = Workspace(tmp_path / "sky", [Product("model", is_rewritten=True)])
     workspace.begin(resume=False)
     half = workspace.directory / "image.model"
     half.mkdir()

@@ -39,7 +39,7 @@ from tests.few_visibilities import (
 from tests.state_schema import has_the_arrays_of
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 @pytest.mark.usefixtures("double_precision")
 def test_the_gradient_of_the_energy_is_the_finite_difference(kind, shape):
@@ -56,7 +56,7 @@ def test_the_gradient_of_the_energy_is_the_finite_difference(kind, shape):
     assert along_slope == pytest.approx(float(difference), rel=1e-5)  # in single precision
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 @pytest.mark.usefixtures("double_precision")
 def test_the_likelihood_is_half_the_chi_squared_of_the_visibilities(kind, shape):
@@ -71,7 +71,7 @@ def test_the_likelihood_is_half_the_chi_squared_of_the_visibilities(kind, shape)
     assert float(difference) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
+@pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 @pytest.mark.usefixtures("double_precision")
 def test_the_curvature_along_the_spectra_is_that_of_finite_differences_of_the_sky(kind, shape):

@@ -161,9 +161,10 @@ def wide(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ours(wide, tmp_path_factory):
+def ours(wide, pixels, tmp_path_factory):
     name = tmp_path_factory.mktemp("ours") / "sky"
-    return name, rmlclean(vis=str(wide.path), imagename=str(name), pbcor=True, nmajor=1, **IMAGING)
+    with pixels():
+        return name, rmlclean(vis=str(wide.path), imagename=str(name), pbcor=True, nmajor=1, **IMAGING)
 
 
 def test_the_spectral_index_is_better_than_tcleans(wide, ours, tmp_path):

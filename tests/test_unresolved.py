@@ -44,8 +44,8 @@ class Field:
     def residual(self, model):
         """By direct sums, Jy/beam."""
         of_y, of_x = self._fringes(*(np.arange(n) for n in SHAPE))
-        left = self.visibilities - np.einsum("vy,yx,vx->v", of_y, model, of_x)
-        return np.einsum("vy,v,vx->yx", of_y.conj(), left, of_x.conj()).real / len(self.baselines)
+        left = self.visibilities - ((of_y @ model) * of_x).sum(axis=1)
+        return (of_y.conj().T @ (left[:, None] * of_x.conj())).real / len(self.baselines)
 
     def minor_cycle(self, **options):
         arguments = {"regularisers": ["l1", "log_smoothness"], "strengths": [1.0, 1.0]} | options

@@ -30,8 +30,10 @@ from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
-from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, SIGNAL, Resolve
+from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
+from casa_ml_tasks.minor.resolve.problem import SIGNAL, ImagingProblem
+from casa_ml_tasks.minor.resolve.settings import Settings
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.tasks.cycle_choice import beam_areas
 from casa_ml_tasks.tasks.route import routed
@@ -76,20 +78,21 @@ def minor_cycle(major: CasaMajorCycle, noise: NDArray, parameters: Mapping[str, 
         parameters: of the task; what is empty or negative is chosen.
     """
     psf = major.psf()
-    return Resolve(
+    problem = ImagingProblem.of(
         psf,
         noise,
         beam_areas(major),
         read_cell(major.product("psf")),
         compose=composition_of(psf, major, parameters),
         prior=given_priors(parameters),
-        samples=max(parameters["nsamples"], 0),
-        sources=point_sources(major, parameters["pointsources"]),
-        most_iterations=MOST_ITERATIONS if parameters["maxglobal"] < 0 else parameters["maxglobal"],
-        seed=parameters["seed"],
-        on_iteration=log_iteration,
         mosaic=major.mosaic,
     )
+    settings = Settings(
+        samples=parameters["nsamples"] if parameters["nsamples"] > 0 else Settings.samples,
+        most_iterations=Settings.most_iterations if parameters["maxglobal"] < 0 else parameters["maxglobal"],
+        seed=parameters["seed"],
+    )
+    return Resolve(problem, point_sources(major, parameters["pointsources"]), settings, log_iteration)
 
 
 def has_begun(state: MinorState) -> bool:

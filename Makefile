@@ -24,7 +24,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 wrappers: $(VENV)/installed
-	$(BIN)/python casa_ml_tasks/task_generator.py xml casa_ml_tasks
+	$(BIN)/python -m casa_ml_tasks.task_generator
 	$(BIN)/ruff format casa_ml_tasks/wrappers casa_ml_tasks/gotasks
 
 $(VENV)/installed: pyproject.toml

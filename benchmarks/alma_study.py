@@ -28,7 +28,7 @@ from benchmarks.measure import print_table, timed
 from benchmarks.skies import MULTISCALE_CLEAN
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
-from tests.simulated_ms import with_table
+from casa_ml_tasks.simulation import with_table
 
 IMSIZE, CELL = 512, 0.1  # arcsec
 FREQUENCY, BANDWIDTH = 230e9, 7.5e9  # Hz

@@ -20,7 +20,7 @@ from casatasks import tclean
 from benchmarks.measure import print_table, timed
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from tests.simulated_ms import SimulatedMS, simulate
+from casa_ml_tasks.simulation import SimulatedMS, simulate
 
 CLEAN = {"deconvolver": "multiscale", "scales": [0, 4, 12], "niter": 100000, "nsigma": 3.0, "nmajor": 12}
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from benchmarks.measure import print_table, rmlclean_parameters
+from benchmarks.real_data_files import RealDataMissing, real_ms
 from benchmarks.skies import add_options, chosen_skies
 from benchmarks.stopwatch import Timing, interleaved
 from casa_ml_tasks.data.casa_image import read_cell, read_direction
@@ -31,8 +31,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
-from tests.real_data import real_ms
-from tests.simulated_ms import simulate
+from casa_ml_tasks.simulation import simulate
 
 #: Where a real Measurement Set is imaged.
 REAL = {
@@ -189,7 +188,7 @@ def observations(options: argparse.Namespace, folder: Path) -> Iterator[tuple[st
         place.mkdir()
         try:
             vis = real_ms(archive, place)
-        except pytest.skip.Exception as missing:
+        except RealDataMissing as missing:
             print(f"{archive} is left out: {missing}\n")
             continue
         yield archive.split(".")[0], {"vis": vis, "datacolumn": "data", **imaging}

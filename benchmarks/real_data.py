@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from casatasks import casalog, importuvfits, tclean
 
 from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
 from benchmarks.measure import print_table, timed
+from benchmarks.real_data_files import RealDataMissing, real_data_file, real_ms
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, blocks, survey
-from tests.real_data import BESIDE_THE_CHECKOUT, real_ms
 
 HELD_OUT = 0  # the fold
 CLEAN = {"niter": 20000, "nsigma": 3.0}
@@ -185,7 +184,7 @@ def imported(archive: str, work: Path) -> list[str]:
     """The Measurement Sets of an archive; one unless it is a tar of UVFITS files."""
     if not archive.startswith("Lupus"):
         return [real_ms(archive, work)]
-    with tarfile.open(BESIDE_THE_CHECKOUT / archive) as tar:
+    with tarfile.open(real_data_file(archive)) as tar:
         tar.extractall(work, filter="data")
     paths = sorted(work.rglob("*.fits"))
     for path in paths:
@@ -208,5 +207,5 @@ def warnings_of(log: Path) -> list[str]:
 if __name__ == "__main__":
     try:
         main()
-    except pytest.skip.Exception as missing:
+    except RealDataMissing as missing:
         raise SystemExit(str(missing)) from missing

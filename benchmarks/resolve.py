@@ -25,7 +25,7 @@ from benchmarks.measure import geometric_mean, print_table, timed
 from benchmarks.skies import MULTISCALE_CLEAN, Sky, add_grid, add_options, chosen_skies
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_image
-from tests.simulated_ms import Source, simulate
+from casa_ml_tasks.simulation import Source, simulate
 
 NOISE = 3e-5  # of the images whose making is timed, Jy/beam
 CELL_BY_RADIUS = 27.0  # arcsec m: a quarter of the beam of antennas within that radius

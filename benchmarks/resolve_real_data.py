@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from casatasks import tclean
 from matplotlib.colors import AsinhNorm, LogNorm
 from matplotlib.figure import Figure
@@ -27,11 +26,11 @@ from numpy.typing import NDArray
 
 from benchmarks.held_out import AUTOMASK, MULTISCALE, beam_ellipse, save
 from benchmarks.measure import print_table, timed
+from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.quantities import si_prefix
 from casa_ml_tasks.report.figures import SEQUENTIAL, asinh_ticks, sky_edges
-from tests.real_data import real_ms
 
 COLUMNS = (
     "data",
@@ -197,7 +196,7 @@ def rows(names: Sequence[str], figures: Path | None) -> Iterator[list[str]]:
             work = Path(folder)
             try:
                 images, found = compare(OBSERVATIONS[name], work)
-            except pytest.skip.Exception as missing:
+            except RealDataMissing as missing:
                 raise SystemExit(str(missing)) from missing
             yield from found
             if figures is not None:

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.measure import print_table, timed
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_beam, read_image
-from tests.simulated_ms import Source, add_to_channels, simulate
+from casa_ml_tasks.simulation import Source, add_to_channels, simulate
 
 IMSIZE, CELL = 96, 0.12  # arcsec
 ARRAY = {"antennas": 20, "integrations": 20}

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import print_table, timed
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_beam, read_cell, read_image, read_images, read_valid
-from tests.simulated_ms import Source, restored_terms, simulate
+from casa_ml_tasks.simulation import Source, restored_terms, simulate
 
 SKY = (
     Source(flux=0.6, east=-0.5, north=0.5, size=0.5, index=2.0),

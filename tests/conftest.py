@@ -11,7 +11,8 @@ import casa_ml_tasks  # noqa: F401
 
 config.logfile = os.devnull  # before casatools is imported, which would write its log into the checkout
 
-from tests.simulated_ms import SimulatedMS, simulate  # noqa: E402
+from benchmarks import real_data_files  # noqa: E402
+from casa_ml_tasks.simulation import SimulatedMS, simulate  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,6 +38,19 @@ def simulated_ms(tmp_path_factory) -> SimulatedMS:
 def writable_ms(simulated_ms, tmp_path) -> str:
     """The path of a copy of `simulated_ms` that a test may spoil."""
     return shutil.copytree(simulated_ms.path, tmp_path / "copy.ms").as_posix()
+
+
+@pytest.fixture(scope="session")
+def real_ms():
+    """`real_data_files.real_ms`, which skips the test where this machine has no such data."""
+
+    def unpacked(name, folder):
+        try:
+            return real_data_files.real_ms(name, folder)
+        except real_data_files.RealDataMissing as missing:
+            pytest.skip(str(missing))
+
+    return unpacked
 
 
 @pytest.fixture

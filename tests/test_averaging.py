@@ -10,7 +10,6 @@ from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.data.averaging import LONGEST_GAP, Plane, averaged, joined, stokes_i
 from casa_ml_tasks.data.measurement_set import Block, Selection, blocks
-from tests.real_data import real_ms
 
 RADIUS = 20 * arcsecond
 CORNERS = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) / np.sqrt(2)
@@ -386,7 +385,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_gain_of_real_data_hardly_changes_their_dirty_image(name, tmp_path):
+def test_the_gain_of_real_data_hardly_changes_their_dirty_image(name, real_ms, tmp_path):
     radius = REAL[name] * arcsecond
     planes = list(joined(stokes_i(block) for block in blocks(Selection(real_ms(name, tmp_path)))))
     places = radius * np.random.default_rng(3).uniform(-1, 1, (10, 2)) / np.sqrt(2)

@@ -6,7 +6,7 @@ import pytest
 from casa_ml_tasks.engine.protocols import Fold
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial, cross_validate
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
-from tests.direct_sum import image_of, visibilities_of
+from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 
 SHAPE, CELL, FOLDS, SIGMA = (16, 14), 1e-5, 3, 0.3
 

@@ -12,8 +12,8 @@ from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.simulation import simulate, with_table
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import simulate, with_table
 
 IMAGING = {"imsize": [64, 72], "cell": "0.12arcsec", "datacolumn": "data", "nmajor": 2}
 

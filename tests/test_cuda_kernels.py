@@ -12,8 +12,8 @@ from casa_ml_tasks.kernels.cuda.gpu_operator import on_gpu
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.gridding_kernel import SUPPORTS, WIDEST, kaiser_bessel
 from casa_ml_tasks.kernels.uv_grid import UVGrid
+from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from tests.cuda_emulation import KERNELS, EmulatedDevice
-from tests.direct_sum import image_of, relative_error, visibilities_of
 
 CELL = 1e-5  # radians
 SHAPES = [(32, 32), (31, 40), (27, 19)]

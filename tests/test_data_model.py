@@ -20,9 +20,9 @@ from casa_ml_tasks.major.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
+from casa_ml_tasks.simulation import direct_sum, with_table
 from casa_ml_tasks.tasks import data_rounds, rml_choice
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import direct_sum, with_table
 
 IMSIZE, CELL = 80, 0.12
 OFFSET = np.array([0.3, -0.2])  # arcsec East and North: a third of the beam

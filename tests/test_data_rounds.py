@@ -12,10 +12,10 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.calibration_errors import CalibrationErrors
 from casa_ml_tasks.major.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.simulation import simulate, with_table
 from casa_ml_tasks.tasks import outcome
 from casa_ml_tasks.tasks.data_rounds import Rounds, may_have_errors, residual_over_noise
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import simulate, with_table
 
 NOISE = np.array([[0.1], [0.3], [np.inf]])
 AUTO = {"minorcycle": "rml", "noisescale": "auto", "noisemodel": []}

@@ -18,8 +18,8 @@ from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.parametric import read_observation
+from casa_ml_tasks.simulation import Source, direct_sum, lsrk_over_topocentric, simulate, with_table
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, direct_sum, lsrk_over_topocentric, simulate, with_table
 
 EAST, NORTH, SIGMA = 1.0, -0.5, 0.02  # arcsec, Jy
 CENTRE = (np.radians(246.0), np.radians(-24.0))  # J2000, of simulated sets

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from casatasks import tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.major.casa import imager_parameters
+from casa_ml_tasks.task_definition import DEFINITIONS, read_task
 from casa_ml_tasks.tasks import resolveimage as resolveimage_module
 from casa_ml_tasks.tasks import rmlclean as rmlclean_module
 
@@ -220,10 +220,8 @@ def parameters_of(task: Any) -> dict[str, Any]:
 
 def words_of(task: str, parameter: str) -> str:
     """What the XML says of it."""
-    for each in ElementTree.parse(REPOSITORY / "xml" / f"{task}.xml").findall(".//{*}param"):
-        if each.get("name") == parameter:
-            return f"{each.findtext('{*}shortdescription')} {each.findtext('{*}description') or ''}"
-    raise KeyError(parameter)
+    (found,) = (each for each in read_task(DEFINITIONS / f"{task}.xml").parameters if each.name == parameter)
+    return f"{found.summary} {found.description}"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from casa_ml_tasks.kernels import plain_loops
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.gridding_kernel import choose_kernel, expected_error, kaiser_bessel
-from tests.direct_sum import image_of, relative_error, visibilities_of
+from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 
 CELL = 1e-5  # radians
 SHAPES = [(32, 32), (31, 40), (27, 19)]

@@ -12,7 +12,7 @@ from scipy.constants import arcsecond, speed_of_light
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_image
 from casa_ml_tasks.major.imaging_weights import Taper, WeightDensity, Weighting, imaging_weights
-from tests.simulated_ms import lsrk_over_topocentric, simulate
+from casa_ml_tasks.simulation import lsrk_over_topocentric, simulate
 
 SHAPE = (101, 120)
 CELL = 0.1  # arcsec

@@ -201,7 +201,6 @@ SURVEY = Survey(
     noise_scale_method="XX-YY",
     sum_of_weights=1.0,
     weighted_power=1.0,
-    noise_scale_per_ms=(1.0,),
 )
 
 

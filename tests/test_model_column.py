@@ -8,7 +8,7 @@ from casatools import calibrater, ms, table
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image, write_image
-from tests.simulated_ms import Source, direct_sum, simulate
+from casa_ml_tasks.simulation import Source, direct_sum, simulate
 
 CELL = 0.2  # arcsec
 SKY = (Source(flux=1.0, east=-3 * CELL, north=2 * CELL), Source(flux=0.4, east=5 * CELL, north=-4 * CELL))

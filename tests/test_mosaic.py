@@ -11,10 +11,10 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.simulation import Source, simulate
+from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 from casa_ml_tasks.tasks import outcome
-from tests.direct_sum import image_of, visibilities_of
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import Source, simulate
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]
 CELL = 1e-5  # radians

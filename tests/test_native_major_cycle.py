@@ -10,9 +10,9 @@ from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.engine.protocols import MajorCycle
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
-from tests.direct_sum import image_of, relative_error, visibilities_of
+from casa_ml_tasks.simulation import lsrk_over_topocentric, with_table
+from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import lsrk_over_topocentric, with_table
 
 SHAPE = (80, 96)  # (ny, nx)
 CELL = 0.12  # arcsec

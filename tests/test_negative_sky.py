@@ -5,9 +5,9 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks import outcome, rml_choice
 from casa_ml_tasks.tasks.warnings_at_end import deepest_hole
-from tests.simulated_ms import Source, simulate
 
 CELL, IMSIZE = 0.15, 64
 EMISSION = Source(flux=1.0, east=-8 * CELL, north=4 * CELL)

@@ -12,8 +12,8 @@ from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.workspace import unused_imagenames
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.major.outlier_fields import Fields, MinorCycleOfFields
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, simulate
 from tests.state_schema import has_the_arrays_of
 
 IMSIZE, OUTLIER, CELL = 64, 24, 0.12

@@ -24,7 +24,7 @@ from casa_ml_tasks.parametric import (
 from casa_ml_tasks.parametric.density import Density
 from casa_ml_tasks.parametric.functions import j0, jinc
 from casa_ml_tasks.parametric.sky_model import free_parameters, named, visibilities
-from tests.direct_sum import relative_error, visibilities_of
+from casa_ml_tasks.simulation.direct_fourier import relative_error, visibilities_of
 
 GEOMETRY = {"east": 0.12, "north": -0.2, "position_angle": 35.0}
 SIGMA = 0.05  # Jy

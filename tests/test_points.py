@@ -9,8 +9,8 @@ from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.input_checks import check_parameters
 from casa_ml_tasks.minor.rml.objective import parts_of
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
-from tests.simulated_ms import Source, simulate
 from tests.test_projected_lbfgs import objective
 
 COMPONENTS = ["points", "l1", "log_smoothness"]

@@ -131,7 +131,7 @@ def test_the_w_term_is_that_of_casa(tmp_path):
     from casatasks import ft
 
     ms, components = str(tmp_path / "vla.ms"), str(tmp_path / "point.cl")
-    observe(ms, "VLA", 25.0, 1.4e9, extent=280.0, declination="-10d00m00s")
+    observe(ms, "VLA", 25.0, 1.4e9, extent=280.0, declination=-10.0)
     x, y, cell = 60, 330, 40 * arcsecond
     l, m = (200 - x) * cell, (y - 200) * cell  # noqa: E741
     n = np.sqrt(1 - l**2 - m**2)

@@ -5,11 +5,10 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from tests.real_data import real_ms
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(real_ms, tmp_path):
     def image(archive, **arguments):
         vis = real_ms(archive, tmp_path)
         result = rmlclean(vis=str(vis), imagename=str(tmp_path / "sky"), datacolumn="data", **arguments)

@@ -15,9 +15,9 @@ from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.residual_visibilities import AnnulusSums, annulus_of, longest_on_grid, read_residuals
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks import outcome
 from tests.major_cycles import opener
-from tests.simulated_ms import Source, simulate
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
 
 LONGEST = 1e6  # wavelengths

@@ -6,8 +6,8 @@ from casatasks import exportfits, imhead
 
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_frequencies, read_image
+from casa_ml_tasks.simulation import Source, add_to_channels, simulate
 from casa_ml_tasks.tasks import outcome
-from tests.simulated_ms import Source, add_to_channels, simulate
 
 IMSIZE, CELL = 36, 0.27
 STEEP, FLAT = Source(0.4, 2.2, 1.0, 0.45, index=3.0), Source(0.6, -2.0, -0.8, 0.5, index=-1.0)

@@ -12,7 +12,7 @@ from casatools import table
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_image, write_image
-from tests.simulated_ms import direct_sum, with_table
+from casa_ml_tasks.simulation import direct_sum, with_table
 
 IMSIZE, CELL = 96, 0.12
 

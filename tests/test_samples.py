@@ -9,9 +9,8 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import correlations
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.simulation import Source, simulate, with_table
 from tests.major_cycles import opener, parameters_of
-from tests.real_data import real_ms
-from tests.simulated_ms import Source, simulate, with_table
 
 IMAGING = {"imsize": [32, 32], "cell": ["0.3arcsec"], "niter": 0}
 CENTRE = (0, 0, 16, 16)
@@ -196,7 +195,7 @@ def test_steps_in_a_selection_of_channels_are_counted_as_they_are_imaged(observe
     assert of_native(native(vis, spw="0:0~3^2"))[1] == pytest.approx(2 * 2 * rows / SIGMA**2, rel=1e-5)
 
 
-def test_cross_hands_of_the_eht_cost_casas_imager_what_they_are_said_to(tmp_path):
+def test_cross_hands_of_the_eht_cost_casas_imager_what_they_are_said_to(real_ms, tmp_path):
     vis = real_ms("SR1_M87_2017_095_hi_hops_netcal_StokesI.uvfits", tmp_path)
     assert len(correlations(vis)) == 4
     ours = survey_of(vis, gridder="native")

@@ -10,8 +10,8 @@ from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.stokes import check_stokes, correlations, stokes_planes
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.rml.regularisers.registry import of_signed_images
+from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import Source, simulate
 
 SKY = (
     Source(flux=0.5, east=1.0, north=-0.5, polarisation=(0.1, -0.2, 0.05)),

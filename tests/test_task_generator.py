@@ -11,7 +11,7 @@ import casatasks
 import pytest
 from casatools.coercetype import coerce
 
-from casa_ml_tasks import task_generator
+from casa_ml_tasks import task_definition, task_generator
 from casa_ml_tasks.wrappers.base import schema
 from casa_ml_tasks.wrappers.resolveimage import resolveimage
 from casa_ml_tasks.wrappers.rmlclean import rmlclean
@@ -39,12 +39,12 @@ MINIMAL = """<casaxml xmlns="http://casa.nrao.edu/schema/psetTypes.html">
 """
 
 
-def read_variant(tmp_path: Path, old: str, new: str) -> task_generator.TaskDefinition:
+def read_variant(tmp_path: Path, old: str, new: str) -> task_definition.TaskDefinition:
     """Read the minimal task with `old` replaced by `new`."""
     assert old in MINIMAL
     path = tmp_path / "greet.xml"
     path.write_text(MINIMAL.replace(old, new, 1))
-    return task_generator.read_task(path)
+    return task_definition.read_task(path)
 
 
 def test_a_definition_is_read(tmp_path):
@@ -53,7 +53,7 @@ def test_a_definition_is_read(tmp_path):
     assert (task.name, task.category, task.description) == ("greet", "imaging", "Greets loudly.")
     assert (mode.default, mode.annotation, mode.is_subparameter) == ("plain", "str", False)
     assert (volume.default, volume.annotation, volume.is_subparameter) == (0.5, "float", True)
-    assert task.constraints == (task_generator.Constraint("volume", "mode", "==", "loud", 0.5),)
+    assert task.constraints == (task_definition.Constraint("volume", "mode", "==", "loud", 0.5),)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,48 @@ def test_a_faulty_definition_is_refused(tmp_path, old, new, sentence):
         read_variant(tmp_path, old, new)
 
 
+PART = """<part xmlns="http://casa.nrao.edu/schema/psetTypes.html" title="Words">
+<param type="string" name="word">
+<shortdescription>Word</shortdescription><description>Any.</description><value>hello</value>
+</param>
+<param type="int" name="times"><shortdescription>Times</shortdescription><value>1</value></param>
+<constraints><when param="mode"><equals value="loud"><default param="times"/></equals></when></constraints>
+</part>
+"""
+INCLUDE = """<input><xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="parts/words.xml"/>
+<override params="times" subparam="true"><shortdescription>How often</shortdescription></override>
+"""
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A part beside the minimal task."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "words.xml").write_text(PART)
+
+
+def test_a_part_is_included_in_its_place_with_what_differs(tmp_path, words):
+    task = read_variant(tmp_path, "<input>", INCLUDE)
+    word, times, mode, _ = task.parameters
+    assert (word.name, word.default, word.summary, word.description, word.group) == (
+        *("word", "hello", "Word", "Any.", "Words"),
+    )
+    assert (times.name, times.default, times.summary, times.is_subparameter) == ("times", 1, "How often", True)
+    assert mode.group == ""
+    assert [(c.parent, c.value) for c in task.constraints_of("times")] == [("mode", "loud")]
+
+
+def test_a_parameter_that_is_ignored_says_so_instead_of_what_it_does(tmp_path, words):
+    word = read_variant(tmp_path, "<input>", INCLUDE + '<ignored params="word"/>').parameters[0]
+    assert (word.default, word.summary, word.description) == ("hello", "Word: ignored", "")
+
+
+@pytest.mark.parametrize("tag", ["override", "ignored"])
+def test_what_differs_must_be_there(tmp_path, words, tag):
+    with pytest.raises(ValueError, match=f"<{tag}> names 'wood', which is no parameter"):
+        read_variant(tmp_path, "<input>", f'{INCLUDE}<{tag} params="wood"/>')
+
+
 def test_a_constraint_on_an_unknown_subparameter_is_refused(tmp_path):
     extra = '<default param="loudness"/></equals>'
     with pytest.raises(ValueError, match="names 'loudness', which is no parameter"):
@@ -86,11 +128,19 @@ def test_a_constraint_on_an_unknown_subparameter_is_refused(tmp_path):
 @pytest.mark.parametrize("folder", ["wrappers", "gotasks"])
 def test_the_committed_wrappers_are_what_the_generator_writes(folder, name):
     write = {"wrappers": task_generator.script_wrapper, "gotasks": task_generator.prompt_wrapper}[folder]
-    source = write(task_generator.read_task(REPOSITORY / "xml" / f"{name}.xml"))
+    source = write(task_definition.read_task(REPOSITORY / "xml" / f"{name}.xml"))
     path = REPOSITORY / "casa_ml_tasks" / folder / f"{name}.py"
     ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
     formatted = subprocess.run(ruff, input=source, capture_output=True, text=True, check=True).stdout
     assert path.read_text() == formatted, "run `make wrappers`"
+
+
+def test_the_committed_reference_of_parameters_is_what_the_generator_writes():
+    tasks = [task_definition.read_task(path) for path in sorted((REPOSITORY / "xml").glob("*.xml"))]
+    reference = (REPOSITORY / "docs" / "parameters.md").read_text()
+    assert reference == task_generator.parameter_reference(tasks), "run `make wrappers`"
+    for name in {parameter.name for task in tasks for parameter in task.parameters}:
+        assert reference.count(f"| `{name}` | ") == 1
 
 
 def stock_schema(name: str) -> dict:
@@ -110,7 +160,7 @@ def unordered(rule: dict) -> dict:
     return rule | sorted_parts
 
 
-def our_rule(parameter: task_generator.Parameter) -> dict | None:
+def our_rule(parameter: task_definition.Parameter) -> dict | None:
     """The rule in the wrapper that we would generate; None for a type that does not exist, such as 'floatVec'."""
     try:
         return unordered(eval(f"schema({parameter.schema})", {"schema": schema}))
@@ -133,7 +183,7 @@ def conformity() -> dict[str, list[tuple[bool, bool]]]:
                 our_rule(p) == unordered(rules[p.name]),
                 p.default == defaults[p.name],
             )
-            for p in task_generator.read_parameters(ElementTree.parse(path).getroot())
+            for p in task_definition.read_parameters(ElementTree.parse(path).getroot())
             if p.name in rules and p.name in defaults
         ]
     return found

@@ -19,8 +19,8 @@ from casa_ml_tasks.minor.rml.taylor import (
     TaylorObjective,
     spectral_smoothness,
 )
+from casa_ml_tasks.simulation import Source, restored_terms, simulate
 from tests.major_cycles import opener, parameters_of
-from tests.simulated_ms import Source, restored_terms, simulate
 
 SHAPE = (9, 12)
 OFFSETS = np.array([-0.3, -0.1, 0.1, 0.25])  # (nu - nu_0) / nu_0 of the channels

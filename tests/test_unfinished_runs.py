@@ -9,8 +9,8 @@ from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, survey
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+from casa_ml_tasks.simulation import Source, simulate, with_table
 from casa_ml_tasks.tasks import outcome
-from tests.simulated_ms import Source, simulate, with_table
 
 IMAGING = {"imagename": "sky", "imsize": 48, "cell": "0.2arcsec", "datacolumn": "data", "gridder": "native"}
 SKY = (Source(flux=1.0, east=0.6, north=-0.4),)

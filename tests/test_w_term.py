@@ -7,7 +7,7 @@ from casa_ml_tasks.kernels.fourier_operator import FourierOperator
 from casa_ml_tasks.kernels.w_expansion import ExpandedOperator
 from casa_ml_tasks.kernels.w_stacking import StackedOperator
 from casa_ml_tasks.kernels.w_term import wide_field_operator
-from tests.direct_sum import image_of, relative_error, visibilities_of
+from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 
 NARROW, WIDE = 1e-5, 1e-2  # radians a pixel: an ALMA field, and most of the sky
 SHAPES = [(32, 32), (31, 40)]

@@ -96,7 +96,6 @@ class Survey:
     noise_scale_method: str  # the differences it was measured from
     sum_of_weights: float  # nominal, Jy^-2
     weighted_power: float  # sum of weight * |V|^2, dimensionless: chi^2 of an empty sky
-    noise_scale_per_ms: tuple[float, ...]
     digest: int = 0  # of the samples, their weights and baselines
 
 
@@ -198,18 +197,16 @@ def survey(selections: Sequence[Selection], progress: bool = False, channels: Im
     found, scales = zip(*(_survey_one(selection, progress, channels) for selection in selections), strict=True)
     total = sum(found, _Findings())
     used = np.array([each.used for each in found])
-    per_ms = tuple(scale.value for scale in scales)
     _warn_of_noise_scales(selections, scales)
     return Survey(
         visibilities=total.used,
         flagged_fraction=1 - total.used / total.samples,
         longest_baseline=total.longest_baseline,
         highest_frequency=total.highest_frequency,
-        noise_scale=float(np.sqrt(np.average(np.square(per_ms), weights=used))),
+        noise_scale=float(np.sqrt(np.average([scale.value**2 for scale in scales], weights=used))),
         noise_scale_method=" and ".join(sorted({scale.method for scale in scales})),
         sum_of_weights=total.sum_of_weights,
         weighted_power=total.weighted_power,
-        noise_scale_per_ms=per_ms,
         digest=total.digest,
     )
 

@@ -8,11 +8,11 @@ import inspect
 import runpy
 import shutil
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from casa_ml_tasks.casa_compat import CasaValidator, prompt_globals
+from casa_ml_tasks.task_definition import DEFINITIONS, read_task
 from casa_ml_tasks.wrappers.base import ScriptTask
 
 _BLUE, _RED, _GREEN, _BOLD_ON_GREY, _PLAIN = "\x1b[34m", "\x1b[91m", "\x1b[92m", "\x1b[1m\x1b[47m", "\x1b[0m"
@@ -20,33 +20,24 @@ _INDENT = 3
 _VALUE_WIDTH = 23
 
 
-@dataclass(frozen=True)
-class When:
-    """The condition on a parent parameter under which `inp` shows a sub-parameter."""
-
-    parent: str
-    operator: Literal["==", "!="]
-    value: Any
-
-    def holds(self, value: Any) -> bool:
-        """Whether the parent's `value` fulfils the condition."""
-        return bool((value == self.value) is (self.operator == "=="))
-
-
 class PromptTask:
-    """The inp/go twin of a script task."""
+    """The inp/go twin of a script task; its XML says what `inp` shows of each parameter, and when."""
 
-    def __init__(self, task: ScriptTask, summaries: dict[str, str], subparameters: dict[str, list[When]]):
-        """summaries: one line a parameter, in the order of `inp`; subparameters: any one condition shows it."""
+    def __init__(self, task: ScriptTask):
+        definition = read_task(DEFINITIONS / f"{task.__name__}.xml")
         self.__name__ = task.__name__
         self.__doc__ = task.__doc__
         self.__signature__ = inspect.signature(task)  # type: ignore[arg-type]  # a subclass has __call__
         self._info_group_ = task._info_group_
         self._info_desc_ = task._info_desc_
         self._task = task
-        self._summaries = summaries
-        self._subparameters = subparameters
-        self._parents = {when.parent for conditions in subparameters.values() for when in conditions}
+        self._summaries = {parameter.name: parameter.summary for parameter in definition.parameters}
+        self._subparameters = {
+            parameter.name: definition.constraints_of(parameter.name)  # any one of them shows it
+            for parameter in definition.parameters
+            if parameter.is_subparameter
+        }
+        self._parents = {constraint.parent for constraint in definition.constraints}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task with the arguments given, or, as `go` does, with the variables of the prompt if there are none.

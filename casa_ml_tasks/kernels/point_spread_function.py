@@ -34,24 +34,3 @@ def psf_of_weights(
     doubled = (2 * shape[0], 2 * shape[1])
     operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float32, weight != 0, threads)
     return operator.grid(operator.sort(weight).astype(np.complex64)).astype(float)
-
-
-def psfs_of_taylor_terms(
-    uvw: NDArray[np.floating],
-    wavenumber: ArrayLike,
-    weight: NDArray[np.floating],
-    shape: tuple[int, int],
-    cell: float,
-    terms: int,
-    reference: float,
-    threads: int = 0,
-) -> NDArray[np.float64]:
-    r"""The PSFs $T_q$, $q < 2\,terms - 1$, of weights times $((\nu-\nu_0)/\nu_0)^q$, (2 terms - 1, 2 ny, 2 nx).
-
-    Arguments as `psf_of_weights`; `reference` is the wavenumber of $\nu_0$. One plan serves all of them.
-    """
-    doubled = (2 * shape[0], 2 * shape[1])
-    operator = fourier_operator(uvw, wavenumber, doubled, cell, TOLERANCE, np.float32, weight != 0, threads)
-    offset = np.asarray(wavenumber, float) / reference - 1
-    weights = (operator.sort(weight * offset**q).astype(np.complex64) for q in range(2 * terms - 1))
-    return np.stack([operator.grid(each).astype(float) for each in weights])

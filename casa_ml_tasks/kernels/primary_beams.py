@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.constants import arcminute, degree, giga, speed_of_light
+from scipy.constants import degree, giga, speed_of_light
 from scipy.special import j1
 
 
@@ -68,26 +68,6 @@ class AiryBeam:
         return np.where(reached, self.voltage(angle, frequency) ** 2, 0.0)
 
 
-@dataclass(frozen=True)
-class PolynomialBeam:
-    r"""A primary beam fitted with $P(x) = \sum_k c_k x^{2k}$, $x = \theta \nu$ in arcmin GHz; zero where P < 0.
-
-    The form in which EVLA Memo 195 (Perley 2016) and CASA's PBMath1DPoly give the beams of the upgraded VLA.
-    """
-
-    coefficients: tuple[float, ...]
-    """c_0 (which is 1), c_1, ..."""
-
-    def voltage(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The response to an electric field; see `VoltagePattern.voltage`."""
-        return np.sqrt(self.power(angle, frequency))
-
-    def power(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The primary beam; see `VoltagePattern.power`."""
-        x = np.asarray(angle, np.float64) * frequency / (arcminute * giga)
-        return np.maximum(np.polynomial.polynomial.polyval(x**2, self.coefficients), 0.0)
-
-
 ALMA_12M = AiryBeam(diameter=10.7, blockage=0.75, cutoff=1.784 * degree * giga)
 ALMA_7M = AiryBeam(diameter=6.25, blockage=0.75, cutoff=3.568 * degree * giga)
 VLA = AiryBeam(diameter=25.0, blockage=2.36, cutoff=0.8564 * degree * giga)
@@ -118,7 +98,7 @@ def antenna_beam(telescope: str, dish_diameter: float) -> VoltagePattern:
         known = ", ".join(f"{name} {diameter} m" for name, diameter in ANTENNA_BEAMS)
         raise ValueError(
             f"telescope={telescope!r} with dish_diameter={dish_diameter} m has no beam model (there are {known}); "
-            "pass an AiryBeam or a PolynomialBeam of its own"
+            "pass an AiryBeam of its own"
         ) from None
 
 

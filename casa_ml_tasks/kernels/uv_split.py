@@ -2,54 +2,33 @@
 
 Visibilities that are near each other say the same, and would give a held-out one away: whole cells of the uv plane go
 to one fold. A visibility and its conjugate are in the same cell. The centre, which holds the total flux, stays out of
-the game: no image can be asked to guess it. The cells are squares (random cells), or pieces of rings, as on a
-dartboard, whose size grows with the uv distance (Czekala et al., MPoL).
+the game: no image can be asked to guess it. The cells are squares.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 CELL = 1.0  # of the squares, in units of 1 / field of view: the distance at which visibilities become independent
 CORE = 2.0  # inner radius, in the same units: what is nearer to the centre is never held out
-RING, SECTORS = 1.5, 16  # of a dartboard: outer over inner radius, and pieces of a half-circle
-
-Split = Callable[[NDArray[np.floating], float], NDArray[np.integer]]
 
 
-def random_cells(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
+def cells(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
     """The square that each visibility is in, (n, 2). uv: (n, 2), wavelengths; field_of_view: radians."""
     return np.floor(_folded(uv) * (field_of_view / CELL)).astype(np.int64)
 
 
-def dartboard(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
-    """The ring and sector that each visibility is in, (n, 2); the rings are equally wide in log uv distance."""
-    uv = _folded(uv)
-    innermost = CORE / field_of_view
-    ring = np.floor(np.log(np.maximum(np.hypot(uv[:, 0], uv[:, 1]) / innermost, 1)) / np.log(RING))
-    sector = np.floor((np.arctan2(uv[:, 1], uv[:, 0]) / np.pi + 0.5) * SECTORS)
-    return np.stack([ring, np.where(ring > 0, sector, 0)], axis=1).astype(np.int64)
-
-
-SPLITS: dict[str, Split] = {"cells": random_cells, "dartboard": dartboard}
-
-
-def folds(
-    uv: NDArray[np.floating], field_of_view: float, count: int, split: str = "cells", seed: int = 1
-) -> NDArray[np.uint8]:
+def folds(uv: NDArray[np.floating], field_of_view: float, count: int, seed: int = 1) -> NDArray[np.uint8]:
     """The fold of each visibility, (n,), below `count`, or `count` for the core; a cell is in one fold in any call.
 
     Args:
         uv: (n, 2), wavelengths.
         field_of_view: of the image, radians.
         count: number of folds.
-        split: 'cells' or 'dartboard'.
         seed: another one deals the cells anew.
     """
-    column, row = SPLITS[split](uv, field_of_view).astype(np.uint64).T
+    column, row = cells(uv, field_of_view).astype(np.uint64).T
     fold = (_scrambled(_scrambled(column + np.uint64(seed)) ^ row) % np.uint64(count)).astype(np.uint8)
     return np.where(np.hypot(uv[:, 0], uv[:, 1]) < CORE / field_of_view, np.uint8(count), fold)
 

@@ -45,15 +45,16 @@ class _Resolveimage(ScriptTask):
         field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
             give one selection each.
         spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
-        timerange: Range of time to select.
-        uvrange: Range of baseline lengths to select.
-        antenna: Antennas and baselines to select.
+        timerange: Range of time to select. Such as '09:14:00~09:54:00'.
+        uvrange: Range of baseline lengths to select. Such as '0~1000klambda' or '>100m'.
+        antenna: Antennas and baselines to select. Such as 'DA41&DV02' or '!ea05'.
         scan: Scan numbers to select.
         observation: Observation IDs to select.
-        intent: Scan intents to select.
+        intent: Scan intents to select. Such as 'OBSERVE_TARGET*'.
         datacolumn: Data column to image (data, corrected). Without a CORRECTED_DATA column, 'corrected' falls back
             to DATA.
-        imagename: Name of the output images, without their endings.
+        imagename: Name of the output images, without their endings. The products are imagename.model,
+            imagename.image and so on.
         imsize: Number of pixels. One number for a square image, or [nx, ny].
         cell: Size of a pixel. Such as '0.05arcsec' or ['1arcsec', '1arcsec']. The posterior resolves structure
             below the beam where it is bright: use 5 pixels a beam.
@@ -75,7 +76,8 @@ class _Resolveimage(ScriptTask):
         veltype: Velocity type (radio, z, ratio, beta, gamma, optical).
         restfreq: List of rest frequencies. Such as ['115.2712GHz']; [] means the one in the data.
         interpolation: Spectral interpolation (nearest, linear, cubic).
-        perchanweightdensity: Weight density for each channel in Briggs weighting.
+        perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
+            own uv density; False by that of all channels together.
         gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
             kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
             standard has no w or beam terms, mosaic the primary beams of all pointings.
@@ -83,7 +85,7 @@ class _Resolveimage(ScriptTask):
         psfphasecenter: Direction at which the PSF of a mosaic is computed: ignored. It is the phase centre.
         wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
         vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
-        mosweight: Weight each field of a mosaic on its own.
+        mosweight: Weight each field of a mosaic on its own. gridder='awproject' and 'awp2' usually want False.
         aterm: Use aperture illumination functions.
         psterm: Use prolate spheroidal functions.
         wbawp: Use wide-band aperture terms.
@@ -133,10 +135,10 @@ class _Resolveimage(ScriptTask):
             offset for each OBSERVATION_ID of each Measurement Set, relative to the first.
         deconvolver: CLEAN algorithm: ignored, but for mtmfs. A script's choice among tclean's minor cycles is
             ignored, for there is one here; mtmfs asks for a spectral index map.
-        scales: Scale sizes in pixels: ignored.
-        nterms: Number of Taylor terms of the spectral model. For mtmfs.
+        scales: Scale sizes in pixels, for multiscale and mtmfs: ignored.
+        nterms: Number of Taylor terms of the spectral model. For deconvolver='mtmfs'.
         smallscalebias: Bias towards small scales: ignored.
-        fusedthreshold: Threshold for switching to Hogbom: ignored.
+        fusedthreshold: Threshold for switching to Hogbom (Jy/beam): ignored.
         largestscale: Largest scale in pixels: ignored.
         restoration: Make the restored image. imagename.image is the model convolved with the CLEAN beam, plus the
             residual.
@@ -146,15 +148,15 @@ class _Resolveimage(ScriptTask):
         outlierfile: Name of a file that lists outlier fields: refused. Use a larger imsize, or rmlclean.
         weighting: Weighting: ignored, always natural. The inference takes natural weights, those of the noise, and
             so do the residual and the restored image. Another choice is ignored with a warning.
-        robust: Robustness: ignored.
+        robust: Robustness, from -2 (uniform) to 2 (natural): ignored.
         noise: Noise in briggsabs weighting: ignored.
         npixels: Pixels around a uv cell to determine its weight: ignored.
-        uvtaper: Gaussian taper of the weights: ignored.
+        uvtaper: Gaussian taper of the weights, such as ['5klambda']: ignored.
         niter: 0: the dirty image only; any other number is ignored. The inference knows when it has converged;
             maxglobal limits it.
         gain: Loop gain: ignored.
-        threshold: Peak residual at which to stop: ignored.
-        nsigma: Multiple of the noise at which to stop: ignored.
+        threshold: Peak residual at which to stop (Jy/beam, or such as '0.1mJy'): ignored.
+        nsigma: Stop when the peak residual is below nsigma times its noise: ignored.
         cycleniter: Largest number of iterations in a minor cycle: ignored.
         cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle: ignored.
         minpsffraction: Smallest PSF fraction that ends a minor cycle: ignored.
@@ -168,14 +170,14 @@ class _Resolveimage(ScriptTask):
         pbmask: Primary beam gain above which the mask is true: ignored.
         sidelobethreshold: Mask threshold in units of the sidelobe level: ignored.
         noisethreshold: Mask threshold in units of the noise: ignored.
-        lownoisethreshold: Threshold to which the mask grows: ignored.
-        negativethreshold: Threshold for negative features: ignored.
+        lownoisethreshold: Threshold to which the mask grows, in units of the noise: ignored.
+        negativethreshold: Threshold for negative features, in units of the noise: ignored.
         smoothfactor: Smoothing of the mask in units of the beam: ignored.
         minbeamfrac: Smallest mask region in units of the beam: ignored.
         cutthreshold: Cut of the smoothed mask, as a fraction of its peak: ignored.
         growiterations: Number of dilations when growing the mask: ignored.
         dogrowprune: Prune the grown mask: ignored.
-        minpercentchange: Smallest change of the mask, in percent: ignored.
+        minpercentchange: Smallest change of the mask, in percent, for another update: ignored.
         verbose: Log more about automatic masking: ignored.
         fastnoise: Use the faster noise estimate: ignored.
         restart: Go on from images that exist. False writes to imagename with a number added.

@@ -161,8 +161,8 @@ class _Rmlclean(ScriptTask):
         interactive: Edit masks and parameters during the run: refused. Give a mask instead.
         nmajor: Largest number of major cycles; -1: no limit.
         fullsummary: Return the full convergence history: ignored. The dictionary always has every cycle.
-        usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. RML needs
-            none; auto-multithresh looks for it anew in every major cycle.
+        usemask: Kind of mask (user, pb, auto-multithresh). Emission is allowed inside the mask only. None is
+            needed; auto-multithresh looks for it anew in every major cycle.
         mask: Mask image, region file or region string.
         pbmask: Primary beam gain above which the mask is true. Of a mask that is given, or usemask; tclean's
             prompt suggests 0.2 for usemask='pb'.

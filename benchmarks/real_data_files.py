@@ -1,7 +1,7 @@
-"""Real observations for tests, where this machine has them.
+"""Real observations, where this machine has them.
 
 They lie in the folder that the environment variable CASA_ML_TEST_DATA names, or in `../shared/data/radio` beside the
-checkout; without them a test is skipped.
+checkout.
 """
 
 import os
@@ -9,23 +9,39 @@ import struct
 import tarfile
 from pathlib import Path
 
-import pytest
 from casatasks import importuvfits
 
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data" / "radio"
 ROW_COUNT = slice(0x15, 0x19)  # of table.dat, big-endian
 
 
+class RealDataMissing(FileNotFoundError):
+    """This machine does not have a file of real data; the sentence says where it was looked for."""
+
+
+def real_data_file(name: str) -> Path:
+    """Return the path of a file of real data.
+
+    Raises:
+        RealDataMissing: there is no such file.
+    """
+    path = Path(os.environ.get("CASA_ML_TEST_DATA", BESIDE_THE_CHECKOUT)) / name
+    if not path.is_file():
+        raise RealDataMissing(f"real data {name} not found; set CASA_ML_TEST_DATA to the folder that holds it")
+    return path
+
+
 def real_ms(name: str, folder: Path) -> str:
-    """The path of a real Measurement Set, unpacked or imported below `folder`; skips the test without the data.
+    """Return the path of a real Measurement Set, unpacked or imported below `folder`.
 
     Args:
         name: of a file that ends in .ms.tar.gz, or of a UVFITS file.
         folder: where it may be written.
+
+    Raises:
+        RealDataMissing: there is no such file.
     """
-    source = Path(os.environ.get("CASA_ML_TEST_DATA", BESIDE_THE_CHECKOUT)) / name
-    if not source.is_file():
-        pytest.skip(f"real data {name} not found; set CASA_ML_TEST_DATA to the folder that holds it")
+    source = real_data_file(name)
     if not name.endswith(".ms.tar.gz"):
         vis = folder / f"{source.stem}.ms"
         importuvfits(fitsfile=str(source), vis=str(vis))

@@ -1,0 +1,38 @@
+"""The tutorials run, find the truth that they simulate, and print what the documentation shows."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numpyro")
+
+from casa_ml_tasks import parametric
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch, tmp_path, capsys):
+    fitted = []
+
+    def fit(*arguments):
+        fitted.append(parametric_fit(*arguments, samples=100, warmup=60, chains=2))
+        return fitted[0]
+
+    parametric_fit = parametric.fit
+    monkeypatch.setattr(parametric, "fit", fit)
+    monkeypatch.setattr(sys, "argv", ["ring_disk.py", "--figure", str(tmp_path / "ring.png")])
+    tutorial = runpy.run_path(str(REPOSITORY / "tutorials" / "ring_disk.py"), run_name="__main__")
+
+    assert (tmp_path / "ring.png").stat().st_size > 10_000
+    printed = capsys.readouterr().out
+    documented = (REPOSITORY / "docs" / "parametric.md").read_text()
+    for name, found in fitted[0].summary().items():
+        component, parameter = name.split(".")
+        assert abs(found.mean - getattr(tutorial["TRUTH"][component], parameter)) < 3.5 * found.std
+        row = re.compile(rf"^ *{re.escape(name)} +(\S+) +(\S+) ", re.MULTILINE)
+        assert row.search(printed)
+        mean, std = map(float, row.search(documented).groups())
+        assert abs(found.mean - mean) < 0.5 * std

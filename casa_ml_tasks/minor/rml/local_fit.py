@@ -9,6 +9,7 @@ nothing. The third costs nothing over the first where the data do not resolve th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -100,17 +101,17 @@ def fit_point(
         sigma: noise, Jy/beam.
         width: FWHM of the beam, pixels.
     """
-    tolerance = NEGLIGIBLE_SLOPE * sigma
+    seen = dirty[square].ravel().astype(float)
     matrix = square.lags(psf)
     matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
-    seen = dirty[square].ravel().astype(float)
-    alone = least_squares(matrix, seen, tolerance)
-    value = _value(matrix, seen, alone)
+    coarse = square.blobs(COARSE * width)
+    fine_basis = Emission(matrix, seen, np.eye(len(matrix)), partial(least_squares, tolerance=NEGLIGIBLE_SLOPE * sigma))
+    coarse_basis = Emission(coarse @ matrix @ coarse.T, coarse @ seen, coarse, _free_least_squares)
 
-    def moved(at: tuple[float, float], pixels: Pixels) -> tuple[Fit, tuple[float, float]]:
-        """Steps towards the position with that kind of pixels."""
+    def moved(at: tuple[float, float], emission: Emission) -> tuple[Fit, tuple[float, float]]:
+        """Steps towards the position beside that kind of emission."""
         for _ in range(MOST_STEPS):
-            fit = _beside(square, at, dirty, matrix, psf, band, pixels)
+            fit = _beside(square, at, dirty, emission, psf, band)
             if fit.flux <= 0:
                 break
             step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
@@ -120,27 +121,72 @@ def fit_point(
                 break
         return fit, at
 
-    best, at = moved(start, lambda rest, right: least_squares(rest, right, tolerance))
-    coarse = square.blobs(COARSE * width)
-    single, _ = moved(at, lambda rest, right: coarse.T @ np.linalg.lstsq(coarse @ rest @ coarse.T, coarse @ right)[0])
-    left_alone = float(np.abs(seen - matrix @ alone).max())
+    alone = fine_basis.best(Curvature.of(matrix), seen)
+    value = _value(Curvature.of(matrix), seen, alone)
+    best, at = moved(start, fine_basis)
+    single, _ = moved(at, coarse_basis)
+    left_alone = float(np.abs(seen - Curvature.of(matrix).times(alone)).max())
     return LocalFit(
         best.flux, *at, 2 * (value - best.value), best.left, left_alone, single.flux, 2 * (single.value - value)
     )
 
 
-#: From a matrix and a right side to the pixels that fit best.
-Pixels = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+class Curvature(NamedTuple):
+    """A symmetric matrix minus what a source of free flux and position takes up of it: M - A^T S A.
+
+    Attributes:
+        matrix: M, (n, n).
+        across: A, (3, n), or (0, n) without a source.
+        inverse: S, (3, 3).
+    """
+
+    matrix: NDArray[np.float64]
+    across: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.float64]) -> Curvature:
+        """The matrix as it is."""
+        return cls(matrix, np.zeros((0, len(matrix))), np.zeros((0, 0)))
+
+    def columns(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Some of its columns, (n, chosen)."""
+        return self.matrix[:, chosen] - self.across.T @ (self.inverse @ self.across[:, chosen])
+
+    def times(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Its product with a vector, (n,), of which only a few are not zero."""
+        chosen = vector != 0
+        return self.columns(chosen) @ vector[chosen]
+
+
+#: From a curvature and a right side to the amplitudes that fit best.
+Solver = Callable[[Curvature, NDArray[np.float64]], NDArray[np.float64]]
+
+
+class Emission(NamedTuple):
+    """What may be beside a source: images of a square, each times an amplitude.
+
+    Attributes:
+        matrix: the normal operator between them, (n, n).
+        seen: their products with the dirty image, (n,).
+        basis: the images, (n, pixel).
+        best: finds the amplitudes.
+    """
+
+    matrix: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    basis: NDArray[np.float64]
+    best: Solver
 
 
 class Fit(NamedTuple):
-    """Of a source at one position beside some pixels.
+    """Of a source at one position beside some emission.
 
     Attributes:
         flux: Jy.
         slopes: flux times the shift that would fit better, Jy pixels.
         value: of the quadratic function.
-        left: largest residual, Jy/beam.
+        left: largest of what is not explained of `Emission.seen`.
     """
 
     flux: float
@@ -153,24 +199,23 @@ def _beside(
     square: Square,
     at: tuple[float, float],
     dirty: NDArray[np.floating],
-    matrix: NDArray[np.float64],
+    emission: Emission,
     psf: NDArray[np.floating],
     band: tuple[float, float],
-    best_pixels: Pixels,
 ) -> Fit:
-    seen = dirty[square].ravel().astype(float)
+    """The best fit with the source at one position."""
     source = Rendering.at(at, dirty.shape, band)
     patches, rows, columns = source.patches()[:, 0], source.rows[0], source.columns[0]
     inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", patches, _beams(patches, rows, columns, psf, rows, columns)))
     in_square = (np.arange(each.start, each.stop) for each in square)
-    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1)
+    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1) @ emission.basis.T
     of_source = np.einsum("iyx,yx->i", patches, dirty[np.ix_(rows, columns)])
-    rest = matrix - across.T @ inverse @ across
-    right = seen - across.T @ inverse @ of_source
-    pixels = best_pixels(rest, right)
-    found = inverse @ (of_source - across @ pixels)
-    value = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
-    left = seen - matrix @ pixels - found @ across
+    rest = Curvature(emission.matrix, across, inverse)
+    right = emission.seen - across.T @ inverse @ of_source
+    amplitudes = emission.best(rest, right)
+    found = inverse @ (of_source - across @ amplitudes)
+    value = _value(rest, right, amplitudes) - 0.5 * of_source @ inverse @ of_source
+    left = emission.seen - Curvature.of(emission.matrix).times(amplitudes) - found @ across
     return Fit(float(found[0]), found[1:], float(value), float(np.abs(left).max()))
 
 
@@ -196,27 +241,32 @@ def _beams(
     return np.einsum("syx,pqyx->spq", patches, lags, optimize=True)
 
 
-def _value(matrix: NDArray[np.float64], seen: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:
-    return float(pixels @ (0.5 * matrix @ pixels - seen))
+def _value(curvature: Curvature, right: NDArray[np.float64], x: NDArray[np.float64]) -> float:
+    return float(x @ (0.5 * curvature.times(x) - right))
 
 
-def least_squares(matrix: NDArray[np.float64], right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+def _free_least_squares(curvature: Curvature, right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The minimum over all x, of either sign."""
+    return np.linalg.lstsq(curvature.columns(np.ones(right.size, bool)), right)[0]
+
+
+def least_squares(curvature: Curvature, right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     r"""The minimum of $\frac12 x^T M x - x^T r$ over x that are not negative (Bro & De Jong 1997, J. Chemom. 11, 393).
 
     Args:
-        matrix: M, symmetric and positive definite, (n, n).
+        curvature: M, positive definite.
         right: r, (n,).
         tolerance: how steep the function may still fall along a pixel at zero.
     """
     x, free = np.zeros(right.size), np.zeros(right.size, bool)
     for _ in range(3 * right.size):
-        slope = np.where(free, -np.inf, right - matrix @ x)
+        slope = np.where(free, -np.inf, right - curvature.times(x))
         if slope.max() <= tolerance:
             break
         free[slope.argmax()] = True
         while True:
             trial = np.zeros_like(x)
-            trial[free] = np.linalg.solve(matrix[np.ix_(free, free)], right[free])
+            trial[free] = np.linalg.solve(curvature.columns(free)[free], right[free])
             if trial[free].min() > 0:
                 break
             falling = free & (trial <= 0)

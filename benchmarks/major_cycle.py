@@ -26,11 +26,11 @@ from benchmarks.real_data_files import RealDataMissing, real_ms
 from benchmarks.skies import add_options, chosen_skies
 from benchmarks.stopwatch import Timing, interleaved
 from casa_ml_tasks.data.casa_image import read_cell, read_direction
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate
 
 #: Where a real Measurement Set is imaged.
@@ -98,7 +98,9 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
 
     residuals = interleaved({name: partial(subtract, name) for name in cycles}, runs)
     beam = cycles["native"].product("pb")
-    store = read(selections(common), ImageFrame(*read_direction(beam)), folder / "directly")
+    store = read(
+        DataSelection.from_parameters(**common).selections, ImageFrame(*read_direction(beam)), folder / "directly"
+    )
     ny, nx = model.shape[-2:]
     rng = np.random.default_rng(2)
     directions = rng.integers(ny, size=DIRECTIONS), rng.integers(nx, size=DIRECTIONS)

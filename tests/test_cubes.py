@@ -7,11 +7,12 @@ import pytest
 from casatasks import exportfits, imhead, tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_beams, read_image
 from casa_ml_tasks.data.image_channels import ImageChannels
-from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate, with_table
 from tests.major_cycles import opener, parameters_of
 
@@ -230,12 +231,12 @@ def test_briggs_weights_of_overlapping_windows_are_tcleans(asked, perchanweightd
 def test_what_lies_outside_the_channels_is_not_counted(window_ms, casa_log):
     parameters = parameters_of(window_ms("gap"), **SPECTRAL | {"start": 2, "nchan": 3})
     channels = image_channels(parameters)
-    found = survey(selections(parameters), channels=channels)
+    found = survey(DataSelection.from_parameters(**parameters).selections, channels=channels)
     assert found.visibilities == 2 * ROWS
     assert found.weighted_power == pytest.approx(2 * ROWS * (3**2 + 4**2))
     assert f"{6 * ROWS} of {8 * ROWS} visibilities lie outside the image's channels" in casa_log()
     with pytest.raises(ValueError, match="no selected channel of the data lies in those of the image, 240 to 241 GHz"):
-        survey(selections(parameters), channels=ImageChannels((240e9, 241e9)))
+        survey(DataSelection.from_parameters(**parameters).selections, channels=ImageChannels((240e9, 241e9)))
 
 
 def test_predicted_visibilities_are_those_of_their_channels(window_ms, native, tmp_path):

@@ -13,6 +13,17 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors, fit_errors
+from casa_ml_tasks.calibration.data_model import SETTLED_WEIGHTS, DataModel
+from casa_ml_tasks.calibration.residual_visibilities import (
+    ROTATIONS,
+    AnnulusSums,
+    annulus_edges,
+    annulus_of,
+    longest_on_grid,
+    rotation_beside,
+    turns_of,
+)
 from casa_ml_tasks.data.casa_image import (
     empty_copy,
     note,
@@ -33,20 +44,11 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator, wide_field_operator
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel, Freedom
-from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
-from casa_ml_tasks.major.residual_visibilities import (
-    ROTATIONS,
-    AnnulusSums,
-    annulus_edges,
-    annulus_of,
-    longest_on_grid,
-    rotation_beside,
-    turns_of,
-)
+from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
 from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.noise import Freedom
+from casa_ml_tasks.request.weighting import Weighting
 
 TOLERANCE = 1e-5  # relative l2 error of model visibilities
 MOST_ROUNDS = 10  # of fits of the data model
@@ -102,7 +104,7 @@ class NativeMajorCycle(CasaMajorCycle):
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
-        self._freedom = Freedom.from_parameters(parameters)
+        self._freedom = Freedom.from_parameters(**parameters)
         super().__init__(parameters, directory)
         self._plan_operator = wide_field_operator if w_term else fourier_operator
         self._tolerance = tolerance
@@ -140,7 +142,7 @@ class NativeMajorCycle(CasaMajorCycle):
     def _read(self, directory: Path, smearing: float) -> None:
         radius = self._cell * float(np.hypot(self._ny, self._nx)) / 2
         origins = Origins() if self._freedom else None
-        weighting = Weighting.from_parameters(self._parameters)
+        weighting = Weighting.from_parameters(**self._parameters)
         store = self._within_nyquist(
             read(
                 selections(self._parameters),
@@ -430,7 +432,7 @@ class NativeMajorCycle(CasaMajorCycle):
 
     def _weighted(self, store: Visibilities) -> Iterator[tuple[int, slice | NDArray[np.bool_], NDArray[np.float32]]]:
         """Image channel, which visibilities it has, and their imaging weights."""
-        weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
+        weighting = Weighting.from_parameters(**self._parameters).of_channels(read_frequencies(self.product("pb")))
         density = self._density(weighting, store)
         for channel in range(self._channels):
             members: slice | NDArray[np.bool_] = slice(None) if self._continuum else store.channel == channel

@@ -20,7 +20,8 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
-from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
+from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.request.weighting import Weighting
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
@@ -110,7 +111,7 @@ def mosaic_of(
     Raises:
         ValueError: no pointing sees the image.
     """
-    weighting = Weighting.from_parameters(parameters, frequencies)
+    weighting = Weighting.from_parameters(**parameters).of_channels(frequencies)
     pointings = Pointings(frame)
     if weighting.per_channel and frequencies.size > 1:
         frame = replace(frame, channels=ChannelsOfWidth(float(np.abs(np.diff(frequencies)).mean())))

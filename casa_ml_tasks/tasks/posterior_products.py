@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.data_model import DataModel
 from casa_ml_tasks.data.casa_image import write_image, write_samples
 from casa_ml_tasks.data.text_table import write_table
-from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.data_model import DataModel
+from casa_ml_tasks.engine.protocols import MajorCycle
 from casa_ml_tasks.minor.resolve.composition import SPECTRAL_INDEX
 from casa_ml_tasks.minor.resolve.posterior import LOWER, UPPER, Posterior
 
 
-def write(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
+def write_posterior_products(major: MajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
     """Write the images and tables of the posterior, if there is one, and of the noise along baseline length."""
     if posterior is not None:
         _write_posterior(major, posterior)
@@ -23,7 +23,7 @@ def write(major: CasaMajorCycle, posterior: Posterior | None, data_model: DataMo
         _write_noise(major, data_model)
 
 
-def _write_posterior(major: CasaMajorCycle, posterior: Posterior) -> None:
+def _write_posterior(major: MajorCycle, posterior: Posterior) -> None:
     like = major.product("residual")
     for term in range(major.terms or 1):
         some = np.s_[term : term + 1] if major.terms else np.s_[:]
@@ -49,7 +49,7 @@ def _write_posterior(major: CasaMajorCycle, posterior: Posterior) -> None:
         )
 
 
-def _write_component(major: CasaMajorCycle, name: str, samples: NDArray[np.floating], posterior: Posterior) -> None:
+def _write_component(major: MajorCycle, name: str, samples: NDArray[np.floating], posterior: Posterior) -> None:
     """Mean and standard deviation; spectral indices where there is something to have one."""
     like, component = major.product("residual"), replace(posterior, samples=samples)
     if name == SPECTRAL_INDEX:
@@ -61,7 +61,7 @@ def _write_component(major: CasaMajorCycle, name: str, samples: NDArray[np.float
         write_image(major.product(f"{name}.uncertainty"), component.uncertainty, like, "Jy/pixel")
 
 
-def _write_noise(major: CasaMajorCycle, data_model: DataModel) -> None:
+def _write_noise(major: MajorCycle, data_model: DataModel) -> None:
     write_table(
         major.product("noise"),
         {"uvdist": data_model.noise.uvdist, "factor": data_model.noise.curve},

@@ -147,7 +147,6 @@ def _residual(problem: ImagingProblem, likelihood: Likelihood, mean: NDArray[np.
 
     mean: (plane, ny, nx), Jy/pixel.
     """
-    change = problem.sky.images(jnp.asarray(mean)) - likelihood.model
-    left = np.asarray(likelihood.residual - likelihood.operator(change))
+    left = np.asarray(likelihood.exact.predicted_residual(problem.sky.images(jnp.asarray(mean))))
     in_noise = problem.in_noise(left[:, None])[..., problem.response.seen()]
     return float(np.sqrt(np.mean(in_noise**2)))

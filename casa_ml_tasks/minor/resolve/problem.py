@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import Operator
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes, coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
@@ -86,7 +86,7 @@ class ImagingProblem:
             return LogNormalSky.of(self.response.shape, self.composition)
 
     @cached_property
-    def operators(self) -> tuple[Operator, Operator]:
+    def operators(self) -> tuple[NormalOperator, NormalOperator]:
         """The normal operator in double and in single precision."""
         with jax.enable_x64(True):
             return self.response.normal(), self.response.normal(np.float32)

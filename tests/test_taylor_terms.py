@@ -12,9 +12,9 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import TaylorNormalOperator
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.minor.band import Band
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.taylor import (
-    Band,
     BandNormalOperator,
     TaylorMaximumLikelihood,
     TaylorObjective,

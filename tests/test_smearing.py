@@ -1,7 +1,5 @@
 """smearing=: images of averaged visibilities, as both tasks make them."""
 
-from timeit import repeat
-
 import numpy as np
 import pytest
 

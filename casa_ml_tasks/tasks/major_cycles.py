@@ -35,7 +35,8 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         return CasaMajorCycle(request.casa, workspace.directory, fields)
     if request.gridding.native:
         origins = bool(request.noise.freedom)
-        return NativeMajorCycle(request.casa, workspace.directory, folds=folds, origins=origins)
+        smearing = request.gridding.smearing
+        return NativeMajorCycle(request.casa, workspace.directory, smearing=smearing, folds=folds, origins=origins)
     return CasaMajorCycle(request.casa, workspace.directory)
 
 

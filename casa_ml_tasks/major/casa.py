@@ -6,18 +6,18 @@ predict the visibilities of all fields together, minor cycles treat each by itse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from casa_ml_tasks.casa_compat import PySynthesisImager
-from casa_ml_tasks.data.input_checks import cells_in_arcsec, image_size
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa_field import CasaField
 from casa_ml_tasks.major.closing import closed_on_error
 from casa_ml_tasks.major.field_overlap import refuse_overlaps
 from casa_ml_tasks.major.imager import open_imager
+from casa_ml_tasks.request.request import Request
 
 
 class CasaMajorCycle(CasaField):
@@ -27,24 +27,24 @@ class CasaMajorCycle(CasaField):
 
     def __init__(
         self,
-        parameters: Mapping[str, Any],
+        request: Request,
         directory: str | Path,
-        outliers: Sequence[tuple[Mapping[str, Any], str | Path]] = (),
+        outliers: Sequence[tuple[Request, str | Path]] = (),
     ):
         """Open the Measurement Sets, set the imaging weights and make the PSF of every field.
 
         Args:
-            parameters: tclean's, all of them.
+            request: what is imaged.
             directory: an existing folder for the images; what is in it is used again.
-            outliers: parameters and folder of each outlier field.
+            outliers: request and folder of each outlier field.
 
         Raises:
             ValueError: fields overlap.
         """
         fieldofview = ""
         if outliers:
-            fieldofview = f"{image_size(parameters['imsize'])[0] * cells_in_arcsec(parameters['cell'])[0]}arcsec"
-        super().__init__(parameters, directory, fieldofview)
+            fieldofview = f"{request.grid.shape[1] * request.grid.cells[0]}arcsec"
+        super().__init__(request, directory, fieldofview)
         self._outliers = [CasaField(*each, fieldofview) for each in outliers]
         self._imager = self._open()
         with closed_on_error(self):
@@ -97,11 +97,12 @@ class CasaMajorCycle(CasaField):
 
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into the Measurement Set, as `savemodel` says."""
-        if self._parameters["savemodel"] == "none":
+        savemodel = self._request.output.savemodel
+        if savemodel == "none":
             return
         self._write_models(model)
         self._imager.deleteTools()
-        self._imager = self._open(savemodel=self._parameters["savemodel"])
+        self._imager = self._open(savemodel=savemodel)
         self._imager.setWeighting()
         self._imager.predictModel()
 

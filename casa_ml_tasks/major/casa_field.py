@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.casa_image import read_cell, read_direction, read_frequencies, read_image, read_images
-from casa_ml_tasks.data.directions import tracked
-from casa_ml_tasks.data.input_checks import ARCSEC, SINGLE_POINTING
-from casa_ml_tasks.data.measurement_set import selections
-from casa_ml_tasks.data.stokes import stokes_planes, two_hands, weights_over_sumwt
+from casa_ml_tasks.data.stokes import two_hands, weights_over_sumwt
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import product_paths
 from casa_ml_tasks.engine.protocols import Image
@@ -23,6 +19,7 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.major.casa_images import CasaImages
 from casa_ml_tasks.major.imager import imager_parameters, open_imager
 from casa_ml_tasks.major.pointings import mosaic_of
+from casa_ml_tasks.request.request import Request
 
 
 class CasaField(CasaImages):
@@ -35,15 +32,15 @@ class CasaField(CasaImages):
     mosaic has the PSFs of its pointings instead.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], directory: str | Path, fieldofview: str = ""):
+    def __init__(self, request: Request, directory: str | Path, fieldofview: str = ""):
         """Say where the images are.
 
         Args:
-            parameters: tclean's, all of them.
+            request: of this field.
             directory: an existing folder for the images; what is in it is used again.
             fieldofview: in whose uv cells uniform and Briggs weights are counted; its own by default.
         """
-        super().__init__(parameters, directory)
+        super().__init__(request, directory)
         self._doubled = Path(directory) / "doubled"
         self._fieldofview = fieldofview
 
@@ -64,14 +61,14 @@ class CasaField(CasaImages):
 
         CASA's gridders do not tell them apart, so the Measurement Sets are read for them.
         """
-        if self._parameters["gridder"] in SINGLE_POINTING:
+        if self._request.gridding.single_pointing:
             return None
         beam = self.product("pb")
         return mosaic_of(
-            self._parameters,
-            ImageFrame(*read_direction(beam), tracks=tracked(self._parameters["phasecenter"])),
+            self._request,
+            ImageFrame(*read_direction(beam), tracks=self._request.grid.tracks),
             read_frequencies(beam),
-            read_cell(beam) * ARCSEC,
+            read_cell(beam) * arcsecond,
             np.any(self.primary_beam() > 0, axis=(0, 1)),
             self.imagename.parent / "pointings",
         )
@@ -84,14 +81,14 @@ class CasaField(CasaImages):
         mosaic's images are normalised to flat noise at the largest of its summed weights. Of Taylor terms it is that
         of the first, (1, stokes).
         """
-        stokes = self._parameters["stokes"]
+        stokes = self._request.grid.stokes
         sums = read_image(self.product("sumwt"))[..., 0, 0] * weights_over_sumwt(stokes)
         with np.errstate(divide="ignore"):
             noise = 1 / np.sqrt(sums)
-        if not self._has_natural_weights():
+        if not self._request.weighting.is_natural:
             self._observe_doubled_field()
             sensitivity = json.loads(self._doubled.with_suffix(".sensitivity").read_text())["effSens"]
-            lone_hand = len(stokes_planes(stokes)[0]) == 2 and two_hands(selections(self._parameters))
+            lone_hand = len(self._request.grid.planes[0]) == 2 and two_hands(self._request.selection.selections)
             noise *= sensitivity * np.sqrt(sums[:, 0].sum() * (2 if lone_hand else 1))
         weight = self.product("weight")
         largest = float(read_image(weight).max()) if weight.exists() else 1.0
@@ -100,9 +97,6 @@ class CasaField(CasaImages):
     def thermal_noise(self) -> NDArray[np.float64]:
         """Return `noise`: thermal noise is all that the weights of a Measurement Set claim."""
         return self.noise()
-
-    def _has_natural_weights(self) -> bool:
-        return self._parameters["weighting"] == "natural" and not any(self._parameters["uvtaper"])
 
     def _observe_doubled_field(self) -> None:
         """Leave the PSF on twice the field in the folder, and the apparent sensitivity where it takes a pass to find.
@@ -114,9 +108,9 @@ class CasaField(CasaImages):
         ny, nx = self.shape[-2:]
         doubled = {"gridder": "standard", "imsize": [2 * nx, 2 * ny], "mask": "", "usemask": "user"}
         fieldofview = self._fieldofview or f"{nx * read_cell(self.product('psf'))}arcsec"
-        imager = open_imager([imager_parameters(self._parameters, self._doubled, **doubled)], fieldofview)
+        imager = open_imager([imager_parameters(self._request.casa, self._doubled, **doubled)], fieldofview)
         imager.setWeighting()
-        if not self._has_natural_weights():
+        if not self._request.weighting.is_natural:
             self._doubled.with_suffix(".sensitivity").write_text(json.dumps(imager.calcVisAppSens()))
         imager.makePSF()
         imager.deleteTools()

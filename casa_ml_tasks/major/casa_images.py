@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ from casatasks import casalog
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import read_image, read_images, set_unit, write_image
-from casa_ml_tasks.data.workspace import product_path, product_paths, taylor_terms
+from casa_ml_tasks.data.workspace import product_path, product_paths
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.imager import imager_parameters
+from casa_ml_tasks.request.request import Request
 
 EMPTY_MODEL = "Restoring with an empty model image"  # how CASA's warning begins
 
@@ -25,30 +25,30 @@ class CasaImages:
     channels. Term s of the residual has the weights times $((\nu - \nu_0)/\nu_0)^s$, and the sum of weights of term 0.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], directory: str | Path):
+    def __init__(self, request: Request, directory: str | Path):
         """Say where the images are.
 
         Args:
-            parameters: tclean's, all of them.
+            request: of this field.
             directory: an existing folder for the images; what is in it is used again.
         """
-        self._parameters = parameters
+        self._request = request
         self.imagename = Path(directory) / "image"
         self._restorer = PySynthesisImager(params=self.imager_parameters())
 
     @property
     def final_name(self) -> Path:
         """The imagename of the finished images."""
-        return Path(self._parameters["imagename"])
+        return Path(self._request.output.imagename)
 
     def imager_parameters(self, **changes: Any) -> ImagerParameters:
         """Return CASA's reading of the parameters, for these images."""
-        return imager_parameters(self._parameters, self.imagename, **changes)
+        return imager_parameters(self._request.casa, self.imagename, **changes)
 
     @property
     def terms(self) -> int:
         """Taylor terms of the spectrum; 0 where the images are of channels."""
-        return taylor_terms(self._parameters)
+        return self._request.grid.taylor_terms
 
     def product(self, extension: str, term: int = 0) -> Path:
         """Return the path of a product, for instance of 'residual'; of a Taylor term, where there are any."""
@@ -84,7 +84,7 @@ class CasaImages:
         Returns:
             (channel, stokes, ny, nx), 1 or 0; Taylor terms have one together.
         """
-        if self.product("mask").exists() and self._parameters["usemask"] != "auto-multithresh":
+        if self.product("mask").exists() and not self._request.masking.follows_residual:
             return read_image(self.product("mask"))
         self._restorer.initializeDeconvolvers()
         deconvolver = self._restorer.SDtools[0]
@@ -111,7 +111,7 @@ class CasaImages:
 
     def _make_restored_image(self) -> None:
         """CASA's warning of an empty model is kept for runs that have looked for one."""
-        dirty_only = self._parameters.get("niter") == 0
+        dirty_only = self._request.stopping.dirty_only
         if dirty_only:
             casalog.filterMsg([EMPTY_MODEL])
         try:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.visibility_store import chunks
 from casa_ml_tasks.kernels.visibilities import Visibilities
-from casa_ml_tasks.major.imaging_weights import WeightDensity, Weighting, imaging_weights
+from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.request.weighting import Weighting
 
 
 def density_of(visibilities: Visibilities, weighting: Weighting, shape: tuple[int, int], cell: float) -> WeightDensity:

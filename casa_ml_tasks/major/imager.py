@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
-from casa_ml_tasks.data.input_checks import CONTINUUM, cell_with_unit
+from casa_ml_tasks.request.grid import CONTINUUM, cell_with_unit
 
 #: Names that tclean's parameters have inside CASA's imager.
 _IMAGER_NAMES = {

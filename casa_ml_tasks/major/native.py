@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_direction, read_frequencies
-from casa_ml_tasks.data.directions import tracked
-from casa_ml_tasks.data.input_checks import ARCSEC
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks, selections
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, chunks, read
 from casa_ml_tasks.engine.field_layout import FieldLayout
@@ -24,11 +22,11 @@ from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
-from casa_ml_tasks.major.imaging_weights import Weighting
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.request import Request
 
 
 class NativeMajorCycle(NativeImages):
@@ -48,7 +46,7 @@ class NativeMajorCycle(NativeImages):
 
     def __init__(
         self,
-        parameters: Mapping[str, Any],
+        request: Request,
         directory: str | Path,
         w_term: bool = True,
         tolerance: float = TOLERANCE,
@@ -59,36 +57,35 @@ class NativeMajorCycle(NativeImages):
         """Read the visibilities, weight and sort them, and make the PSF.
 
         Args:
-            parameters: tclean's, all of them, `specmode` 'mfs' or 'cubedata'.
-            directory: an existing folder for the images; what is in it is used again.
+            request: what is imaged, which our own kernels can.
+            directory: an existing folder for the images; a primary beam in it is used again.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
             smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
                 allows; 0 does not. Not for cubes, nor with origins.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
-            origins: tell visibilities apart by where they come from, for a data model, which changes them: images in
-                the folder are of other visibilities and are not used again. Not for cubes.
+            origins: tell visibilities apart by where they come from, for a data model. Not for cubes.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
-        super().__init__(parameters, directory, anew=origins)
+        origins = origins or bool(request.noise.freedom)
+        super().__init__(request, directory)
         with closed_on_error(self):
-            self.cell = read_cell(self.product("pb")) * ARCSEC
+            self.cell = read_cell(self.product("pb")) * arcsecond
             self._fold_count = folds
             self._transform = Transform((self.shape[2], self.shape[3]), self.cell, w_term, tolerance)
             self._frame = ImageFrame(
                 *read_direction(self.product("pb")),
-                lsrk=self.continuum,
-                channels=None if self.continuum else read_channels(self.product("pb")),
-                tracks=tracked(parameters["phasecenter"]),
+                lsrk=request.grid.continuum,
+                channels=None if request.grid.continuum else read_channels(self.product("pb")),
+                tracks=request.grid.tracks,
             )
             numbering = Origins() if origins else None
             self.observed = self._read(Path(directory) / "visibilities", smearing, numbering)
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
-            if not self.product("residual").exists():
-                self.write_psf(self.operator.psf(), self.operator.sums.weight)
+            self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
 
     @property
     def fields(self) -> Sequence[NativeMajorCycle]:
@@ -106,10 +103,10 @@ class NativeMajorCycle(NativeImages):
         return self
 
     def _read(self, directory: Path, smearing: float, origins: Origins | None) -> Visibilities:
-        weighting = Weighting.from_parameters(self._parameters)
+        weighting = self._request.weighting
         return self._within_nyquist(
             read(
-                selections(self._parameters),
+                self._request.selection.selections,
                 self._frame,
                 directory,
                 smearing,
@@ -124,8 +121,8 @@ class NativeMajorCycle(NativeImages):
         inside = within_nyquist(store.uvw, self.cell)
         if not inside.any():
             raise ValueError(
-                f"cell='{casa_angle(self.cell / ARCSEC)}' is too coarse for every selected visibility; use a smaller "
-                "one"
+                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a "
+                "smaller one"
             )
         if inside.all():
             return store
@@ -150,7 +147,7 @@ class NativeMajorCycle(NativeImages):
             nominal, thermal: as in `image_with`.
             plans: of these visibilities with other weights.
         """
-        weighting = Weighting.from_parameters(self._parameters, read_frequencies(self.product("pb")))
+        weighting = self._request.weighting.of_channels(read_frequencies(self.product("pb")))
         channels, shape = self.shape[0], self._transform.shape
 
         def parts() -> Iterator[WeightedVisibilities]:
@@ -262,9 +259,9 @@ class NativeMajorCycle(NativeImages):
 
     def predict(self, model: Image) -> None:
         """Write the model's visibilities into MODEL_DATA, or let CASA note the model, as `savemodel` says."""
-        if self._parameters["savemodel"] == "none":
+        if self._request.output.savemodel == "none":
             return
-        if self._parameters["savemodel"] == "virtual":
+        if self._request.output.savemodel == "virtual":
             self.note_model(model)
             return
         self.close()  # CASA's imager keeps a Measurement Set with MODEL_DATA locked
@@ -272,7 +269,7 @@ class NativeMajorCycle(NativeImages):
 
     def _write_model_column(self, images: NDArray[np.float32]) -> None:
         """images: (channel, ny, nx), Jy/pixel."""
-        for selection in selections(self._parameters):
+        for selection in self._request.selection.selections:
             with ModelColumn(selection.vis) as column:
                 for block in blocks(selection, progress=True):
                     uvw, phase = baselines(block, selection.vis, self._frame)

@@ -3,51 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import empty_copy, note, write_image
-from casa_ml_tasks.data.input_checks import CONTINUUM
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa_images import CasaImages
 from casa_ml_tasks.major.closing import closed_on_error
 from casa_ml_tasks.major.imager import open_imager
+from casa_ml_tasks.request.request import Request
 
 
 class NativeImages(CasaImages):
     """Images whose pixels come from elsewhere, beside a primary beam that CASA's imager makes."""
 
-    def __init__(self, parameters: Mapping[str, Any], directory: str | Path, anew: bool = False):
+    def __init__(self, request: Request, directory: str | Path):
         """Make the primary beam where it is not there yet.
 
         Args:
-            parameters: tclean's, all of them, `specmode` 'mfs' or 'cubedata'.
-            directory: an existing folder for the images; what is in it is used again.
-            anew: remove images that are in the folder.
+            request: what is imaged, of which our own kernels can.
+            directory: an existing folder for the images; a primary beam in it is used again.
         """
-        super().__init__(parameters, directory)
-        if anew:
-            for image in self.imagename.parent.glob("image.*"):
-                shutil.rmtree(image)
+        super().__init__(request, directory)
         self._imager = open_imager([self.imager_parameters()])
         with closed_on_error(self):
             self._prepare()
-
-    @property
-    def continuum(self) -> bool:
-        """Whether there is one image channel for all frequencies."""
-        return self._parameters["specmode"] in CONTINUUM
 
     def _prepare(self) -> None:
         """Make the primary beam where it is not there yet."""
         self._imager.setWeighting()
         if self.product("pb").exists():
             return
-        if self.continuum:
+        if self._request.grid.continuum:
             self._imager.makePB()
         else:
             self._imager.makePSF()  # which is where CASA makes a cube's primary beam
@@ -64,7 +53,7 @@ class NativeImages(CasaImages):
         centre, sums = psf[..., y : y + ny, x : x + nx], weight[:, None, None, None]
         self._write("sumwt", sums)
         shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
-        if self.continuum:
+        if self._request.grid.continuum:
             self._write("psf", centre * sums)
             self._imager.PStools[0].dividepsfbyweight()
             self._disown_weight()
@@ -74,7 +63,7 @@ class NativeImages(CasaImages):
 
     def write_residual(self, residual: NDArray[np.floating]) -> None:
         """Write (channel, 1, ny, nx), Jy/beam."""
-        if self.continuum and not self.product("residual").exists():
+        if self._request.grid.continuum and not self.product("residual").exists():
             self._make_residual_image()
         self._write("residual", residual)
 
@@ -82,7 +71,7 @@ class NativeImages(CasaImages):
         """Let CASA's imager note the model, (channel, 1, ny, nx), Jy/pixel, as `savemodel` says."""
         self.write_model(model)
         self._imager.deleteTools()
-        self._imager = open_imager([self.imager_parameters(savemodel=self._parameters["savemodel"])])
+        self._imager = open_imager([self.imager_parameters(savemodel=self._request.output.savemodel)])
         self._imager.setWeighting()
         self._imager.predictModel()
 

@@ -31,12 +31,10 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        fields = [(each.casa, directory) for each, directory in zip(outliers, directories, strict=True)]
-        return CasaMajorCycle(request.casa, workspace.directory, fields)
+        return CasaMajorCycle(request, workspace.directory, list(zip(outliers, directories, strict=True)))
     if request.gridding.native:
-        origins = bool(request.noise.freedom)
-        return NativeMajorCycle(request.casa, workspace.directory, folds=folds, origins=origins)
-    return CasaMajorCycle(request.casa, workspace.directory)
+        return NativeMajorCycle(request, workspace.directory, folds=folds)
+    return CasaMajorCycle(request, workspace.directory)
 
 
 def check_image(major: MajorCycle, request: Request) -> None:

@@ -27,7 +27,7 @@ from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.skies import add_options, chosen_skies
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell
 from casa_ml_tasks.engine.protocols import MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.resolve.composition import continuum
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
@@ -112,7 +112,7 @@ class Array:
     def infer(self, truth: Truth, seed: int) -> Posterior:
         """Observe a sky with new noise, and infer it with all defaults but the offset."""
         with jax.enable_x64(True):
-            operator = NormalOperator.from_psf(self.major.psf()[0, 0])
+            operator = ConvolutionNormalOperator.from_psf(self.major.psf()[0, 0])
             noise = self.major.draw_noise(TRUTH + seed)[0, 0]
             dirty = np.asarray(operator(jnp.asarray(truth.sky))) + noise
             minor = Resolve(

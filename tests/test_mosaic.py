@@ -7,8 +7,7 @@ import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
+from casa_ml_tasks.kernels.mosaic import Mosaic, MosaicNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.simulation import Source, simulate

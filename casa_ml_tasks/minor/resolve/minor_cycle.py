@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import Operator
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
@@ -121,7 +121,7 @@ class Resolve:
             return LogNormalSky.of(self._response.shape, self._composition)
 
     @cached_property
-    def _operators(self) -> tuple[Operator, Operator]:
+    def _operators(self) -> tuple[NormalOperator, NormalOperator]:
         """The normal operator, and the same in single precision."""
         with jax.enable_x64(True):
             return self._response.normal(), self._response.normal(np.float32)
@@ -439,8 +439,7 @@ class Resolve:
 
     def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
         """Of the mean planes where the data see the sky, r.m.s. over the noise."""
-        change = self._sky.images(jnp.asarray(mean)) - likelihood.model
-        left = np.asarray(likelihood.residual - likelihood.operator(change))
+        left = np.asarray(likelihood.exact.predicted_residual(self._sky.images(jnp.asarray(mean))))
         in_noise = self._in_noise(left[:, None])[..., self._response.seen()]
         return float(np.sqrt(np.mean(in_noise**2)))
 

@@ -63,11 +63,15 @@ class Square(NamedTuple):
         middle = round(y), round(x)
         return cls(*(slice(max(at - reach, 0), min(at + reach + 1, n)) for at, n in zip(middle, shape, strict=True)))
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width), pixels."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
     def lags(self, psf: NDArray[np.floating]) -> NDArray[np.float64]:
         """The normal operator on these pixels, (pixel, pixel). psf: (2 ny, 2 nx), Jy/beam."""
         ny, nx = (n // 2 for n in psf.shape)
-        height, width = (each.stop - each.start for each in self)
-        y, x = np.indices((height, width)).reshape(2, -1)
+        y, x = np.indices(self.shape).reshape(2, -1)
         return psf[ny + np.subtract.outer(y, y), nx + np.subtract.outer(x, x)].astype(float)
 
     def blobs(self, width: float) -> NDArray[np.float64]:
@@ -81,37 +85,51 @@ class Square(NamedTuple):
         return products.reshape(-1, products.shape[2] * products.shape[3])
 
 
-def fit_point(
-    square: Square,
-    start: tuple[float, float],
-    dirty: NDArray[np.floating],
-    psf: NDArray[np.floating],
-    band: tuple[float, float],
-    sigma: float,
-    width: float,
-) -> LocalFit:
-    """Compare both fits of a square.
+class LocalFits:
+    """Compares fits of squares; what squares of one shape have in common is kept.
 
-    Args:
-        square: the pixels.
-        start: y, x where the source may be, pixels.
-        dirty: of all that is in the square, (ny, nx), Jy/beam.
+    Attributes:
         psf: (2 ny, 2 nx), Jy/beam.
         band: for `Rendering`.
-        sigma: noise, Jy/beam.
         width: FWHM of the beam, pixels.
     """
-    seen = dirty[square].ravel().astype(float)
-    matrix = square.lags(psf)
-    matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
-    coarse = square.blobs(COARSE * width)
-    fine_basis = Emission(matrix, seen, np.eye(len(matrix)), partial(least_squares, tolerance=NEGLIGIBLE_SLOPE * sigma))
-    coarse_basis = Emission(coarse @ matrix @ coarse.T, coarse @ seen, coarse, _free_least_squares)
 
-    def moved(at: tuple[float, float], emission: Emission) -> tuple[Fit, tuple[float, float]]:
+    def __init__(self, psf: NDArray[np.floating], band: tuple[float, float], width: float):
+        self.psf, self.band, self.width = psf, band, width
+        self._bases: dict[tuple[int, int], Bases] = {}
+
+    def of_point(
+        self, square: Square, start: tuple[float, float], dirty: NDArray[np.floating], sigma: float
+    ) -> LocalFit:
+        """The fits of one square.
+
+        Args:
+            square: the pixels.
+            start: y, x where the source may be, pixels.
+            dirty: of all that is in the square, (ny, nx), Jy/beam.
+            sigma: noise, Jy/beam.
+        """
+        seen = dirty[square].ravel().astype(float)
+        if square.shape not in self._bases:
+            self._bases[square.shape] = Bases.of(square, self.psf, self.width)
+        bases = self._bases[square.shape]
+        best_pixels = partial(least_squares, tolerance=NEGLIGIBLE_SLOPE * sigma)
+        fine = Emission(bases.matrix, seen, np.eye(seen.size), best_pixels)
+        coarse = Emission(bases.coarse_matrix, bases.coarse @ seen, bases.coarse, _free_least_squares)
+        pixels_alone = Curvature.of(fine.matrix)
+        alone = best_pixels(pixels_alone, seen)
+        value, left_alone = _value(pixels_alone, seen, alone), np.abs(seen - pixels_alone.times(alone)).max()
+        best, at = self._moved(square, start, dirty, fine)
+        single, _ = self._moved(square, at, dirty, coarse)
+        gain, cost = 2 * (value - best.value), 2 * (single.value - value)
+        return LocalFit(best.flux, *at, gain, best.left, float(left_alone), single.flux, cost)
+
+    def _moved(
+        self, square: Square, at: tuple[float, float], dirty: NDArray[np.floating], emission: Emission
+    ) -> tuple[Fit, tuple[float, float]]:
         """Steps towards the position beside that kind of emission."""
         for _ in range(MOST_STEPS):
-            fit = _beside(square, at, dirty, emission, psf, band)
+            fit = _beside(square, at, dirty, emission, self.psf, self.band)
             if fit.flux <= 0:
                 break
             step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
@@ -121,14 +139,27 @@ def fit_point(
                 break
         return fit, at
 
-    alone = fine_basis.best(Curvature.of(matrix), seen)
-    value = _value(Curvature.of(matrix), seen, alone)
-    best, at = moved(start, fine_basis)
-    single, _ = moved(at, coarse_basis)
-    left_alone = float(np.abs(seen - Curvature.of(matrix).times(alone)).max())
-    return LocalFit(
-        best.flux, *at, 2 * (value - best.value), best.left, left_alone, single.flux, 2 * (single.value - value)
-    )
+
+class Bases(NamedTuple):
+    """What squares of one shape have in common.
+
+    Attributes:
+        matrix: the normal operator on the pixels, (pixel, pixel), Jy/beam.
+        coarse: images that are coarser than the beam, (blob, pixel).
+        coarse_matrix: the normal operator between them, (blob, blob).
+    """
+
+    matrix: NDArray[np.float64]
+    coarse: NDArray[np.float64]
+    coarse_matrix: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, square: Square, psf: NDArray[np.floating], width: float) -> Bases:
+        """Arguments as in `LocalFits`."""
+        matrix = square.lags(psf)
+        matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
+        coarse = square.blobs(COARSE * width)
+        return cls(matrix, coarse, coarse @ matrix @ coarse.T)
 
 
 class Curvature(NamedTuple):

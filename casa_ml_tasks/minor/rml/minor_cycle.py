@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
 from casa_ml_tasks.minor.rml.state import ENDED, SCHEMA, latent_of, point_image, sources_of
 from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved
@@ -54,7 +54,7 @@ class RegularisedMaximumLikelihood:
         most_iterations: int = MOST_ITERATIONS,
         niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
-        operator: Operator | None = None,
+        operator: NormalOperator | None = None,
         unresolved: bool = True,
     ):
         """Remember what to minimise.
@@ -147,20 +147,15 @@ class RegularisedMaximumLikelihood:
         channels, stokes = planes
         with jax.enable_x64(True):
             shape = (-1, 1, 1) if np.ndim(channels) else ()
-            noise = NoiseLevel(
-                jnp.asarray(self._sigma[planes]).reshape(shape),
-                jnp.asarray(self._beam_area[channels]).reshape(shape),
-                jnp.asarray(self._prior[planes]),
-            )
-            names, strengths = self._regularisers_of(stokes)
-            objective = Objective(
+            likelihood = QuadraticLikelihood(
                 self._operator(planes),
                 jnp.asarray(given.residual, jnp.float32),
-                noise,
-                strengths,
-                names,
                 jnp.asarray(given.model, jnp.float32),
+                jnp.asarray(self._sigma[planes]).reshape(shape),
             )
+            beam_area = jnp.asarray(self._beam_area[channels]).reshape(shape)
+            names, strengths = self._regularisers_of(stokes)
+            objective = Objective(likelihood, beam_area, strengths, names, jnp.asarray(self._prior[planes]))
             if self._has_unresolved(planes):
                 return self._beside_sources(objective, self._psf[planes], given, most, done)
             start = given.parts(names, bool(self._positivity[stokes]))
@@ -186,11 +181,11 @@ class RegularisedMaximumLikelihood:
             pairs = of_signed_images(pairs)
         return tuple(name for name, _ in pairs), jnp.asarray([strength for _, strength in pairs], float)
 
-    def _operator(self, planes: Planes) -> Operator:
+    def _operator(self, planes: Planes) -> NormalOperator:
         """Kept between minor cycles if there is one only: those of a cube would fill the memory."""
         if self._only_operator is not None:
             return self._only_operator
-        operator = NormalOperator.from_psf(self._psf[planes], np.float32)
+        operator = ConvolutionNormalOperator.from_psf(self._psf[planes], np.float32)
         if self._sigma.size == 1:
             self._only_operator = operator
         return operator
@@ -255,7 +250,7 @@ class Minimum(NamedTuple):
 
 def _minimum_of(objective: Objective, parts: jax.Array, ended: bool) -> Minimum:
     image, (_, points) = objective.image(parts), objective.components(parts)
-    predicted = np.asarray(objective.predicted_residual(image))
+    predicted = np.asarray(objective.likelihood.predicted_residual(image))
     return Minimum(np.asarray(image), predicted, ended, np.asarray(points[0]) if len(points) else None)
 
 

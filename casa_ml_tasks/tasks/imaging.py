@@ -122,9 +122,8 @@ def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
     request = call.request
     for field in call.fields:
         check_outputs(field, samples)
-    selections = request.selection.selections
+    selections, channels = request.selection.selections, image_channels(request)
     check_stokes(selections, request.grid.stokes)
-    channels = image_channels(request)
     check_channels(request, channels)
     check_tracking(selections, request.grid.phasecenter, min(request.grid.cells))
     data = survey(selections, progress=True, channels=channels)

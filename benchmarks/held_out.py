@@ -31,6 +31,7 @@ from PIL import Image
 from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import (
@@ -39,15 +40,15 @@ from casa_ml_tasks.data.measurement_set import (
     Selection,
     blocks,
     open_table,
-    selections,
-    survey,
 )
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.report.figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
-from casa_ml_tasks.tasks import cycle_choice, rml_choice
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.report.sky_figures import DIVERGING, SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.tasks import rml_minor_cycles
 
 FOLDS, SEED = 5, 2  # another seed than the task's own cross-validation, which finds one fold in five empty otherwise
 MULTISCALE = {"deconvolver": "multiscale", "scales": [0, 5, 15], "niter": 30000, "nsigma": 3.0}
@@ -331,11 +332,13 @@ def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
 def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
     parameters = rmlclean_parameters(vis=vis, **imaging)
-    workspace = Workspace(work / "prediction")
+    workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
-    major = CasaMajorCycle(parameters, workspace.directory)
-    noise = major.noise()[0] * cycle_choice.noise_scale(parameters, survey(selections(parameters)))
-    minor: MinorCycle = rml_choice.minor_cycle(major, workspace, noise, parameters)
+    request = Request.from_parameters(**parameters)
+    major = CasaMajorCycle(request, workspace.directory)
+    regularisation = Regularisation.from_parameters(request, **parameters)
+    noise = major.noise()[0] * request.noise.scale_or(survey(request.selection.selections).noise_scale)
+    minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, [request], regularisation)
     model = np.zeros(major.shape, np.float32)
     residual = major.residual(model)
     inside, peak = major.primary_beam() > 0.2, float(np.abs(residual).max())

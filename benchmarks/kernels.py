@@ -21,7 +21,7 @@ from benchmarks.measure import print_table
 from benchmarks.stopwatch import interleaved
 from benchmarks.uv_coverage import ALMA
 from casa_ml_tasks.kernels.fourier_operator import FourierOperator, fourier_operator
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 
 TOLERANCE = 1e-5  # of the native major cycle
@@ -94,8 +94,8 @@ def _ways_of_normal(problem: Problem, threads: int) -> dict[str, Callable[[], An
 
     def jitted(dtype: type) -> Callable[[], Any]:
         with jax.enable_x64(dtype is np.float64):
-            apply = jax.jit(NormalOperator.__call__)
-            transform, image = NormalOperator.from_psf(psf.astype(dtype)), jnp.asarray(problem.image, dtype)
+            apply = jax.jit(ConvolutionNormalOperator.__call__)
+            transform, image = ConvolutionNormalOperator.from_psf(psf.astype(dtype)), jnp.asarray(problem.image, dtype)
 
         def run() -> Any:
             with jax.enable_x64(dtype is np.float64):

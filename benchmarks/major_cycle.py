@@ -26,12 +26,13 @@ from benchmarks.real_data_files import RealDataMissing, real_ms
 from benchmarks.skies import add_options, chosen_skies
 from benchmarks.stopwatch import Timing, interleaved
 from casa_ml_tasks.data.casa_image import read_cell, read_direction
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.engine.protocols import Image, MajorCycle
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate
 
 #: Where a real Measurement Set is imaged.
@@ -74,11 +75,11 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
     """Build both, give both the same model, and sum directly."""
     cycles: dict[str, MajorCycle] = {}
     dirty: dict[str, Image] = {}
-    common = rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1)
+    common = Request.from_parameters(**rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1))
 
     makers: dict[str, Callable[[Path], MajorCycle]] = {
-        "native": lambda path: NativeMajorCycle({**common, "gridder": "native"}, path, GRIDDERS[gridder]),
-        "casa": lambda path: CasaMajorCycle({**common, "gridder": gridder}, path),
+        "native": lambda path: NativeMajorCycle(common.changed(gridder="native"), path, GRIDDERS[gridder]),
+        "casa": lambda path: CasaMajorCycle(common.changed(gridder=gridder), path),
     }
 
     def build(name: str) -> None:
@@ -99,7 +100,9 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
 
     residuals = interleaved({name: partial(subtract, name) for name in cycles}, runs)
     beam = cycles["native"].product("pb")
-    store = read(selections(common), ImageFrame(*read_direction(beam)), folder / "directly")
+    store = read(
+        DataSelection.from_parameters(**common).selections, ImageFrame(*read_direction(beam)), folder / "directly"
+    )
     ny, nx = model.shape[-2:]
     rng = np.random.default_rng(2)
     directions = rng.integers(ny, size=DIRECTIONS), rng.integers(nx, size=DIRECTIONS)

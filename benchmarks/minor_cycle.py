@@ -23,11 +23,11 @@ from scipy.optimize import OptimizeResult, minimize
 
 from benchmarks.measure import Deconvolution, print_table
 from benchmarks.skies import add_options, chosen_skies
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 
 REGULARISERS = ("l1", "log_smoothness")
 MOST_ITERATIONS = 300
@@ -37,19 +37,21 @@ History = list[tuple[int, float, float]]
 
 
 def default_objective(data: Deconvolution) -> Objective:
-    operator = NormalOperator.from_psf(jnp.asarray(data.psf[0, 0], float))
-    noise = NoiseLevel(jnp.asarray(data.sigma, float), jnp.asarray(data.beam_area, float))
-    return Objective(operator, jnp.asarray(data.dirty[0, 0], float), noise, jnp.ones(len(REGULARISERS)), REGULARISERS)
+    operator = ConvolutionNormalOperator.from_psf(data.psf[0, 0])
+    dirty, sigma = jnp.asarray(data.dirty[0, 0], float), jnp.asarray(data.sigma, float)
+    likelihood = QuadraticLikelihood(operator, dirty, 0.0, sigma)
+    return Objective(likelihood, jnp.asarray(data.beam_area, float), jnp.ones(len(REGULARISERS)), REGULARISERS)
 
 
 def by_minimise(objective: Objective, start: jax.Array) -> History:
     """What rmlclean does, in single precision; what it tells on the path is of more noise, so above the target."""
-    single = replace(
-        objective,
-        operator=jax.tree.map(lambda each: each.astype(jnp.float32), objective.operator),
-        residual=objective.residual.astype(jnp.float32),
+    likelihood = replace(
+        objective.likelihood,
+        operator=jax.tree.map(lambda each: each.astype(jnp.float32), objective.likelihood.operator),
+        residual=objective.likelihood.residual.astype(jnp.float32),
         model=jnp.zeros(start.shape[1:], jnp.float32),
     )
+    single = replace(objective, likelihood=likelihood)
     parts, support = start.astype(jnp.float32), jnp.ones(start.shape[1:], bool)
     minimise(single, support, parts, 20)
     history: History = []
@@ -113,7 +115,7 @@ def fista_step(objective: Objective, state: Accelerated) -> Accelerated:
 
 def by_fista(objective: Objective, start: jax.Array) -> History:
     """The accelerated proximal gradient, whose prox here is the projection."""
-    lipschitz = objective.operator.spectral_norm() / objective.noise.sigma**2
+    lipschitz = objective.likelihood.operator.spectral_norm() / objective.likelihood.sigma**2
     value, _ = objective.value_and_gradient(start)
     state = Accelerated(start, start, jnp.array(1.0), lipschitz, value)
     fista_step(objective, state)

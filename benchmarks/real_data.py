@@ -27,8 +27,9 @@ from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
 from benchmarks.measure import print_table, timed
 from benchmarks.real_data_files import RealDataMissing, real_data_file, real_ms
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Selection, blocks, survey
+from casa_ml_tasks.data.measurement_set import Selection, blocks
 
 HELD_OUT = 0  # the fold
 CLEAN = {"niter": 20000, "nsigma": 3.0}

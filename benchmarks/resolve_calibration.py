@@ -27,13 +27,14 @@ from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.skies import add_options, chosen_skies
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell
 from casa_ml_tasks.engine.protocols import MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.resolve.composition import continuum
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.request.request import Request
 
 IMSIZE = 128
 PIXELS_PER_BEAM = 5
@@ -112,7 +113,7 @@ class Array:
     def infer(self, truth: Truth, seed: int) -> Posterior:
         """Observe a sky with new noise, and infer it with all defaults but the offset."""
         with jax.enable_x64(True):
-            operator = NormalOperator.from_psf(self.major.psf()[0, 0])
+            operator = ConvolutionNormalOperator.from_psf(self.major.psf()[0, 0])
             noise = self.major.draw_noise(TRUTH + seed)[0, 0]
             dirty = np.asarray(operator(jnp.asarray(truth.sky))) + noise
             minor = Resolve(
@@ -203,7 +204,8 @@ def main() -> None:
         def major_cycle(name: str, cell: float) -> NativeMajorCycle:
             parameters = {"vis": str(observed.vis), "imsize": IMSIZE, "cell": f"{cell:.4f}arcsec", "datacolumn": "data"}
             (work := Path(folder) / name).mkdir()
-            return NativeMajorCycle(rmlclean_parameters(**parameters, gridder="native"), work)
+            request = Request.from_parameters(**rmlclean_parameters(**parameters, gridder="native"))
+            return NativeMajorCycle(request, work)
 
         with closing(major_cycle("rough", observed.cell)) as major:
             beam = beam_of(major)

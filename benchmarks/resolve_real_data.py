@@ -30,7 +30,7 @@ from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
 from casa_ml_tasks.quantities import si_prefix
-from casa_ml_tasks.report.figures import SEQUENTIAL, asinh_ticks, sky_edges
+from casa_ml_tasks.report.sky_figures import SEQUENTIAL, asinh_ticks, sky_edges
 
 COLUMNS = (
     "data",

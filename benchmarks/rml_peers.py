@@ -42,15 +42,15 @@ from benchmarks.measure import print_table, rmlclean_parameters
 from benchmarks.skies import Sky, add_options, chosen_skies
 from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.input_checks import ARCSEC
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.minimisation import ITERATIONS_A_STEP, noise_factors
 from casa_ml_tasks.minor.rml.objective import Objective
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
+from casa_ml_tasks.request.selection import DataSelection
 
 TOLERANCE = 1e-9  # of the PSF and the dirty image
 LONG_RUN = 1500  # iterations of ours, for the optimum
@@ -89,7 +89,9 @@ class Problem:
         centre = directions_of(str(sky.vis)).phase_centre(0, 0.0)
         frame = ImageFrame((centre["m0"]["value"], centre["m1"]["value"]), centre["refer"])
         with tempfile.TemporaryDirectory() as folder:
-            found = read(selections(rmlclean_parameters(**sky.imaging)), frame, Path(folder))
+            found = read(
+                DataSelection.from_parameters(**rmlclean_parameters(**sky.imaging)).selections, frame, Path(folder)
+            )
         u, v, _ = found.uvw.T
         return cls(u, v, found.visibility.astype(complex), found.weight.astype(float), size, sky.cell)
 
@@ -114,10 +116,11 @@ class Problem:
             operator = fourier_operator(uvw, 1.0, (size, size), self.cell * ARCSEC, TOLERANCE, np.float64)
             return operator.grid(operator.sort(values)) / total
 
-        operator = NormalOperator.from_psf(gridded(self.weight.astype(complex), 2 * self.size))
+        operator = ConvolutionNormalOperator.from_psf(gridded(self.weight.astype(complex), 2 * self.size))
         dirty = jnp.asarray(gridded(self.weight * self.visibility, self.size))
-        noise = NoiseLevel(jnp.asarray(total**-0.5), jnp.asarray(1.0))  # l1 and tsv do not ask for the beam
-        return Objective(operator, dirty, noise, jnp.ones(len(regularisers)), regularisers)
+        likelihood = QuadraticLikelihood(operator, dirty, 0.0, jnp.asarray(total**-0.5))
+        beam_area = jnp.asarray(1.0)  # l1 and tsv do not ask for it
+        return Objective(likelihood, beam_area, jnp.ones(len(regularisers)), regularisers)
 
 
 class Program(Protocol):
@@ -136,22 +139,19 @@ class Ours:
     """What rmlclean does: single precision, from bright to faint, from the empty image unless told otherwise."""
 
     def __init__(self, objective: Objective, start: NDArray[np.float64] | None = None):
-        shape = objective.residual.shape
+        shape = objective.likelihood.residual.shape
         image = jnp.zeros(shape) if start is None else jnp.asarray(start)
-        residual = objective.predicted_residual(image)
-        self._objective = replace(
-            objective,
-            operator=jax.tree.map(lambda each: each.astype(jnp.float32), objective.operator),
-            residual=residual.astype(jnp.float32),
-            model=image.astype(jnp.float32),
-        )
+        likelihood = objective.likelihood.around(image)
+        single = jax.tree.map(lambda each: each.astype(jnp.float32), likelihood)
+        self._objective = replace(objective, likelihood=replace(single, sigma=likelihood.sigma))
         self._support = jnp.ones(shape, bool)
-        self._factors = [*noise_factors(float(jnp.abs(residual).max() / objective.noise.sigma)), 1.0]
+        self._factors = [*noise_factors(float(jnp.abs(likelihood.residual).max() / likelihood.sigma)), 1.0]
         self._begin(image.astype(jnp.float32)[None])
 
     def _begin(self, parts: jax.Array) -> None:
-        noise = self._objective.noise
-        self._louder = replace(self._objective, noise=noise._replace(sigma=self._factors.pop(0) * noise.sigma))
+        likelihood = self._objective.likelihood
+        louder = replace(likelihood, sigma=self._factors.pop(0) * likelihood.sigma)
+        self._louder = replace(self._objective, likelihood=louder)
         self._state = projected_lbfgs.begin(self._louder, parts)
 
     def step(self) -> bool:
@@ -212,10 +212,10 @@ class Mfista:
     """PRIISM's scheme."""
 
     def __init__(self, objective: Objective):
-        self._slope = 1 / objective.noise.sigma
+        self._slope = 1 / objective.likelihood.sigma
         self._smooth = replace(objective, strengths=jnp.ones(1), regularisers=("tsv",))
-        empty, one = jnp.zeros(objective.residual.shape), jnp.array(1.0)
-        lipschitz = objective.operator.spectral_norm() / objective.noise.sigma**2
+        empty, one = jnp.zeros(objective.likelihood.residual.shape), jnp.array(1.0)
+        lipschitz = objective.likelihood.operator.spectral_norm() / objective.likelihood.sigma**2
         self._state = Accelerated(empty, empty, one, lipschitz, jnp.array(0.0))
 
     def step(self) -> bool:
@@ -338,7 +338,7 @@ class Goal:
     @classmethod
     def of(cls, problem: Problem, objective: Objective) -> Goal:
         """By a long run of ours in double precision."""
-        shape = objective.residual.shape
+        shape = objective.likelihood.residual.shape
         state = projected_lbfgs.begin(objective, jnp.zeros((1, *shape)))
         state = projected_lbfgs.advance(objective, jnp.ones(shape, bool), state, LONG_RUN)
         return cls(objective, problem.misfit_of_nothing, np.asarray(state.position[0]))

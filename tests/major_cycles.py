@@ -4,6 +4,12 @@ import inspect
 from contextlib import contextmanager
 
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.request.request import Request
+
+
+def request_of(vis, **changes):
+    """The request of rmlclean with these parameters."""
+    return Request.from_parameters(**parameters_of(vis, **{"imagename": "sky"} | changes))
 
 
 def parameters_of(vis, **changes):
@@ -15,13 +21,14 @@ def parameters_of(vis, **changes):
 
 @contextmanager
 def opener(kind, folder, parameters):
-    """A function that opens a major cycle in a folder of its own, from what `parameters` makes of its arguments."""
+    """A function that opens a major cycle in a folder of its own; `parameters` makes a task's of its arguments."""
     opened = []
 
     def open_one(*arguments, options=None, **changes):
         directory = folder / f"major{len(opened)}"
         directory.mkdir()
-        opened.append(kind(parameters(*arguments, **changes), directory, **(options or {})))
+        request = Request.from_parameters(**parameters(*arguments, **changes) | {"imagename": "sky"})
+        opened.append(kind(request, directory, **(options or {})))
         return opened[-1]
 
     try:

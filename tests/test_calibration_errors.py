@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors, excess_variance, fit_errors
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors, excess_variance, fit_errors
 
 
 def noise(rng, deviation, count):

@@ -64,7 +64,7 @@ def test_the_misfit_is_the_held_out_chi_squared_of_the_visibilities(observed, fo
 
     def remember(objective, *arguments):
         parts, ended = minimise(objective, *arguments)
-        images.append((np.asarray(objective.residual), np.asarray(parts[0])))
+        images.append((np.asarray(objective.likelihood.residual), np.asarray(parts[0])))
         return parts, ended
 
     minimise = cross_validation.minimise

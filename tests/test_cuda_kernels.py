@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice, definitions, source
-from casa_ml_tasks.kernels.cuda.gpu_operator import on_gpu
+from casa_ml_tasks.kernels.cuda.gpu_operator import GpuFourierOperator, moved_to_gpu, on_gpu
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.gridding_kernel import SUPPORTS, WIDEST, kaiser_bessel
 from casa_ml_tasks.kernels.uv_grid import UVGrid
+from casa_ml_tasks.kernels.w_expansion import ExpandedOperator
+from casa_ml_tasks.kernels.w_stacking import StackedOperator
+from casa_ml_tasks.kernels.w_term import wide_field_operator
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from tests.cuda_emulation import KERNELS, EmulatedDevice
 
@@ -127,6 +130,25 @@ def test_what_does_not_fit_the_plan_is_refused(device, uvw):
         operator.degrid(np.zeros((32, 40)))
     with pytest.raises(ValueError, match="visibilities of shape"):
         operator.grid(np.zeros(len(uvw) + 1, complex))
+
+
+@pytest.mark.parametrize(("w_over_uv", "kind"), [(0.0, GpuFourierOperator), (30.0, ExpandedOperator)])
+def test_the_w_term_is_that_of_the_cpu(device, w_over_uv, kind, uvw, rng):
+    uvw[:, 2] *= w_over_uv
+    cpu = wide_field_operator(uvw, 1.0, (31, 40), CELL, 1e-5, np.float32)
+    gpu = moved_to_gpu(cpu, device)
+    assert isinstance(gpu, kind)
+    image, data = rng.normal(size=(31, 40)), random_visibilities(rng, len(uvw))
+    degridded = gpu.restore(gpu.degrid(image.astype(np.float32)))
+    assert relative_error(degridded, visibilities_of(image, uvw, CELL, w_term=w_over_uv > 0)) < 1e-5
+    assert relative_error(gpu.grid(gpu.sort(data)), cpu.grid(cpu.sort(data))) < 1e-5
+
+
+def test_planes_of_w_stay_on_the_cpu(device, uvw):
+    uvw[:, 2] *= 1e5
+    operator = wide_field_operator(uvw, 1.0, (31, 40), CELL, 1e-5, np.float32)
+    assert isinstance(operator, StackedOperator)
+    assert moved_to_gpu(operator, device) is operator
 
 
 def test_a_grid_beyond_the_kernels_integers_is_refused(uvw):

@@ -18,8 +18,9 @@ from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.parametric import read_observation
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import Source, direct_sum, lsrk_over_topocentric, simulate, with_table
-from tests.major_cycles import parameters_of
+from tests.major_cycles import request_of
 
 EAST, NORTH, SIGMA = 1.0, -0.5, 0.02  # arcsec, Jy
 CENTRE = (np.radians(246.0), np.radians(-24.0))  # J2000, of simulated sets
@@ -110,8 +111,7 @@ def dirty_images(vis, folder, phasecenter):
     """tclean's and ours, (ny, nx)."""
     common = {"imsize": 64, "cell": "0.1arcsec", "phasecenter": phasecenter}
     tclean(vis=vis, imagename=f"{folder}/theirs", niter=0, datacolumn="data", **common)
-    parameters = parameters_of(vis, **common | {"imsize": [64, 64]}, gridder="native")
-    major = NativeMajorCycle(parameters, folder)
+    major = NativeMajorCycle(request_of(vis, **common | {"imsize": [64, 64]}, gridder="native"), folder)
     try:
         return read_image(f"{folder}/theirs.residual")[0, 0], major.residual(np.zeros((1, 1, 64, 64)))[0, 0]
     finally:
@@ -233,7 +233,7 @@ def offset_of(path, place, follows):
 def test_the_model_column_holds_what_an_object_sends(followed, tmp_path, point_ms):
     path = shutil.copytree(followed, tmp_path / "copy.ms").as_posix()
     options = {"imsize": [64, 64], "cell": "0.1arcsec", "gridder": "native", "savemodel": "modelcolumn"}
-    major = NativeMajorCycle(parameters_of(path, **options, phasecenter="TRACKFIELD"), tmp_path)
+    major = NativeMajorCycle(request_of(path, **options, phasecenter="TRACKFIELD"), tmp_path)
     model = np.zeros((1, 1, 64, 64), np.float32)
     model[0, 0, 32 + round(10 * NORTH), 32 - round(10 * EAST)] = 1
     major.predict(model)
@@ -310,19 +310,21 @@ def test_what_a_phase_centre_follows(phasecenter, expected):
     assert tracked(phasecenter) == expected
 
 
+def selected(vis):
+    return DataSelection((str(vis),), datacolumn="data").selections
+
+
 def test_trackfield_needs_an_ephemeris(point_ms, followed):
-    parameters = {"datacolumn": "data", "phasecenter": "TRACKFIELD"}
-    check_tracking(parameters | {"vis": followed})
+    check_tracking(selected(followed), "TRACKFIELD", 0.1)
     with pytest.raises(ValueError, match=r"phasecenter='TRACKFIELD' .* has none; attach one with ms.addephemeris"):
-        check_tracking(parameters | {"vis": str(point_ms.path)})
+        check_tracking(selected(point_ms.path), "TRACKFIELD", 0.1)
 
 
 def test_an_object_that_crosses_an_image_at_rest_is_named(point_ms, followed, casa_log):
-    parameters = {"datacolumn": "data", "phasecenter": "", "cell": "0.1arcsec"}
-    check_tracking(parameters | {"vis": str(point_ms.path)})
-    check_tracking(parameters | {"vis": [followed], "phasecenter": "TRACKFIELD"})
+    check_tracking(selected(point_ms.path), "", 0.1)
+    check_tracking(selected(followed), "TRACKFIELD", 0.1)
     assert "moves" not in casa_log()
-    check_tracking(parameters | {"vis": [followed]})
+    check_tracking(selected(followed), "", 0.1)
     moved = 210 * np.hypot(SPEED[0] * np.cos(CENTRE[1]), SPEED[1])  # 8 integrations of 30 s
     assert f"field 0 of vis='{followed}' moves by {moved:.2g}" in casa_log()
     assert "use phasecenter='TRACKFIELD' to follow it" in casa_log()

@@ -10,7 +10,7 @@ import pytest
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, ExitCriteria, StopCode
 from casa_ml_tasks.engine.field_layout import FieldLayout
-from casa_ml_tasks.engine.protocols import MajorCycle, MinorCycle, MinorState
+from casa_ml_tasks.engine.protocols import MajorCycle, MinorCycle, MinorState, StateSchema
 from casa_ml_tasks.engine.solver import Progress, solve, step_length
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 
@@ -257,6 +257,17 @@ def test_a_checkpoint_of_an_older_format_is_not_taken_up(tmp_path, monkeypatch):
     assert checkpoint.load() is not None
     monkeypatch.undo()
     assert checkpoint.load() is None
+
+
+def test_a_checkpoint_of_another_version_of_a_minor_cycle_is_not_taken_up(tmp_path):
+    def checkpoint(version):
+        schemas = [StateSchema("walk", version), StateSchema("rest", 1)]
+        return FileCheckpoint(tmp_path / "checkpoint.npz", {"vis": "a.ms"}, schemas=schemas)
+
+    checkpoint(1).save(Progress(model=np.zeros((1, 1, 4, 4), np.float32)))
+    assert checkpoint(1).load() is not None
+    assert (newer := checkpoint(2)).load() is None
+    assert newer.refusal == "is of another version"
 
 
 @pytest.mark.parametrize("calibration", [None, {"uvdist": [1.0], "error": [0.1], "amplitude": [2.0], "factor": 1.0}])

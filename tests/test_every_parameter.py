@@ -13,11 +13,10 @@ from casatasks import tclean
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.task_definition import DEFINITIONS, read_task
-from casa_ml_tasks.tasks import resolveimage as resolveimage_module
-from casa_ml_tasks.tasks import rmlclean as rmlclean_module
+from casa_ml_tasks.tasks import imaging
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TASKS = {"rmlclean": (rmlclean, rmlclean_module), "resolveimage": (resolveimage, resolveimage_module)}
+TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage}
 
 
 class ReachedTheData(Exception):
@@ -67,7 +66,7 @@ BOTH: Mapping[str, Any] = {
         Acts("test_measurement_set.py::test_each_selection_reaches_the_data"),
     ),
     "datacolumn": Acts("test_measurement_set.py::test_a_missing_or_unknown_column_is_refused"),
-    "imsize": Acts("test_input_checks.py::test_cell_and_imsize_are_read_as_tclean_reads_them"),
+    "imsize": Acts("test_request.py::test_cell_and_imsize_are_read_as_tclean_reads_them"),
     "cell": Acts("test_every_parameter.py::test_a_cell_without_a_unit_is_in_arcsec_for_casas_imager"),
     "phasecenter": Acts("test_native_major_cycle.py::test_another_phase_centre"),
     "projection": InImager("TAN"),
@@ -108,11 +107,11 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
     "rmlclean": {
         "imagename": Acts("test_rmlclean.py::test_products_have_units_beams_and_history"),
         "stokes": Acts("test_stokes.py::test_parallel_hands_alone_have_no_u"),
-        "startmodel": Acts("test_input_checks.py::test_an_image_given_must_have_the_shape_of_the_image_asked_for"),
+        "startmodel": Acts("test_request.py::test_an_image_given_must_have_the_shape_of_the_image_asked_for"),
         "gridder": Acts("test_rmlclean.py::test_the_native_gridder_gives_the_same_products_and_sky"),
         "restoration": Acts("test_rmlclean.py::test_the_restored_image_is_model_times_beam_plus_residual"),
         "pbcor": Acts("test_rmlclean.py::test_tcleans_own_test_helpers_accept_the_products"),
-        "outlierfile": Acts("test_input_checks.py::test_a_wrong_parameter_is_named_with_its_remedy"),
+        "outlierfile": Acts("test_request.py::test_a_wrong_parameter_is_named_with_its_remedy"),
         **dict.fromkeys(
             ("weighting", "robust", "noise", "npixels", "uvtaper"),
             Acts("test_imaging_weights.py::test_weights_sum_to_tcleans_sumwt"),
@@ -232,16 +231,16 @@ def call(simulated_ms, monkeypatch, tmp_path):
         raise ReachedTheData
 
     def call_of(task: str, changed: Mapping[str, Any]) -> None:
-        monkeypatch.setattr(TASKS[task][1], "survey", reach)
+        monkeypatch.setattr(imaging, "survey", reach)
         arguments = {"imsize": 48, "cell": "0.2arcsec", "datacolumn": "data", **changed}
-        TASKS[task][0](vis=str(simulated_ms.path), imagename=str(tmp_path / "sky"), **arguments)
+        TASKS[task](vis=str(simulated_ms.path), imagename=str(tmp_path / "sky"), **arguments)
 
     return call_of
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_parameter_of_tclean_is_known_and_no_other(task):
-    theirs, ours = set(parameters_of(tclean)), set(parameters_of(TASKS[task][0]))
+    theirs, ours = set(parameters_of(tclean)), set(parameters_of(TASKS[task]))
     assert set(KNOWN[task]) == theirs <= ours
 
 
@@ -255,7 +254,7 @@ def test_a_test_shows_that_it_acts(task, name):
 @pytest.mark.parametrize(("task", "name"), those(InImager))
 def test_casas_imager_gets_it(task, name, simulated_ms, call, casa_log):
     known = KNOWN[task][name]
-    given = parameters_of(TASKS[task][0]) | known.others | {name: known.value}
+    given = parameters_of(TASKS[task]) | known.others | {name: known.value}
     given |= {"vis": str(simulated_ms.path), "cell": "0.2arcsec", "imsize": 48}
     received = imager_parameters(given, "some").getAllPars()[known.name or name]
     assert np.array_equal(received, known.value)

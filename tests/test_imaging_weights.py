@@ -11,7 +11,8 @@ from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.casa_compat import ImagerParameters, PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_image
-from casa_ml_tasks.major.imaging_weights import Taper, WeightDensity, Weighting, imaging_weights
+from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.request.weighting import Taper, Weighting
 from casa_ml_tasks.simulation import lsrk_over_topocentric, simulate
 
 SHAPE = (101, 120)
@@ -57,7 +58,7 @@ def uneven(tmp_path_factory) -> Visibilities:
 
 def weights_of(data: Visibilities, parameters: dict, shape: tuple[int, int] = SHAPE) -> NDArray:
     """Our imaging weights, (channel, row)."""
-    weighting = Weighting.from_parameters(parameters, data.frequencies)
+    weighting = Weighting.from_parameters(**parameters).of_channels(data.frequencies)
     channels = [[channel] for channel in range(CHANNELS)] if weighting.per_channel else [list(range(CHANNELS))]
     weights = np.zeros_like(data.weight)
     for chosen in channels:
@@ -154,7 +155,7 @@ def test_psf_near_its_peak_is_the_direct_sum_of_the_weights(uneven, tmp_path, pa
 def test_density_is_casas(uneven, tmp_path, parameters, cell):
     size = {"imsize": [SHAPE[1], SHAPE[0]], "cell": [f"{cell}arcsec"]}
     grid, factors = density_of_casa(uneven.path, str(tmp_path / "image"), **size, **parameters)
-    density = WeightDensity(Weighting.from_parameters(parameters), SHAPE, cell * arcsecond)
+    density = WeightDensity(Weighting.from_parameters(**parameters), SHAPE, cell * arcsecond)
     density.add(uneven.u, uneven.v, uneven.weight)
     np.testing.assert_allclose(density.grid / 2, grid[0, 0], atol=1e-5 * grid.max())
     divided = density.divide(uneven.u, uneven.v, uneven.weight).sum()
@@ -240,4 +241,4 @@ def test_a_taper_halves_the_weight_at_its_half_width():
 )
 def test_parameters_that_make_no_sense_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
-        Weighting.from_parameters(parameters)
+        Weighting.from_parameters(**parameters).of_channels([])

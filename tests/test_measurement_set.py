@@ -5,9 +5,15 @@ import pytest
 from casatasks import flagdata, tclean
 from casatools import table
 
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data import measurement_set
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Selection, blocks, selections, survey
+from casa_ml_tasks.data.measurement_set import (
+    SPEED_OF_LIGHT,
+    Selection,
+    blocks,
+)
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import direct_sum, simulate
 
 
@@ -44,7 +50,7 @@ def tree(folder) -> dict[str, int]:
 
 
 def survey_of(vis, **parameters):
-    return survey(selections({"vis": str(vis), "datacolumn": "data", **parameters}))
+    return survey(DataSelection.from_parameters(**{"vis": str(vis), "datacolumn": "data", **parameters}).selections)
 
 
 def test_the_survey_of_a_simulation_finds_what_was_put_in(simulated_ms):
@@ -100,7 +106,7 @@ def test_each_selection_reaches_the_data(simulated_ms):
 
 def test_selection_parameters_act_whatever_selectdata_says_as_in_tclean(simulated_ms, tmp_path):
     parameters = {"vis": str(simulated_ms.path), "datacolumn": "data", "antenna": "A03", "selectdata": False}
-    (chosen,) = selections(parameters)
+    (chosen,) = DataSelection.from_parameters(**parameters).selections
     tclean(imagename=str(tmp_path / "sky"), imsize=32, cell="0.2arcsec", niter=0, calcres=False, **parameters)
     weights = survey([chosen]).sum_of_weights
     assert read_image(tmp_path / "sky.sumwt").sum() == pytest.approx(weights, rel=1e-5)
@@ -108,10 +114,12 @@ def test_selection_parameters_act_whatever_selectdata_says_as_in_tclean(simulate
 
 def test_selection_lists_go_with_the_measurement_sets(simulated_ms):
     vis = [str(simulated_ms.path)] * 2
-    chosen = selections({"vis": vis, "datacolumn": "data", "spw": ["0:0", "0:1"], "field": "0"})
+    chosen = DataSelection.from_parameters(
+        **{"vis": vis, "datacolumn": "data", "spw": ["0:0", "0:1"], "field": "0"}
+    ).selections
     assert [(each.spw, each.field) for each in chosen] == [("0:0", "0"), ("0:1", "0")]
     with pytest.raises(ValueError, match=r"spw=.* has 3 values for 2 Measurement Sets; give 1 or 2"):
-        selections({"vis": vis, "datacolumn": "data", "spw": ["0", "0", "0"]})
+        DataSelection.from_parameters(vis, "data", spw=["0", "0", "0"])
 
 
 def test_a_sample_needs_both_hands(writable_ms, simulated_ms):
@@ -139,16 +147,18 @@ def test_flagged_nan_and_autocorrelations_do_not_matter(writable_ms, simulated_m
 
 def test_corrected_falls_back_to_data_with_a_warning(simulated_ms, casa_log):
     parameters = {"vis": str(simulated_ms.path), "datacolumn": "corrected"}
-    assert selections(parameters)[0].datacolumn == "data"
-    survey(selections(parameters))
+    assert DataSelection.from_parameters(**parameters).selections[0].datacolumn == "data"
+    survey(DataSelection.from_parameters(**parameters).selections)
     assert casa_log().count("has no CORRECTED_DATA; its DATA are read instead") == 1
 
 
 def test_unlike_noise_scales_are_warned_of(simulated_ms, tmp_path, casa_log):
     simulate(tmp_path / "loud.ms", noise_scale=3, seed=2)
     vis = [str(simulated_ms.path), str(tmp_path / "loud.ms")]
-    found = survey(selections({"vis": vis, "datacolumn": "data"}))
-    each = [survey(selections({"vis": ms, "datacolumn": "data"})).noise_scale for ms in vis]
+    found = survey(DataSelection.from_parameters(**{"vis": vis, "datacolumn": "data"}).selections)
+    each = [
+        survey(DataSelection.from_parameters(**{"vis": ms, "datacolumn": "data"}).selections).noise_scale for ms in vis
+    ]
     assert each == [pytest.approx(1, rel=0.1), pytest.approx(3, rel=0.1)]
     assert found.noise_scale == pytest.approx(np.sqrt((1 + 9) / 2), rel=0.1)
     assert "differ in their noise scale" in casa_log()

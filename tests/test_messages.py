@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks import run
 
 IMAGING = {"imsize": 48, "cell": "0.2arcsec"}
 TASKS = pytest.mark.parametrize(
@@ -18,7 +18,7 @@ TASKS = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """They take most of the time and post nothing."""
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory / "index.html")
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory / "index.html")
 
 
 def warnings(log: str) -> list[str]:
@@ -35,11 +35,11 @@ def test_a_dirty_image_of_good_data_has_no_warning(task, parameters, simulated_m
 
 @TASKS
 def test_the_column_that_is_not_there_is_named_once_a_run(task, parameters, simulated_ms, tmp_path, casa_log):
-    for run in (1, 2):
-        task(vis=str(simulated_ms.path), imagename=str(tmp_path / f"run{run}"), niter=0, **IMAGING, **parameters)
+    for number in (1, 2):
+        task(vis=str(simulated_ms.path), imagename=str(tmp_path / f"run{number}"), niter=0, **IMAGING, **parameters)
         said = warnings(casa_log())
         assert [message for message in said if "has no CORRECTED_DATA" not in message] == []
-        assert len(said) == run
+        assert len(said) == number
 
 
 def test_what_cannot_be_fitted_is_named_once_however_many_rounds_there_are(simulated_ms, tmp_path, casa_log):

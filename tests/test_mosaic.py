@@ -7,13 +7,12 @@ import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
+from casa_ml_tasks.kernels.mosaic import Mosaic, MosaicNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks import run
 from tests.major_cycles import opener, parameters_of
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]
@@ -159,7 +158,7 @@ def disagreement(major, sky, channel=0):
     ids=["rmlclean", "cube", "resolveimage"],
 )
 def test_sources_in_one_pointing_and_between_three_have_their_fluxes(observed, tmp_path, monkeypatch, task, options):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
     name = tmp_path / "sky"
     result = task(vis=str(observed), imagename=str(name), datacolumn="data", noisescale=1.0, **IMAGING, **options)
     model, beam = (read_image(f"{name}.{kind}")[-1, 0] for kind in ("model", "pb"))  # CASA leaves channel 0 empty

@@ -8,7 +8,7 @@ from scipy.constants import arcsecond, speed_of_light
 from casa_ml_tasks.data import visibility_store
 from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.engine.protocols import MajorCycle
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.simulation import lsrk_over_topocentric, with_table
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
@@ -171,7 +171,7 @@ def test_cubes_of_the_datas_channels(open_native, tclean_images, uneven_ms, weig
     responses = dirty - major.residual(model)
     assert relative_error(responses[1], 2 * responses[0]) > 1e-3  # another frequency, another PSF
     for channel in range(2):
-        by_psf = np.asarray(NormalOperator.from_psf(major.psf()[channel, 0])(model[channel, 0]))
+        by_psf = np.asarray(ConvolutionNormalOperator.from_psf(major.psf()[channel, 0])(model[channel, 0]))
         np.testing.assert_allclose(responses[channel, 0], by_psf, atol=2e-4 * np.abs(by_psf).max())
 
 

@@ -1,13 +1,16 @@
 """A sky with absorption: positivity=False alone finds it, and a run that kept it out says where it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.simulation import Source, simulate
-from casa_ml_tasks.tasks import outcome, rml_choice
-from casa_ml_tasks.tasks.warnings_at_end import deepest_hole
+from casa_ml_tasks.tasks import run
+from casa_ml_tasks.tasks.ending import deepest_hole
 
 CELL, IMSIZE = 0.15, 64
 EMISSION = Source(flux=1.0, east=-8 * CELL, north=4 * CELL)
@@ -23,7 +26,7 @@ def observed(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
 
 
 def test_positivity_false_alone_finds_absorption(observed, tmp_path, casa_log):
@@ -66,7 +69,14 @@ def test_the_deepest_hole_is_sought_within_the_field_and_in_the_noise_of_each_pl
     ],
 )
 def test_regularisers_of_positive_images_are_exchanged(regularizer, regstrength, expected):
-    given = {"regularizer": regularizer, "regstrength": regstrength, "minorcycle": "rml"}
-    signed = rml_choice.as_signed({**given, "positivity": False})
-    assert (signed["regularizer"], signed["regstrength"]) == expected
-    assert rml_choice.as_signed({**given, "positivity": True}) == {**given, "positivity": True}
+    strengths = None if regstrength == "auto" else tuple(regstrength or [1.0, 1.0])
+    given = Regularisation(tuple(regularizer), strengths, positivity=False)
+    signed = given.signed()
+    names, expected_strengths = expected
+    assert list(signed.regularizer) == names
+    if regstrength == "auto":
+        assert signed.regstrength is None
+    else:
+        assert list(signed.regstrength) == (expected_strengths or [1.0, 1.0])
+    positive = replace(given, positivity=True)
+    assert positive.signed() == positive

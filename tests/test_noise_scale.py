@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from casa_ml_tasks.data import noise_scale
-from casa_ml_tasks.data.noise_scale import NoiseScale, Thinned, neighbouring_integrations, normalised_differences
+from casa_ml_tasks.calibration import noise_scale
+from casa_ml_tasks.calibration.noise_scale import NoiseScale, Thinned, neighbouring_integrations, normalised_differences
 
 
 def noisy(rng, variance, scale):

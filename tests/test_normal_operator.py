@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.kernels.normal_operator import (
-    NormalOperator,
+    ConvolutionNormalOperator,
     TaylorNormalOperator,
 )
-from casa_ml_tasks.kernels.normal_operator_choice import GriddedNormalOperator, normal_operator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 
@@ -35,7 +34,7 @@ def test_it_equals_gridding_the_degridded_image_by_direct_sums(shape):
     visibilities = np.tensordot(fourier, image, 2)
     expected = np.tensordot(weight * visibilities, fourier.conj(), 1).real / weight.sum()
     with jax.enable_x64(True):
-        actual = NormalOperator.from_psf(psf)(jnp.asarray(image))
+        actual = ConvolutionNormalOperator.from_psf(psf)(jnp.asarray(image))
     np.testing.assert_allclose(actual, expected, atol=1e-12 * np.abs(expected).max())
 
 
@@ -44,7 +43,7 @@ def test_it_is_its_own_adjoint(shape):
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(2, *shape))
     with jax.enable_x64(True):
-        operator = NormalOperator.from_psf(direct_psf(shape)[0])
+        operator = ConvolutionNormalOperator.from_psf(direct_psf(shape)[0])
         left, right = jnp.vdot(operator(jnp.asarray(a)), b), jnp.vdot(a, operator(jnp.asarray(b)))
     np.testing.assert_allclose(left, right, rtol=1e-10)
 
@@ -52,7 +51,7 @@ def test_it_is_its_own_adjoint(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_positive_semi_definite_below_its_spectral_norm(shape):
     with jax.enable_x64(True):
-        operator = NormalOperator.from_psf(direct_psf(shape)[0])
+        operator = ConvolutionNormalOperator.from_psf(direct_psf(shape)[0])
         basis = jnp.eye(np.prod(shape)).reshape(-1, *shape)
         matrix = np.stack([np.ravel(operator(image)) for image in basis])
         eigenvalues = np.linalg.eigvalsh(matrix)
@@ -62,7 +61,7 @@ def test_it_is_positive_semi_definite_below_its_spectral_norm(shape):
 
 def test_a_psf_that_does_not_cover_twice_the_image_is_refused():
     with pytest.raises(ValueError, match="does not cover twice the image"):
-        NormalOperator.from_psf(np.zeros((9, 8)))
+        ConvolutionNormalOperator.from_psf(np.zeros((9, 8)))
 
 
 CELL = 1e-5  # radians
@@ -91,7 +90,7 @@ def test_every_channel_has_its_own_psf(shape):
     images = np.random.default_rng(6).normal(size=(3, *shape))
     psfs = np.stack([psf_of_weights(uvw, k, weight[:, [c]], shape, CELL) for c, k in enumerate(wavenumber)])
     with jax.enable_x64(True):
-        actual = NormalOperator.from_psf(psfs)(jnp.asarray(images))
+        actual = ConvolutionNormalOperator.from_psf(psfs)(jnp.asarray(images))
     for channel, k in enumerate(wavenumber):
         visibilities = weight[:, channel] * visibilities_of(images[channel], uvw * k, CELL)
         expected = image_of(visibilities, uvw * k, shape, CELL)
@@ -119,27 +118,3 @@ def test_taylor_terms_follow_the_direct_sum_over_channels(shape, terms):
 def test_psfs_that_fit_no_image_are_refused():
     with pytest.raises(ValueError, match="Taylor terms"):
         TaylorNormalOperator.from_psfs(np.zeros((2, 8, 8)))
-
-
-@pytest.mark.parametrize(
-    ("side", "rows", "precision", "kind"),
-    [
-        (720, 2000, np.float32, GriddedNormalOperator),
-        (720, 2000, np.float64, NormalOperator),
-        (720, 1_100_000, np.float32, NormalOperator),
-        (64, 2000, np.float32, NormalOperator),
-    ],
-)
-def test_the_cheaper_form_is_chosen_and_both_are_the_same_operator(side, rows, precision, kind):
-    uvw, _, _ = random_observation(rows)
-    weight = np.random.default_rng(9).uniform(0.5, 2, (rows, 1))
-    image = np.random.default_rng(10).normal(size=(side, side)).astype(precision)
-    chosen = normal_operator(uvw, 1.0, weight, (side, side), CELL, precision)
-    assert isinstance(chosen, kind)
-    assert chosen.shape == (side, side)
-    convolution = NormalOperator.from_psf(psf_of_weights(uvw, 1.0, weight, (side, side), CELL) / weight.sum())
-    with jax.enable_x64(precision is np.float64):
-        actual = np.asarray(jax.jit(lambda operator, image: operator(image))(chosen, jnp.asarray(image)))
-    expected = np.asarray(convolution(jnp.asarray(image)))
-    assert np.linalg.norm(actual - expected) < 3e-5 * np.linalg.norm(expected)
-    assert float(chosen.spectral_norm()) == pytest.approx(float(convolution.spectral_norm()), rel=1e-4)

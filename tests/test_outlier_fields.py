@@ -7,14 +7,16 @@ from casatasks import tclean
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_image
-from casa_ml_tasks.data.input_checks import check_parameters
-from casa_ml_tasks.data.outlier_file import outlier_parameters
-from casa_ml_tasks.data.workspace import unused_imagenames
+from casa_ml_tasks.data.workspace import Product, unused_imagenames
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields
+from casa_ml_tasks.request.outliers import outlier_requests
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
+from tests.state_schema import has_the_arrays_of
+from tests.task_requests import read_rmlclean
 
 IMSIZE, OUTLIER, CELL = 64, 24, 0.12
 FAINT, BRIGHT = Source(flux=0.02, east=1.0, north=-0.5), Source(flux=2.0, east=24.0, north=5.0)
@@ -139,9 +141,10 @@ def test_a_finished_run_goes_on_from_the_models_of_all_fields(finished, bright_m
 def test_an_unused_number_serves_all_fields(tmp_path):
     (tmp_path / "far_1.image").mkdir()
     names = [str(tmp_path / name) for name in ("near", "far")]
-    assert unused_imagenames(names) == names
+    products = (Product("image"), Product("model"))
+    assert unused_imagenames(names, products) == names
     (tmp_path / "near.model").mkdir()
-    assert unused_imagenames(names) == [f"{name}_2" for name in names]
+    assert unused_imagenames(names, products) == [f"{name}_2" for name in names]
 
 
 def test_outliers_of_a_cube_have_its_channels_and_a_mask_of_their_own(bright_ms, tmp_path):
@@ -189,6 +192,7 @@ def test_sidelobes_of_other_fields_count_as_noise(peaks, expected):
     residual = layout.pack([np.full((1, 1, 2, 2), peak) for peak in peaks])
     model, state = minor.update(residual, np.zeros_like(residual), MinorState())
     assert isinstance(minor, MinorCycle)
+    assert has_the_arrays_of(minor.schema, state)
     assert not state.converged
     for own, asked in zip(calls, expected, strict=True):
         assert own == pytest.approx(asked)
@@ -203,9 +207,8 @@ def test_a_block_is_read_as_tclean_reads_it(tmp_path):
         "phasecenter=J2000 19:58:40.895 +40.55.58.543\nmask=circle[[40pix,40pix],10pix]\n\n"
         "imagename='two'\nimsize=50\nphasecenter=ICRS 19:58:40 +41.00.00\n"
     )
-    one, two = outlier_parameters(
-        parameters_of("my.ms", outlierfile=str(path), cell="1arcsec", startmodel="main.model")
-    )
+    given = parameters_of("my.ms", imagename="my", outlierfile=str(path), cell="1arcsec", startmodel="main.model")
+    one, two = (each.casa for each in outlier_requests(Request.from_parameters(**given)))
     assert (one["imagename"], one["imsize"], one["cell"]) == ("one", [80, 64], ["8.0arcsec", "8.0arcsec"])
     assert one["mask"] == "circle[[40pix,40pix],10pix]"
     assert (two["imagename"], two["imsize"], two["cell"]) == ("two", [50], "1arcsec")
@@ -239,7 +242,7 @@ def test_what_is_wrong_with_an_outlier_is_said_before_anything_is_written(lines,
     parameters = parameters_of("some.ms", imagename="my", outlierfile=outlier_file(tmp_path, **lines), **SIZE)
     before = list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        check_parameters(parameters | changed)
+        read_rmlclean(parameters | changed)
     assert list(tmp_path.iterdir()) == before
 
 
@@ -248,7 +251,7 @@ def test_a_block_needs_an_imagename(tmp_path):
     for text, sentence in (("imsize=80\n", "in a block without imagename"), ("# nothing\n", "lists no outlier")):
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):
-            check_parameters(parameters_of("some.ms", imagename="my", outlierfile=str(path), **SIZE))
+            read_rmlclean(parameters_of("some.ms", imagename="my", outlierfile=str(path), **SIZE))
 
 
 def test_outliers_that_overlap_the_main_field_are_refused(bright_ms, tmp_path):

@@ -7,10 +7,10 @@ import pytest
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.input_checks import check_parameters
 from casa_ml_tasks.minor.rml.objective import parts_of
 from casa_ml_tasks.simulation import Source, simulate
 from tests.major_cycles import parameters_of
+from tests.task_requests import read_rmlclean
 from tests.test_projected_lbfgs import objective
 
 COMPONENTS = ["points", "l1", "log_smoothness"]
@@ -77,4 +77,4 @@ def test_a_star_in_a_disk_is_found_apart(tmp_path):
 def test_contradictions_are_named(changes, sentence):
     good = parameters_of("sky.ms", imagename="sky", imsize=64, cell="0.1arcsec", regularizer=COMPONENTS)
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        check_parameters(good | changes)
+        read_rmlclean(good | changes)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, minimize, nnls
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.minor.rml import projected_lbfgs
 from casa_ml_tasks.minor.rml.objective import Objective
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import REGULARISERS
 from tests.test_normal_operator import direct_psf
 
@@ -39,10 +39,10 @@ class LeastSquares:
 def objective(shape, regularisers, seed=0):
     rng = np.random.default_rng(seed)
     psf, _ = direct_psf(shape, seed)
-    operator = NormalOperator.from_psf(psf)
+    operator = ConvolutionNormalOperator.from_psf(psf)
     sky = jnp.asarray(np.where(rng.uniform(size=shape) > 0.8, rng.uniform(1, 5, shape), 0))
-    noise = NoiseLevel(jnp.asarray(0.05), jnp.asarray(4.0))
-    return Objective(operator, operator(sky), noise, jnp.ones(len(regularisers)), tuple(regularisers))
+    likelihood = QuadraticLikelihood(operator, operator(sky), 0.0, jnp.asarray(0.05))
+    return Objective(likelihood, jnp.asarray(4.0), jnp.ones(len(regularisers)), tuple(regularisers))
 
 
 def test_non_negative_least_squares_agrees_with_lawson_and_hanson():

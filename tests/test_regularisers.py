@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casa_ml_tasks.data.input_checks import check_parameters
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import (
     COMPONENTS,
@@ -22,7 +21,8 @@ from casa_ml_tasks.minor.rml.regularisers.registry import (
     check_user_function,
     resolve,
 )
-from tests.test_input_checks import GOOD
+from tests.task_requests import read_rmlclean
+from tests.test_request import GOOD
 
 SIGMA, BEAM_AREA = 0.2, 7.0
 NOISE = NoiseLevel(SIGMA, BEAM_AREA)
@@ -329,7 +329,7 @@ def own_module(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["good", "total_variation"])
 def test_a_function_of_the_user_is_found_in_the_current_directory(name):
     check_user_function(f"my_regularisers:{name}")
-    check_parameters(GOOD | {"regularizer": [f"my_regularisers:{name}", "l1"]})
+    read_rmlclean(GOOD | {"regularizer": [f"my_regularisers:{name}", "l1"]})
 
 
 @pytest.mark.usefixtures("own_module")
@@ -362,16 +362,16 @@ BAD = [
 @pytest.mark.parametrize(("name", "sentence"), BAD)
 def test_a_function_that_cannot_serve_is_refused(name, sentence):
     with pytest.raises(ValueError, match=f"^regularizer='{name}':? ?{sentence}"):
-        check_parameters(GOOD | {"regularizer": [name]})
+        read_rmlclean(GOOD | {"regularizer": [name]})
 
 
 @pytest.mark.parametrize("name", sorted(NEED_POSITIVITY - SIGNED_TWIN.keys()))
 def test_those_with_a_logarithm_need_positivity(name):
     with pytest.raises(ValueError, match=f"^regularizer='{name}' takes the logarithm .* positivity=True"):
-        check_parameters(GOOD | {"regularizer": [name], "positivity": False})
+        read_rmlclean(GOOD | {"regularizer": [name], "positivity": False})
 
 
 @pytest.mark.parametrize("name", sorted(NEED_CHANNELS))
 def test_those_of_channels_need_channels(name):
     with pytest.raises(ValueError, match=f"^regularizer='{name}' compares channels, and specmode='mfs' has one; use"):
-        check_parameters(GOOD | {"regularizer": [name]})
+        read_rmlclean(GOOD | {"regularizer": [name]})

@@ -11,31 +11,36 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Ellipse
 
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.kernels.uv_annuli import annulus_of
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
+from casa_ml_tasks.report import page as report_page
 from casa_ml_tasks.report.content import ReportContent
-from casa_ml_tasks.report.drawings import drawings
-from casa_ml_tasks.report.figures import (
-    block_mean,
-    draw_chi_squared,
-    draw_convergence,
-    draw_dirty,
-    draw_histogram,
-    draw_model,
-    draw_residual,
-    draw_restored,
-    draw_visibilities,
-    residual_histogram,
-    sky_edges,
-)
+from casa_ml_tasks.report.convergence_figure import draw_convergence
 from casa_ml_tasks.report.image_residual import image_residual
-from casa_ml_tasks.report.page import residual_sentences, split_parameters, write_report
+from casa_ml_tasks.report.imaging_content import ImagingContent
+from casa_ml_tasks.report.imaging_sections import imaging_sections, residual_sentences
+from casa_ml_tasks.report.page import split_parameters
 from casa_ml_tasks.report.posterior_figures import (
     draw_inference,
     draw_power_spectrum,
     draw_relative_uncertainty,
     draw_samples,
+)
+from casa_ml_tasks.report.posterior_section import posterior_section
+from casa_ml_tasks.report.residual_figures import (
+    draw_chi_squared,
+    draw_histogram,
+    draw_visibilities,
+    residual_histogram,
+)
+from casa_ml_tasks.report.sky_figures import (
+    block_mean,
+    draw_dirty,
+    draw_model,
+    draw_residual,
+    draw_restored,
+    sky_edges,
 )
 
 SMALL = {"visibilities", "chi_squared", "histogram"}
@@ -59,8 +64,30 @@ def statistics():
     return sums.statistics(1.0)
 
 
+SUMMARY = {"stopped because": "peak < 3 & converged"}
+
+
+def sections_of(content, posterior=None):
+    """Of an imaging run, and of its posterior, as resolveimage has them."""
+    images, *others = imaging_sections(content)
+    return [images, *([] if posterior is None else [posterior_section(content, posterior)]), *others]
+
+
+def write_report(content, directory, posterior=None, summary=SUMMARY):
+    """The page of a call that changes a few parameters."""
+    report = ReportContent(
+        task="rmlclean" if posterior is None else "resolveimage",
+        imagename="a<b>&'c'",
+        parameters={"vis": "my.ms", "imagename": "a<b>&'c'", "imsize": [80, 63], "niter": 0, "robust": 0.5},
+        defaults={"vis": "", "imagename": "", "imsize": [100], "niter": 0, "robust": 0.5},
+        summary=summary,
+        sections=sections_of(content, posterior),
+    )
+    return report_page.write_report(report, directory)
+
+
 @pytest.fixture
-def content() -> ReportContent:
+def content() -> ImagingContent:
     """A source of 1 mJy, 30 pixels East and 9 North of the centre, in noise, with masked corners."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -68,7 +95,6 @@ def content() -> ReportContent:
     residual = np.where(radius < 45, rng.normal(scale=NOISE, size=SHAPE), np.nan)
     source = np.zeros(SHAPE)
     source[EAST_OF_CENTRE] = 1e-3
-    parameters = {"vis": "my.ms", "imagename": "a<b>&'c'", "imsize": [80, 63], "niter": 0, "robust": 0.5}
     cycles = [
         {
             "cycle": i,
@@ -82,11 +108,7 @@ def content() -> ReportContent:
         }
         for i in range(3)
     ]
-    return ReportContent(
-        task="rmlclean",
-        imagename="a<b>&'c'",
-        parameters=parameters,
-        defaults={"vis": "", "imagename": "", "imsize": [100], "niter": 0, "robust": 0.5},
+    return ImagingContent(
         dirty=source + residual,
         model=source,
         restored=source + residual,
@@ -96,7 +118,6 @@ def content() -> ReportContent:
         primary_beam=np.exp(-4 * math.log(2) * (radius / 40) ** 2),
         noise=NOISE,
         cycles=cycles,
-        summary={"stopped because": "peak < 3 & converged"},
         visibilities=statistics(),
     )
 
@@ -157,18 +178,18 @@ def test_the_beam_is_drawn_to_scale_and_turned_from_north_to_the_left(content, d
     ("cell", "unit"),
     [(2e-6, "µas"), (1e-4, "mas"), (0.05, "arcsec"), (CELL, "arcsec"), (15.0, "arcmin"), (600.0, "deg")],
 )
-def test_axes_have_the_unit_that_fits_and_nothing_is_clipped(inferred, cell, unit):
+def test_axes_have_the_unit_that_fits_and_nothing_is_clipped(inferred, posterior, cell, unit):
     """Of images of every size and brightness: all text lies on the canvas, and pixel and beam are where they were."""
     scale = cell / CELL
     images = {name: scale * getattr(inferred, name) for name in ("dirty", "model", "restored", "residual")}
     beam = (6.0 * scale, 2.0 * scale, 30.0)
     content = replace(inferred, cell=cell, beam=beam, noise=scale * NOISE, **images)
-    for name, draw in drawings(content).items():
-        figure = draw()
+    for drawing in [figure for section in sections_of(content, posterior) for figure in section.figures]:
+        figure = drawing.draw()
         figure.draw_without_rendering()
         box = figure.get_tightbbox()
-        assert (box.min > -0.01).all(), name
-        assert (box.max < figure.get_size_inches() + 0.01).all(), name
+        assert (box.min > -0.01).all(), drawing.name
+        assert (box.max < figure.get_size_inches() + 0.01).all(), drawing.name
     figure = draw_restored(content)
     assert figure.axes[0].get_xlabel() == f"offset East ({unit})"
     assert figure.axes[0].get_ylabel() == f"offset North ({unit})"
@@ -176,7 +197,7 @@ def test_axes_have_the_unit_that_fits_and_nothing_is_clipped(inferred, cell, uni
     assert 0.1 <= (east - west) / 2 < 1000
     (ellipse,) = (patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse))
     assert ellipse.height / ((east - west) / SHAPE[1]) == pytest.approx(6.0 / CELL)
-    assert draw_power_spectrum(content).axes[0].get_xlabel() == f"spatial frequency (cycles/{unit})"
+    assert draw_power_spectrum(content, posterior).axes[0].get_xlabel() == f"spatial frequency (cycles/{unit})"
 
 
 def test_the_model_has_no_beam(content):
@@ -304,9 +325,9 @@ def test_a_huge_image_is_downsampled_and_keeps_its_place_on_the_sky(content):
 
 
 def test_convergence_leaves_chi_squared_out_where_it_is_not_known(content):
-    assert len(draw_convergence(content).axes) == 2
+    assert len(draw_convergence(content.cycles, NOISE).axes) == 2
     unknown = [{**cycle, "chi2": math.nan, "reduced_chi2": math.nan} for cycle in content.cycles]
-    (axes,) = draw_convergence(replace(content, cycles=unknown)).axes
+    (axes,) = draw_convergence(unknown, NOISE).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 0.1, 0.01])
 
 
@@ -369,7 +390,8 @@ def test_parameters_are_compared_by_value_even_where_they_are_arrays():
     ids=lambda change: next(iter(change)),
 )
 def test_a_report_is_written_also_where_something_is_not_known(content, tmp_path, change):
-    page = write_report(replace(content, **change), tmp_path / "report").read_text(encoding="utf-8")
+    summary = change.pop("summary", SUMMARY)
+    page = write_report(replace(content, **change), tmp_path / "report", summary=summary).read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(FIGURES)
 
 
@@ -385,7 +407,7 @@ def test_images_of_different_shapes_are_refused(content):
 
 
 @pytest.fixture
-def inferred(content) -> ReportContent:
+def posterior(content) -> Posterior:
     """The source with an uncertainty of a tenth of it, and a dark sky whose uncertainty is thrice its mean."""
     rng = np.random.default_rng(2)
     mean, deviation = np.where(content.model > 0, 1e-3, 1e-6), np.where(content.model > 0, 1e-4, 3e-6)
@@ -400,12 +422,17 @@ def inferred(content) -> ReportContent:
         for n in range(1, 6)
     )
     samples = (mean + deviation * draws).astype(np.float32)
-    posterior = Posterior(samples, PowerSpectrum(frequency, power), iterations, problem="")
-    return replace(content, task="resolveimage", model=posterior.mean[0, 0], posterior=posterior)
+    return Posterior(samples, PowerSpectrum(frequency, power), iterations, problem="")
 
 
-def test_the_relative_uncertainty_is_shown_where_the_mean_is_above_it(inferred):
-    figure = draw_relative_uncertainty(inferred)
+@pytest.fixture
+def inferred(content, posterior) -> ImagingContent:
+    """The posterior mean."""
+    return replace(content, model=posterior.mean[0, 0], model_is_mean=True)
+
+
+def test_the_relative_uncertainty_is_shown_where_the_mean_is_above_it(inferred, posterior):
+    figure = draw_relative_uncertainty(inferred, posterior)
     shown = np.ma.masked_invalid(figure.axes[0].images[0].get_array())
     assert shown.count() == 1
     assert shown[EAST_OF_CENTRE] == pytest.approx(0.1, rel=1e-3)
@@ -415,37 +442,37 @@ def test_the_relative_uncertainty_is_shown_where_the_mean_is_above_it(inferred):
 
 
 @pytest.mark.parametrize("count", [2, 6])
-def test_four_samples_share_their_colours_and_lie_where_the_mean_does(inferred, count):
-    few = replace(inferred, posterior=replace(inferred.posterior, samples=inferred.posterior.samples[:count]))
-    figure = draw_samples(few)
+def test_four_samples_share_their_colours_and_lie_where_the_mean_does(inferred, posterior, count):
+    few = replace(posterior, samples=posterior.samples[:count])
+    figure = draw_samples(inferred, few)
     images = [axes.images[0] for axes in figure.axes]
     assert len(images) == min(count, 4)
     assert len({(image.norm.vmin, image.norm.vmax) for image in images}) == 1
-    mean = draw_model(few).axes[0].images[0]
+    mean = draw_model(inferred).axes[0].images[0]
     for image in images:
         assert image.get_extent() == pytest.approx(mean.get_extent())
         assert np.unravel_index(np.argmax(image.get_array()), SHAPE) == EAST_OF_CENTRE
 
 
-def test_the_power_spectrum_is_drawn_with_the_band_of_the_samples(inferred):
-    figure = draw_power_spectrum(inferred)
-    spectrum = inferred.posterior.power_spectrum
+def test_the_power_spectrum_is_drawn_with_the_band_of_the_samples(inferred, posterior):
+    figure = draw_power_spectrum(inferred, posterior)
+    spectrum = posterior.power_spectrum
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), spectrum.frequency**-3 * 1.25)
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(spectrum.upper.max())
     assert figure.axes[0].lines[1].get_xdata()[0] == pytest.approx(1 / 6)
 
 
-def test_the_inference_is_drawn_by_global_iteration_and_method(inferred):
-    figure = draw_inference(inferred.posterior.iterations)
+def test_the_inference_is_drawn_by_global_iteration_and_method(posterior):
+    figure = draw_inference(posterior.iterations)
     change, chi_squared = (axes.lines[0].get_ydata() for axes in figure.axes)
     np.testing.assert_allclose(change[1:], [1 / 4, 1 / 9, 1 / 16, 1 / 25])
     np.testing.assert_allclose(chi_squared, [2, 3 / 2, 4 / 3, 5 / 4, 6 / 5])
     assert [line.get_label() for line in figure.axes[1].lines[1:]] == ["warm", "sample", "only noise left"]
 
 
-def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, tmp_path):
-    page = write_report(inferred, tmp_path / "report").read_text(encoding="utf-8")
+def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, posterior, tmp_path):
+    page = write_report(inferred, tmp_path / "report", posterior).read_text(encoding="utf-8")
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES | OF_POSTERIOR
     assert page.count("data:image/png;base64,") == len(FIGURES | OF_POSTERIOR)
     assert "Posterior mean: the expected brightness of the sky" in page
@@ -453,8 +480,8 @@ def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, tmp
     assert "0.25 σ" in page
 
 
-def test_a_report_is_written_of_a_posterior_without_a_spectrum(inferred, tmp_path):
-    bare = replace(inferred, posterior=replace(inferred.posterior, power_spectrum=None, iterations=()))
-    write_report(bare, tmp_path / "report")
+def test_a_report_is_written_of_a_posterior_without_a_spectrum(inferred, posterior, tmp_path):
+    bare = replace(posterior, power_spectrum=None, iterations=())
+    write_report(inferred, tmp_path / "report", bare)
     expected = FIGURES | {"samples", "relative_uncertainty"}
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == expected

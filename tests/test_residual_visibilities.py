@@ -10,14 +10,16 @@ from scipy.constants import arcsecond
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.calibration.residual_statistics import residual_statistics, residual_sums
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, read_residuals
 from casa_ml_tasks.data.casa_image import read_direction, read_image
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.kernels.uv_annuli import annulus_of, longest_on_grid
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums, read_residuals
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import Source, simulate
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks.second_reading import second_reading
 from tests.major_cycles import opener
 from tests.test_native_major_cycle import CELL, SHAPE, a_model, task_parameters
 
@@ -164,10 +166,10 @@ def of_sources(*sources):
 
 def test_a_missing_source_shows_on_every_baseline(native):
     major = native()
-    true = major.residual_visibilities(of_sources(*SOURCES)).statistics(NOISE_SCALE)
+    true = residual_sums(major.visibilities, of_sources(*SOURCES)).statistics(NOISE_SCALE)
     assert (np.abs(true.reduced_chi2 - 1) < 4 / np.sqrt(true.count)).all()
     assert (np.abs(true.real) < 4 * true.error).all()
-    lacking = major.residual_visibilities(of_sources(SOURCES[0])).statistics(NOISE_SCALE)
+    lacking = residual_sums(major.visibilities, of_sources(SOURCES[0])).statistics(NOISE_SCALE)
     excess = SOURCES[1].flux ** 2 / (NOISE_SCALE * SIGMA) ** 2  # |V|^2 over the noise power 2 s^2 / w, w = 2 / sigma^2
     np.testing.assert_allclose(lacking.reduced_chi2, 1 + excess, rtol=0.2)
 
@@ -180,19 +182,19 @@ def test_the_noise_beside_the_image_is_that_of_tcleans_dirty_image_there(two_sou
     imaging = {"imsize": [nx, ny], "cell": f"{CELL}arcsec", "datacolumn": "data", "pblimit": -0.01, "niter": 0}
     tclean(vis=str(two_sources), imagename=name, phasecenter=centre, **imaging)
     expected = median_abs_deviation(read_image(f"{name}.residual"), axis=(-2, -1), scale="normal")
-    np.testing.assert_allclose(major.noise_beside(np.zeros(major.shape)), expected, rtol=0.03)
+    np.testing.assert_allclose(major.visibilities.noise_beside(np.zeros(major.shape)), expected, rtol=0.03)
 
 
 def test_beside_the_image_of_a_true_model_there_is_noise_alone(native):
     major = native()
-    over_noise = major.noise_beside(of_sources(*SOURCES)) / major.noise()
+    over_noise = major.visibilities.noise_beside(of_sources(*SOURCES)) / major.noise()
     assert over_noise[0, 0] == pytest.approx(NOISE_SCALE, rel=0.2)
 
 
 def test_the_channels_of_a_cube_are_summed(native):
     model = of_sources(*SOURCES)
-    one = native().residual_visibilities(model).statistics(NOISE_SCALE)
-    cube = native(specmode="cubedata").residual_visibilities(np.repeat(model, 2, axis=0)).statistics(NOISE_SCALE)
+    one = residual_sums(native().visibilities, model).statistics(NOISE_SCALE)
+    cube = residual_sums(native(specmode="cubedata").visibilities, np.repeat(model, 2, axis=0)).statistics(NOISE_SCALE)
     assert cube.count.sum() == one.count.sum()
     assert (np.abs(cube.reduced_chi2 - 1) < 4 / np.sqrt(cube.count)).all()
 
@@ -200,17 +202,19 @@ def test_the_channels_of_a_cube_are_summed(native):
 @pytest.mark.parametrize("weighting", ["natural", "uniform"])
 def test_reading_once_more_gives_what_the_native_major_cycle_has(two_sources, native, weighting):
     major, model = native(weighting=weighting), a_model()
-    ours = major.residual_visibilities(model).statistics(1.0)
+    ours = residual_sums(major.visibilities, model).statistics(1.0)
     parameters = task_parameters(two_sources)
     frame = ImageFrame(*read_direction(major.product("pb")))
-    theirs = read_residuals(selections(parameters), frame, model[0, 0], CELL * arcsecond).statistics(1.0)
+    theirs = read_residuals(
+        DataSelection.from_parameters(**parameters).selections, frame, model[0, 0], CELL * arcsecond
+    ).statistics(1.0)
     for name, value in vars(theirs).items():
         np.testing.assert_allclose(getattr(ours, name), value, rtol=2e-4, atol=2e-6, err_msg=name)
 
 
 def test_a_sample_of_the_rows_has_the_same_averages(two_sources, native):
     frame, model = ImageFrame(*read_direction(native().product("pb"))), of_sources(*SOURCES)[0, 0]
-    chosen, cell = selections(task_parameters(two_sources)), CELL * arcsecond
+    chosen, cell = DataSelection.from_parameters(**task_parameters(two_sources)).selections, CELL * arcsecond
     everything, sample = (read_residuals(chosen, frame, model, cell, share) for share in (1.0, 0.5))
     count = sample.count.sum()
     assert count == pytest.approx(everything.count.sum() / 2, rel=0.15)
@@ -221,8 +225,12 @@ def test_a_sample_of_the_rows_has_the_same_averages(two_sources, native):
 def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
     frame = ImageFrame(*read_direction(native().product("pb")))
     cell = 10 * CELL * arcsecond
-    sums = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell)
-    everything = read_residuals(selections(task_parameters(two_sources)), frame, a_model()[0, 0], cell / 10)
+    sums = read_residuals(
+        DataSelection.from_parameters(**task_parameters(two_sources)).selections, frame, a_model()[0, 0], cell
+    )
+    everything = read_residuals(
+        DataSelection.from_parameters(**task_parameters(two_sources)).selections, frame, a_model()[0, 0], cell / 10
+    )
     assert 0 < sums.count.sum() < everything.count.sum()
     assert sums.statistics(1.0).edges[-1] <= longest_on_grid(cell)
 
@@ -230,7 +238,8 @@ def test_what_lies_beyond_the_grid_is_left_out(two_sources, native):
 def test_a_mosaic_has_none(two_sources):
     """Its pointings see the model through beams of their own."""
     parameters = task_parameters(two_sources, gridder="mosaic")
-    assert outcome.residual_statistics(None, None, 1.0, 1, None, parameters) is None
+    reading = second_reading(None, Request.from_parameters(**parameters), None)
+    assert residual_statistics(None, reading, None, 1.0) is None
 
 
 @pytest.mark.parametrize("gridder", ["native", "standard"])

@@ -23,7 +23,7 @@ from casa_ml_tasks.minor.resolve.hamiltonian import LENGTH, MOST_LEAPS, WANTED, 
 from casa_ml_tasks.minor.resolve.latent import COOLER, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST
+from casa_ml_tasks.minor.resolve.minor_cycle import CHAINS, HOTTEST, Resolve
 from casa_ml_tasks.minor.resolve.posterior import Inference
 from tests.few_visibilities import (
     COMPOSITIONS,
@@ -36,6 +36,7 @@ from tests.few_visibilities import (
     observation_for,
     some_centring,
 )
+from tests.state_schema import has_the_arrays_of
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (11, 14)])
@@ -66,7 +67,7 @@ def test_the_likelihood_is_half_the_chi_squared_of_the_visibilities(kind, shape)
     likelihood = observation.likelihood(residual)._replace(model=jnp.asarray(model))
     misfits = [noise - observation.design @ (each - model).ravel() for each in skies]
     expected = 0.5 * (np.vdot(misfits[0], misfits[0]) - np.vdot(misfits[1], misfits[1]))
-    difference = likelihood(jnp.asarray(skies[0])) - likelihood(jnp.asarray(skies[1]))
+    difference = likelihood.exact.value(jnp.asarray(skies[0])) - likelihood.exact.value(jnp.asarray(skies[1]))
     assert float(difference) == pytest.approx(expected, rel=1e-9)
 
 
@@ -138,7 +139,7 @@ def detected_sky():
                 numpyro.sample(n, numpyro.distributions.Normal(jnp.zeros(s.shape), 1))
                 for n, s in (("excitations", truth.excitations), ("standard", truth.spectrum))
             )
-            numpyro.factor("data", -likelihood(sky(Position(excitations, sky.spectrum(standard)))))
+            numpyro.factor("data", -likelihood.exact.value(sky(Position(excitations, sky.spectrum(standard)))))
 
         sampler = MCMC(NUTS(model, max_tree_depth=7), num_warmup=400, num_samples=1500, progress_bar=False)
         sampler.run(jax.random.PRNGKey(0))
@@ -325,6 +326,7 @@ def test_a_run_resumed_between_global_iterations_ends_as_one_that_was_not_killed
     whole, between = finished(observation.resolve(samples=4, most_iterations=3), dirty)
     resumed, _ = finished(observation.resolve(samples=4, most_iterations=3), dirty, between[-2])
     assert len(between) > 2
+    assert has_the_arrays_of(Resolve.schema, whole)
     for name, array in whole.latent.items():
         if name != "records":  # which hold seconds
             np.testing.assert_array_equal(resumed.latent[name], array)

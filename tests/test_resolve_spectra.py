@@ -7,7 +7,7 @@ from casatasks import exportfits, imhead
 from casa_ml_tasks import resolveimage
 from casa_ml_tasks.data.casa_image import read_frequencies, read_image
 from casa_ml_tasks.simulation import Source, add_to_channels, simulate
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks import run
 
 IMSIZE, CELL = 36, 0.27
 STEEP, FLAT = Source(0.4, 2.2, 1.0, 0.45, index=3.0), Source(0.6, -2.0, -0.8, 0.5, index=-1.0)
@@ -22,7 +22,7 @@ def line(channel):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
 
 
 def infer(vis, imagename, **changes):

@@ -15,8 +15,10 @@ from casa_ml_tasks.data.text_table import read_table
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
-from casa_ml_tasks.tasks import outcome, resolve_choice
-from casa_ml_tasks.tasks.cycle_choice import beam_areas
+from casa_ml_tasks.request.inference import Inference, Priors
+from casa_ml_tasks.tasks import inference_memory, inference_warnings, resolve_minor_cycle, run
+from casa_ml_tasks.tasks.log_lines import log_iteration
+from casa_ml_tasks.tasks.major_cycles import beam_areas
 from tests.gaussian_inference import SAMPLES, STEPS, GaussianInference
 
 IMSIZE, CELL = 64, 0.15
@@ -28,10 +30,10 @@ def infer(vis, imagename, **changes):
 
 
 def known_posterior(**attributes):
-    """Stands in for `resolve_choice.minor_cycle`; the inferences that it made are in its list."""
+    """Stands in for `resolve_minor_cycle.minor_cycle`; the inferences that it made are in its list."""
     made = []
 
-    def minor_cycle(major, noise, parameters):
+    def minor_cycle(major, noise, request, inference):
         made.append(GaussianInference(float(noise[0, 0]), float(beam_areas(major)[0]), **attributes))
         return made[-1]
 
@@ -43,8 +45,8 @@ def known_posterior(**attributes):
 def inference(monkeypatch):
     """The known posterior, and no figures, which take longer than the rest."""
     stand_in = known_posterior()
-    monkeypatch.setattr(resolve_choice, "minor_cycle", stand_in)
-    monkeypatch.setattr(outcome, "write_report", lambda content, directory: directory)
+    monkeypatch.setattr(resolve_minor_cycle, "minor_cycle", stand_in)
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
     return stand_in
 
 
@@ -52,7 +54,7 @@ def inference(monkeypatch):
 def finished(simulated_ms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resolveimage")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resolve_choice, "minor_cycle", known_posterior(points=True))
+        patch.setattr(resolve_minor_cycle, "minor_cycle", known_posterior(points=True))
         return folder / "sky", infer(simulated_ms.path, folder / "sky", pbcor=True)
 
 
@@ -125,11 +127,11 @@ def test_the_report_shows_the_posterior(finished):
 def test_a_run_that_failed_within_the_inference_goes_on_where_it_was(simulated_ms, monkeypatch, tmp_path):
     undisturbed = infer(simulated_ms.path, tmp_path / "undisturbed")
     failing, resuming = known_posterior(fails_in=3), known_posterior()
-    monkeypatch.setattr(resolve_choice, "minor_cycle", failing)
+    monkeypatch.setattr(resolve_minor_cycle, "minor_cycle", failing)
     with pytest.raises(InterruptedError):
         infer(simulated_ms.path, tmp_path / "sky")
     assert sorted(path.name for path in tmp_path.glob("sky*")) == ["sky.work"]
-    monkeypatch.setattr(resolve_choice, "minor_cycle", resuming)
+    monkeypatch.setattr(resolve_minor_cycle, "minor_cycle", resuming)
     resumed = infer(simulated_ms.path, tmp_path / "sky")
     assert len(resuming.made[0].calls) == 1
     assert resumed["posterior"]["flux"] == undisturbed["posterior"]["flux"]
@@ -172,12 +174,12 @@ def test_a_script_written_for_tclean_runs_with_natural_weights(simulated_ms, cas
 
 def test_every_global_iteration_is_a_line_in_the_log(casa_log):
     step = GlobalIteration(3, "sample", 8, 1.5e4, 0.0321, 40, 0.8, 1.02, 2.0)
-    resolve_choice.log_iteration(step)
+    log_iteration(step)
     assert (
         "global iteration 3: stage 'sample', 8 samples, energy 15000, 80 % of the trajectories accepted, error of the "
         "mean 0.0321 sigma, residual 1.020 of the noise, 40 products of the normal operator, 2.0 s" in casa_log()
     )
-    resolve_choice.log_iteration(replace(step, mean_error=np.inf))
+    log_iteration(replace(step, mean_error=np.inf))
     assert "accepted, a chain does not move or is caught, residual" in casa_log()
 
 
@@ -191,10 +193,10 @@ def test_a_full_disk_is_found_before_it_is_full(simulated_ms, monkeypatch, tmp_p
 def test_a_killed_inference_with_a_data_model_goes_on_too(simulated_ms, monkeypatch, tmp_path):
     failing, resuming = known_posterior(fails_in=3), known_posterior()
     native = {"gridder": "native", "likelihood": "studentt", "nmajor": 1}
-    monkeypatch.setattr(resolve_choice, "minor_cycle", failing)
+    monkeypatch.setattr(resolve_minor_cycle, "minor_cycle", failing)
     with pytest.raises(InterruptedError):
         infer(simulated_ms.path, tmp_path / "sky", **native)
-    monkeypatch.setattr(resolve_choice, "minor_cycle", resuming)
+    monkeypatch.setattr(resolve_minor_cycle, "minor_cycle", resuming)
     infer(simulated_ms.path, tmp_path / "sky", **native)
     assert len(resuming.made[0].calls) == 1
 
@@ -269,7 +271,7 @@ def test_bad_input_is_one_sentence_before_anything_is_written(changed, sentence,
 def test_point_sources_lie_where_their_directions_say(finished, monkeypatch):
     name, _ = finished
     messages = []
-    monkeypatch.setattr(resolve_choice.casalog, "post", lambda message, *_: messages.append(message))
+    monkeypatch.setattr(resolve_minor_cycle.casalog, "post", lambda message, *_: messages.append(message))
     (right_ascension, declination), frame = read_direction(f"{name}.psf")
     ny, nx = image_shape(f"{name}.psf")[-2:]
     step = np.radians(CELL / 3600)
@@ -279,38 +281,41 @@ def test_point_sources_lie_where_their_directions_say(finished, monkeypatch):
 
     major = SimpleNamespace(product=lambda extension: f"{name}.{extension}")
     given = [direction(5, -3), direction(0.2, 0.3), direction(1000, 0)]
-    places = resolve_choice.point_sources(major, given)
+
+    def sources(*names):
+        return resolve_minor_cycle.point_sources(major, Inference(Priors(), pointsources=names))
+
+    places = sources(*given)
     np.testing.assert_allclose(places, [[ny // 2 - 3, nx // 2 - 5], [ny // 2 + 0.3, nx // 2 - 0.2]], atol=1e-3)
     assert len(messages) == 1
     assert "lies outside the image and is ignored" in messages[0]
-    np.testing.assert_array_equal(resolve_choice.point_sources(major, given[1]), places[1:])
-    assert resolve_choice.point_sources(major, "").shape == (0, 2)
-    assert resolve_choice.point_sources(major, "auto") is None
-    assert resolve_choice.point_sources(major, ["auto"]) is None
+    np.testing.assert_array_equal(sources(given[1]), places[1:])
+    assert sources().shape == (0, 2)
+    assert sources("auto") is None
 
 
 def test_a_run_that_has_not_converged_says_so(monkeypatch):
     messages = []
-    monkeypatch.setattr(resolve_choice.casalog, "post", lambda *message: messages.append(message))
+    monkeypatch.setattr(inference_warnings.casalog, "post", lambda *message: messages.append(message))
     posterior = Posterior(np.ones((2, 1, 1, 4, 4), np.float32), None, (), problem="")
     ended = Progress(np.ones((1, 1, 4, 4)), stop=StopCode.CONVERGED)
-    assert resolve_choice.judged(ended, posterior).stop is StopCode.CONVERGED
+    assert inference_warnings.judged(ended, posterior).stop is StopCode.CONVERGED
     assert not messages
-    assert resolve_choice.judged(ended, replace(posterior, problem="chains disagree")).stop is StopCode.UNSETTLED
+    assert inference_warnings.judged(ended, replace(posterior, problem="chains disagree")).stop is StopCode.UNSETTLED
     ((message, level, _),) = messages
     assert level == "WARN"
     assert message == "the inference has not converged: chains disagree"
 
 
 def test_a_cube_whose_samples_do_not_fit_in_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(resolve_choice, "free_memory", lambda: 4e9)
-    parameters = {"components": [], "pointsources": "", "nsamples": -1}
-    resolve_choice.check_memory((4, 1, 256, 256), parameters)
+    monkeypatch.setattr(inference_memory, "free_memory", lambda: 4e9)
+    inference = Inference(Priors())
+    inference_memory.check_memory((4, 1, 256, 256), inference)
     with pytest.raises(
         ValueError, match=r"samples of 12 planes of 256 x 256 pixels need 5.32 GB .* use fewer channels"
     ):
-        resolve_choice.check_memory((12, 1, 256, 256), parameters)
+        inference_memory.check_memory((12, 1, 256, 256), inference)
     with pytest.raises(ValueError, match="samples of 8 planes"):
-        resolve_choice.check_memory((4, 1, 256, 256), {**parameters, "components": ["continuum"], "nsamples": 700})
+        inference_memory.check_memory((4, 1, 256, 256), replace(inference, components=("continuum",), nsamples=700))
     with pytest.raises(ValueError, match="samples of 2 planes"):
-        resolve_choice.check_memory((1, 1, 2048, 2048), {**parameters, "pointsources": "everywhere"})
+        inference_memory.check_memory((1, 1, 2048, 2048), replace(inference, pointsources=("everywhere",)))

@@ -5,10 +5,11 @@ import pytest
 from casatasks import imhead, tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import selections, survey
 from casa_ml_tasks.data.stokes import correlations
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import Source, simulate, with_table
 from tests.major_cycles import opener, parameters_of
 
@@ -58,7 +59,7 @@ def of_native(major):
 
 
 def survey_of(vis, **changes):
-    return survey(selections(parameters_of(vis, **IMAGING | changes)))
+    return survey(DataSelection.from_parameters(**parameters_of(vis, **IMAGING | changes)).selections)
 
 
 def some(rows):

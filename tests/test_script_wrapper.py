@@ -1,12 +1,10 @@
 """rmlclean as Python code calls it, with a stand-in for the work itself."""
 
-import sys
-from types import ModuleType
-
 import pytest
 from casatasks import casalog
 
 from casa_ml_tasks import rmlclean
+from casa_ml_tasks.tasks import run
 
 
 @pytest.fixture
@@ -14,16 +12,17 @@ def calls(monkeypatch) -> list[dict]:
     """The parameters of every call that reaches the task; vis='' fails in it."""
     received: list[dict] = []
 
-    def task(**parameters):
+    def task(family, arguments):
+        assert family.name == "rmlclean"
+        assert arguments.defaults["niter"] == -1
+        parameters = arguments.values
         received.append(parameters)
         if parameters["imagename"] == "fails":
             raise RuntimeError("imagename='fails' cannot be written; choose another.")
         parameters["scales"].append(5)
         return {"stopcode": 2}
 
-    module = ModuleType("casa_ml_tasks.tasks.rmlclean")
-    module.rmlclean = task
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(run, "run_task", task)
     return received
 
 

@@ -116,10 +116,10 @@ def test_the_noise_of_a_correlation_is_that_of_stokes_i_times_root_two(open_majo
 def test_what_the_data_do_not_have_is_refused(linear, circular, stokes, of_linear, of_circular):
     for observed, possible in ((linear, of_linear), (circular, of_circular)):
         if possible:
-            check_stokes([Selection(str(observed.path))], {"stokes": stokes})
+            check_stokes([Selection(str(observed.path))], stokes)
         else:
             with pytest.raises(ValueError, match=f"^stokes='{stokes}' cannot be made of .* use one of I"):
-                check_stokes([Selection(str(observed.path))], {"stokes": stokes})
+                check_stokes([Selection(str(observed.path))], stokes)
 
 
 def test_parallel_hands_alone_have_no_u(simulated_ms, tmp_path):

@@ -210,8 +210,14 @@ PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperi
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, ["imager", "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
-        (resolveimage, ["imager", "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
+        (
+            rmlclean,
+            ["imager", "smearing", "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE],
+        ),
+        (
+            resolveimage,
+            ["imager", "smearing", "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE],
+        ),
     ],
     ids=["rmlclean", "resolveimage"],
 )

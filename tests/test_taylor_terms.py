@@ -9,6 +9,7 @@ from casatasks import imhead, tclean
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image, read_images, read_valid
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import TaylorNormalOperator
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
@@ -47,9 +48,13 @@ def objective_of(psfs, positive, sigma=0.01, seed=1):
     terms = (len(psfs) + 1) // 2
     band = Band.of_moments(psfs[:, SHAPE[0], SHAPE[1]])
     return TaylorObjective(
-        operator=BandNormalOperator.from_psfs(psfs, band),
-        residual=jnp.asarray(rng.normal(size=(terms, *SHAPE))),
-        noise=NoiseLevel(jnp.asarray(sigma), jnp.asarray(5.0)),
+        likelihood=QuadraticLikelihood(
+            BandNormalOperator.from_psfs(psfs, band),
+            jnp.asarray(rng.normal(size=(terms, *SHAPE))),
+            0.0,
+            jnp.asarray(sigma),
+        ),
+        beam_area=jnp.asarray(5.0),
         strengths=jnp.asarray([1.0, 2.0]),
         regularisers=("l1", "log_smoothness" if positive else "tsv"),
         frequencies=jnp.asarray(band.frequencies),

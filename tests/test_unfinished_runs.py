@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.data.measurement_set import Selection, survey
+from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.simulation import Source, simulate, with_table
-from casa_ml_tasks.tasks import outcome
+from casa_ml_tasks.tasks import run
 
 IMAGING = {"imagename": "sky", "imsize": 48, "cell": "0.2arcsec", "datacolumn": "data", "gridder": "native"}
 SKY = (Source(flux=1.0, east=0.6, north=-0.4),)
@@ -157,7 +158,7 @@ def test_a_report_that_fails_costs_no_image(folder, monkeypatch, casa_log, task)
     def failing(*_):
         raise ZeroDivisionError("no figure")
 
-    monkeypatch.setattr(outcome, "write_report", failing)
+    monkeypatch.setattr(run, "write_report", failing)
     result = task(vis="sky.ms", niter=0, **IMAGING)
     assert result["report"] == ""
     assert result["nmajordone"] == 1

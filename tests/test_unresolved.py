@@ -6,8 +6,9 @@ import pytest
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
-from casa_ml_tasks.minor.rml.unresolved import sources_of
+from casa_ml_tasks.minor.rml.state import point_image, sources_of
 from tests.few_visibilities import finished
+from tests.state_schema import has_the_arrays_of
 
 SHAPE = (48, 51)
 SIGMA = 1e-3  # of the dirty image, Jy/beam
@@ -113,7 +114,8 @@ def test_the_next_minor_cycle_goes_on_with_the_sources():
 def test_points_as_a_component_hold_the_sources_as_well():
     field = Field(4.5, [(1.0, 20.4, 20.6, 0.0)])
     *_, sources, state = field.solve(regularisers=["points", "l1", "log_smoothness"], strengths=[1.0] * 3)
-    assert state.points.sum() == pytest.approx(1.0, abs=10 * SIGMA)
+    assert has_the_arrays_of(RegularisedMaximumLikelihood.schema, state)
+    assert point_image(state).sum() == pytest.approx(1.0, abs=10 * SIGMA)
     assert sources.flux == pytest.approx([1.0], abs=3 * SIGMA)
 
 

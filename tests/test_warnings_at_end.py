@@ -5,20 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.kernels.uv_annuli import ANNULI
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums
-from casa_ml_tasks.tasks.largest_scale import largest_scale, share_of_wide_emission
+from casa_ml_tasks.tasks.ending import Ending, excess_of
 from casa_ml_tasks.tasks.warnings_at_end import (
-    Ending,
-    excess_of,
     warn_of_calibration,
     warn_of_end,
     warn_of_negative_sky,
     warn_of_wide_emission,
 )
+from casa_ml_tasks.tasks.wide_emission import largest_scale, share_of_wide_emission
 
 SHAPE = (1, 1, 64, 80)
 NOISE = np.array([[0.01]])

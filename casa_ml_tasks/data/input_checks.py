@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from casatasks import casalog
 from casatools import quanta
 
 from casa_ml_tasks.data.casa_image import image_shape, is_casa_image
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, TOTAL_INTENSITY, Survey
+from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
 from casa_ml_tasks.data.outlier_file import outlier_parameters
 from casa_ml_tasks.data.stokes import stokes_planes
 from casa_ml_tasks.data.workspace import product_path, taylor_terms
-from casa_ml_tasks.quantities import casa_angle
 
 SMALLEST_IMSIZE = 8  # pixels
 IMAGES_ON_DISK = 12 + 3 * 4  # the products, and three of them once more at twice the image size
@@ -76,21 +74,6 @@ def check_imaging(parameters: Mapping[str, Any]) -> None:
         _check_data_model,
     ):
         check(parameters)
-
-
-def check_survey(survey: Survey, parameters: Mapping[str, Any]) -> None:
-    """Warn in the CASA log where `cell` has fewer than two pixels to the fringe of the longest baseline."""
-    cell = max(cells_in_arcsec(parameters["cell"]))
-    fringe = 1 / survey.longest_baseline / ARCSEC
-    if fringe / cell < 2:
-        kilometres = survey.longest_baseline * SPEED_OF_LIGHT / survey.highest_frequency / 1e3
-        casalog.post(
-            f"cell='{casa_angle(cell)}' samples the longest baseline ({kilometres:.3g} km at "
-            f"{survey.highest_frequency / 1e9:.4g} GHz) with {fringe / cell:.2g} pixels a fringe; "
-            f"use at most {casa_angle(fringe / 3, 2)}",
-            "WARN",
-            "check_survey",
-        )
 
 
 def check_outputs(parameters: Mapping[str, Any], samples: int = 0) -> None:

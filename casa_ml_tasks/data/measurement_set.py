@@ -16,25 +16,21 @@ a selection of channels such as '0:0~63^2'.
 Planes that are not total intensity (Q, IQUV, XXYY) are counted as I. Autocorrelations and cross-hands are not read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zlib import crc32
 
 import numpy as np
-from casatasks import casalog
 from casatools import ms, table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from casa_ml_tasks.data import noise_scale
 from casa_ml_tasks.data.image_channels import ImageChannels
 
 SPEED_OF_LIGHT = 299_792_458.0  # m/s
 BLOCK = 2_000_000  # visibilities (correlations x channels x rows) in memory at once
-UNLIKE = 1.5  # ratio of the noise scales of two Measurement Sets that is worth a warning
 
 COLUMNS = {"data": "DATA", "corrected": "CORRECTED_DATA"}
 PARALLEL_HANDS = {1: "I", 5: "RR", 8: "LL", 9: "XX", 12: "YY"}  # casacore's Stokes::StokesTypes
@@ -85,21 +81,6 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one pass over the selected visibilities found, all Measurement Sets together."""
-
-    visibilities: int  # samples: selected, unflagged, of positive weight
-    flagged_fraction: float  # share of the selected samples lost to FLAG, FLAG_ROW or zero weight
-    longest_baseline: float  # wavelengths
-    highest_frequency: float  # Hz
-    noise_scale: float  # true sigma / nominal sigma
-    noise_scale_method: str  # the differences it was measured from
-    sum_of_weights: float  # nominal, Jy^-2
-    weighted_power: float  # sum of weight * |V|^2, dimensionless: chi^2 of an empty sky
-    digest: int = 0  # of the samples, their weights and baselines
-
-
-@dataclass(frozen=True)
 class Block:
     """Some rows of one data description: cross-correlations, parallel hands, selected channels."""
 
@@ -123,29 +104,6 @@ class Block:
         return np.asarray(spoilt(self.flag, axis=0))
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """What one Block, or one Measurement Set, adds to the Survey."""
-
-    samples: int = 0
-    used: int = 0
-    not_finite: int = 0
-    bad_weights: int = 0
-    unflagged: int = 0
-    longest_baseline: float = 0.0
-    highest_frequency: float = 0.0
-    sum_of_weights: float = 0.0
-    weighted_power: float = 0.0
-    digest: int = 0
-
-    def __add__(self, other: "_Findings") -> "_Findings":
-        def combine(name: str) -> Any:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            return max(mine, theirs) if name in ("longest_baseline", "highest_frequency") else mine + theirs
-
-        return _Findings(**{each.name: combine(each.name) for each in fields(self)})
-
-
 def selections(parameters: Mapping[str, Any]) -> list[Selection]:
     """The Selection of each Measurement Set that the task's parameters name.
 
@@ -162,7 +120,7 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
         raise ValueError("vis='' names no Measurement Set; give its path, or a list of paths")
     strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in MSSELECT}
     wanted = parameters.get("datacolumn", "corrected")
-    columns = [_data_column(path, wanted) for path in paths]
+    columns = [data_column(path, wanted) for path in paths]
     return [
         Selection(
             vis=path,
@@ -174,41 +132,6 @@ def selections(parameters: Mapping[str, Any]) -> list[Selection]:
         )
         for i, (path, column) in enumerate(zip(paths, columns, strict=True))
     ]
-
-
-def survey(selections: Sequence[Selection], progress: bool = False, channels: ImageChannels | None = None) -> Survey:
-    """Pass once over all selected visibilities: check them, count them, and measure their noise.
-
-    A task calls this once a run, so what a user should know of the data is posted to the CASA log here. The noise scale
-    of several Measurement Sets is the one that makes the chi^2 of all noise together right.
-
-    Args:
-        selections: what `selections()` returned.
-        progress: show a progress bar.
-        channels: of a cube; visibilities that lie outside are not counted, and the log says how many.
-
-    Raises:
-        ValueError: a selection selects nothing, or nothing in these channels; everything is flagged, all weights are
-            zero, or unflagged visibilities or weights are not finite.
-    """
-    _warn_of_columns(selections)
-    if channels is not None:
-        selections = _within(selections, channels)
-    found, scales = zip(*(_survey_one(selection, progress, channels) for selection in selections), strict=True)
-    total = sum(found, _Findings())
-    used = np.array([each.used for each in found])
-    _warn_of_noise_scales(selections, scales)
-    return Survey(
-        visibilities=total.used,
-        flagged_fraction=1 - total.used / total.samples,
-        longest_baseline=total.longest_baseline,
-        highest_frequency=total.highest_frequency,
-        noise_scale=float(np.sqrt(np.average([scale.value**2 for scale in scales], weights=used))),
-        noise_scale_method=" and ".join(sorted({scale.method for scale in scales})),
-        sum_of_weights=total.sum_of_weights,
-        weighted_power=total.weighted_power,
-        digest=total.digest,
-    )
 
 
 def blocks(selection: Selection, progress: bool = False, channels: ImageChannels | None = None) -> Iterator[Block]:
@@ -310,156 +233,6 @@ def samples(
     return block.visibility.mean(axis=0), weight, good
 
 
-def _survey_one(
-    selection: Selection, progress: bool, channels: ImageChannels | None
-) -> tuple[_Findings, noise_scale.NoiseScale]:
-    hands, neighbours = noise_scale.Thinned(), noise_scale.Thinned()
-    found = _Findings()
-    for block in blocks(selection, progress, channels):
-        visibility, weight, good = samples(block)
-        usable = (weight > 0) & np.isfinite(weight) & np.isfinite(visibility)
-        found += _findings(block, visibility, weight, usable)
-        hands.add(_between_hands(block, usable & good.all(axis=0)))
-        neighbours.add(_between_neighbours(block, visibility, good, usable))
-    _check_findings(selection, found)
-    return found, noise_scale.smallest(hands.values, neighbours.values)
-
-
-def _findings(
-    block: Block,
-    visibility: NDArray[np.complexfloating],
-    weight: NDArray[np.floating],
-    usable: NDArray[np.bool_],
-) -> _Findings:
-    visibility, weight = visibility[usable], weight[usable]
-    wavelengths = np.outer(block.frequency / SPEED_OF_LIGHT, np.hypot(*block.uvw[:2]))
-    unflagged = ~(block.flag | block.flagged)
-    bad_weight = ((~np.isfinite(block.weight) | (block.weight < 0)) & unflagged).any(axis=0)
-    not_finite = (~np.isfinite(block.visibility) & (block.weight > 0) & unflagged).any(axis=0)
-    return _Findings(
-        samples=usable.size,
-        unflagged=int(np.count_nonzero(~block.flagged)),
-        used=visibility.size,
-        not_finite=int(np.count_nonzero(not_finite)),
-        bad_weights=int(np.count_nonzero(bad_weight)),
-        longest_baseline=float(wavelengths[usable].max(initial=0)),
-        highest_frequency=float(block.frequency[usable.any(axis=1)].max(initial=0)),
-        sum_of_weights=float(weight.sum()),
-        weighted_power=float(np.sum(weight * np.abs(visibility) ** 2)),
-        digest=_digest(visibility, weight, wavelengths[usable]),
-    )
-
-
-def _digest(*arrays: NDArray[Any]) -> int:
-    """A number that other visibilities do not have; those of several Blocks are added."""
-    value = 0
-    for array in arrays:
-        value = crc32(array.tobytes(), value)
-    return value
-
-
-def _between_hands(block: Block, both: NDArray[np.bool_]) -> NDArray[np.float64]:
-    if len(block.visibility) < 2:
-        return np.empty(0)
-    (first, second), (first_weight, second_weight) = block.visibility[:, both], block.weight[:, both]
-    return noise_scale.normalised_differences(first, second, 1 / first_weight, 1 / second_weight)
-
-
-def _between_neighbours(
-    block: Block, visibility: NDArray[np.complexfloating], good: NDArray[np.bool_], usable: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Of samples of the same hands: those of a polarised source differ."""
-    earlier, later = noise_scale.neighbouring_integrations(block.streams, block.time)
-    both = usable[:, earlier] & usable[:, later] & (good[..., earlier] == good[..., later]).all(axis=0)
-    count = np.maximum(np.count_nonzero(good, axis=0), 1)
-    variance = np.sum(good / np.where(good, block.weight, 1), axis=0) / count**2
-    return noise_scale.normalised_differences(
-        visibility[:, earlier][both], visibility[:, later][both], variance[:, earlier][both], variance[:, later][both]
-    )
-
-
-def _check_findings(selection: Selection, found: _Findings) -> None:
-    vis = f"vis='{selection.vis}'"
-    if found.samples == 0:
-        raise ValueError(f"{vis} holds only autocorrelations in this selection; select cross-correlations")
-    if found.unflagged == 0:
-        raise ValueError(f"{vis} {_why_flagged(selection)}")
-    if found.bad_weights:
-        raise ValueError(
-            f"{vis} holds {found.bad_weights} unflagged visibilities with infinite, NaN or negative WEIGHT; "
-            "flag them with flagdata, or set the weights anew with statwt or initweights"
-        )
-    if found.not_finite:
-        raise ValueError(
-            f"{vis} holds {found.not_finite} unflagged visibilities that are NaN or infinite; "
-            "flag them with flagdata(mode='clip')"
-        )
-    if found.used == 0:
-        raise ValueError(
-            f"{vis} has no unflagged visibility with WEIGHT > 0; set the weights with initweights or statwt"
-        )
-
-
-def _warn_of_columns(selections: Sequence[Selection]) -> None:
-    for selection in selections:
-        if selection.fallback:
-            casalog.post(f"vis='{selection.vis}' has no CORRECTED_DATA; its DATA are read instead", "WARN")
-
-
-def _why_flagged(selection: Selection) -> str:
-    """What makes all samples flagged, and the remedy."""
-    if selection.imager == "casa" and _has_unflagged(replace(selection, imager="native")):
-        return (
-            "has a flagged correlation in every sample of this selection, and CASA's imager drops such samples; use "
-            "gridder='native', which images parallel hands whatever the flags of the others"
-        )
-    if selection.stokes != "pseudoI" and _has_unflagged(replace(selection, stokes="pseudoI")):
-        return (
-            f"has one polarisation flagged throughout this selection, and stokes='{selection.stokes}' needs it; use "
-            "stokes='pseudoI', which images the other"
-        )
-    return "is entirely flagged in this selection; select other data or restore its flags"
-
-
-def _has_unflagged(selection: Selection) -> bool:
-    return any(not block.flagged.all() for block in blocks(selection))
-
-
-def _within(selections: Sequence[Selection], channels: ImageChannels) -> list[Selection]:
-    """Those that have data in the channels; the log says how many visibilities lie outside."""
-    found = [windows(selection) for selection in selections]
-    total = sum(each.rows * each.frequency.size for listed in found for each in listed)
-    inside = [
-        sum(each.rows * int(np.count_nonzero(channels.of(each.frequency) >= 0)) for each in listed) for listed in found
-    ]
-    extent = f"{channels.edges[0] / 1e9:.7g} to {channels.edges[-1] / 1e9:.7g} GHz"
-    if not any(inside):
-        raise ValueError(
-            f"no selected channel of the data lies in those of the image, {extent}; change start, width or nchan, or "
-            "select other data with spw"
-        )
-    if outside := total - sum(inside):
-        casalog.post(f"{outside} of {total} visibilities lie outside the image's channels, {extent}: left out")
-    return [selection for selection, count in zip(selections, inside, strict=True) if count]
-
-
-def _warn_of_noise_scales(selections: Sequence[Selection], scales: Sequence[noise_scale.NoiseScale]) -> None:
-    for selection, scale in zip(selections, scales, strict=True):
-        if scale.method == noise_scale.WEIGHT_AS_IT_IS:
-            casalog.post(
-                f"vis='{selection.vis}' has neither two parallel hands nor neighbouring integrations to measure its "
-                "noise from; WEIGHT is taken as it is, and noisescale can be given by hand",
-                "WARN",
-            )
-    if max(scale.value for scale in scales) > UNLIKE * min(scale.value for scale in scales):
-        listed = ", ".join(f"{each.vis}: {scale.value:.3g}" for each, scale in zip(selections, scales, strict=True))
-        casalog.post(
-            f"the Measurement Sets differ in their noise scale ({listed}), so one of them outweighs the others; "
-            "rescale their weights with statwt",
-            "WARN",
-        )
-
-
 @contextmanager
 def open_table(path: str) -> Iterator[Any]:
     """The casatools table at `path`, closed again whatever happens."""
@@ -487,7 +260,7 @@ def _one_per_ms(name: str, value: Any, count: int) -> list[str]:
     return values if len(values) == count else values * count
 
 
-def _data_column(path: str, wanted: str) -> str:
+def data_column(path: str, wanted: str) -> str:
     """ "data" or "corrected": what is there of what is wanted, as tclean decides."""
     check_measurement_set(path)
     if wanted not in COLUMNS:

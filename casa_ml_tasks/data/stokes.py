@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +47,12 @@ def weights_over_sumwt(stokes: str) -> NDArray[np.float64]:
     return np.array([2.0 if len(plane) == 1 else 1.0 for plane in stokes_planes(stokes)])
 
 
-def check_stokes(selections: Sequence[Selection], parameters: Mapping[str, Any]) -> None:
-    """Check that the data have the correlations that `stokes` is made of.
+def check_stokes(selections: Sequence[Selection], stokes: str) -> None:
+    """Check that the data have the correlations that tclean's `stokes` is made of.
 
     Raises:
         ValueError: one of the Measurement Sets has not.
     """
-    stokes = parameters["stokes"]
     if stokes in ("I", "pseudoI"):
         return
     for selection in selections:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from casatasks import casalog
 from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.directions import TRACKFIELD, directions_of, read_fields, selected_fields, tracked
-from casa_ml_tasks.data.input_checks import cells_in_arcsec
-from casa_ml_tasks.data.measurement_set import Selection, selections
+from casa_ml_tasks.data.measurement_set import Selection
 
 
-def check_tracking(parameters: Mapping[str, Any]) -> None:
+def check_tracking(selections: Sequence[Selection], phasecenter: str | int, cell: float) -> None:
     """Check that phasecenter='TRACKFIELD' finds ephemerides, and warn of objects that cross an image at rest.
 
     Args:
-        parameters: tclean's, with the selection.
+        selections: of the Measurement Sets.
+        phasecenter: tclean's.
+        cell: the shorter side of a pixel, arcsec.
 
     Raises:
         ValueError: a selected field has no ephemeris that could be tracked.
     """
-    follows = tracked(parameters["phasecenter"])
+    follows = tracked(phasecenter)
     if follows == TRACKFIELD:
-        _check_ephemerides(selections(parameters))
-    elif not follows and any(
-        each.ephemeris for vis in np.atleast_1d(parameters["vis"]) for each in read_fields(str(vis))
-    ):
-        _warn_of_motion(selections(parameters), min(cells_in_arcsec(parameters["cell"])))
+        _check_ephemerides(selections)
+    elif not follows and any(each.ephemeris for selection in selections for each in read_fields(selection.vis)):
+        _warn_of_motion(selections, cell)
 
 
 def _check_ephemerides(chosen: Sequence[Selection]) -> None:

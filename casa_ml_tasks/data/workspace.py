@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from glob import escape
 from itertools import chain
 from pathlib import Path
@@ -15,21 +16,24 @@ from casa_ml_tasks.casa_compat import write_task_history
 from casa_ml_tasks.data.casa_image import can_be_opened
 from casa_ml_tasks.version import version_and_commit
 
-#: Of a sky with components, images of each.
-COMPONENTS = tuple(
-    f"{name}{kind}"
-    for name in ("points", "emission", "absorption", "line", "continuum")
-    for kind in ("", ".uncertainty")
-)
-#: Images that are written after the first checkpoint.
-REWRITTEN = ("model", "uncertainty", "samples", *COMPONENTS, "residual", "mask", "image", "image.pbcor")
-PRODUCTS = (
-    *("model", "uncertainty", "samples", *COMPONENTS, "residual", "psf", "pb", "weight", "sumwt", "mask"),
-    *("image", "image.pbcor"),
-    *("alpha", "alpha.error", "beta"),  # of the spectrum, from Taylor terms
-    *("powerspectrum", "noise"),  # tables of text
-)
-#: One for every Taylor term.
+
+@dataclass(frozen=True)
+class Product:
+    """Something that a task leaves as `imagename.extension`.
+
+    Attributes:
+        extension: behind the name that all products share, for instance 'image.pbcor'.
+        is_image: whether it is a CASA image, which gets the history of the call; or else a table, a text or a folder.
+        is_rewritten: whether it is an image that is written after the first checkpoint, so that a killed run may leave
+            half of it.
+    """
+
+    extension: str
+    is_image: bool = True
+    is_rewritten: bool = False
+
+
+#: Extensions of images of which every Taylor term has its own.
 OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image", "uncertainty", "samples")
 _TERM = re.compile(r"\.tt\d+")
 
@@ -61,15 +65,26 @@ class Workspace:
     parameters goes on in it; any other run begins with an empty one.
     """
 
-    def __init__(self, imagename: str | Path, terms: int = 0, outliers: Sequence[str] = ()):
-        """terms: Taylor terms with their own images; outliers: imagenames of outlier fields, which share the folder."""
+    def __init__(
+        self, imagename: str | Path, products: Sequence[Product], terms: int = 0, outliers: Sequence[str] = ()
+    ):
+        """Say where everything is; nothing is written.
+
+        Args:
+            imagename: the name that all products begin with.
+            products: what this task may leave, in the order of its list of products, and what other tasks may have left
+                under the same name, which goes when the new products come.
+            terms: Taylor terms with their own images.
+            outliers: imagenames of outlier fields, which share the folder.
+        """
         self.imagename = Path(imagename)
         self.terms = terms
         self.directory = self.imagename.with_name(f"{self.imagename.name}.work")
         self.checkpoint = self.directory / "checkpoint.npz"
-        self.outliers = [Workspace(name, terms) for name in outliers]
+        self.outliers = [Workspace(name, products, terms) for name in outliers]
         for number, outlier in enumerate(self.outliers, 1):
             outlier.directory = self.directory / f"outlier{number}"
+        self._known = products
 
     def begin(self, resume: bool) -> None:
         """Keep what an interrupted run left, but for images that it was writing, or make an empty folder."""
@@ -78,55 +93,66 @@ class Workspace:
             self.directory.mkdir()
         for outlier in self.outliers:
             outlier.begin(resume and outlier.directory.exists())
-        for extension, image in _products(self.directory / "image").items():
-            if _TERM.sub("", extension) in REWRITTEN and not can_be_opened(image):
+        for product, image in _existing(self.directory / "image", self._known).values():
+            if product.is_rewritten and not can_be_opened(image):
                 shutil.rmtree(image)
 
     def product(self, extension: str, term: int = 0) -> Path:
         """The finished product's path, for instance of 'image'; of a Taylor term, where there are any."""
         return product_path(self.imagename, extension, term if self.terms else None)
 
-    def publish(self, images: Path, task: str, parameters: Mapping[str, Any], casalog: Any) -> list[str]:
-        """Write the history into the images, move them to their final names, and remove the folder.
+    def unfinished(self, extension: str) -> Path:
+        """The path of a product until it is published."""
+        return product_path(self.directory / "image", extension)
+
+    def publish(self, task: str, parameters: Mapping[str, Any], casalog: Any) -> list[str]:
+        """Write the history into the images, move all products to their final names, and remove the folder.
 
         Args:
-            images: name of the unfinished images, without extension.
+            task, parameters: of the history.
             casalog: told what happens.
 
         Returns:
             The paths of the products, those of outlier fields last.
         """
-        outliers = [
-            outlier.publish(outlier.directory / images.name, task, parameters, casalog) for outlier in self.outliers
-        ]
-        made = _products(images)
-        images_made = [str(path) for path in made.values() if path.is_dir()]
-        write_task_history(images_made, task, [("casa_ml_tasks", version_and_commit()), *parameters.items()], casalog)
-        for old in _products(self.imagename).values():
+        outliers = [outlier.publish(task, parameters, casalog) for outlier in self.outliers]
+        made = _existing(self.directory / "image", self._known)
+        images = [str(path) for product, path in made.values() if product.is_image]
+        write_task_history(images, task, [("casa_ml_tasks", version_and_commit()), *parameters.items()], casalog)
+        for _, old in _existing(self.imagename, self._known).values():
             if old.is_dir():
                 shutil.rmtree(old)
             else:
                 old.unlink()
         products = {extension: self.imagename.with_name(f"{self.imagename.name}.{extension}") for extension in made}
-        for extension, source in made.items():
+        for extension, (_, source) in made.items():
             os.replace(source, products[extension])
         shutil.rmtree(self.directory)
         return [str(path) for path in products.values()] + list(chain.from_iterable(outliers))
 
 
-def unused_imagenames(imagenames: Sequence[str]) -> list[str]:
-    """tclean's `restart=False`: the names, or all with _1, _2, ... if products of one of the names exist."""
+def unused_imagenames(imagenames: Sequence[str], products: Sequence[Product]) -> list[str]:
+    """tclean's `restart=False`: the names, or all with _1, _2, ... if products of one of the names exist.
+
+    Args:
+        imagenames: of all images of a call.
+        products: what any task may have left under them.
+    """
     candidates, number = list(imagenames), 0
-    while any(_products(Path(candidate)) for candidate in candidates):
+    while any(_existing(Path(candidate), products) for candidate in candidates):
         number += 1
         candidates = [f"{imagename}_{number}" for imagename in imagenames]
     return candidates
 
 
-def _products(imagename: Path) -> dict[str, Path]:
-    """The products that exist, by extension, such as 'image.tt0.pbcor'."""
+def _existing(imagename: Path, products: Sequence[Product]) -> dict[str, tuple[Product, Path]]:
+    """The products that exist and their paths, by extension, such as 'image.tt0.pbcor', in the order of `products`."""
     beginning = f"{imagename.name}."
     found = {path.name.removeprefix(beginning): path for path in imagename.parent.glob(f"{escape(beginning)}*")}
-    kinds = {extension: _TERM.sub("", extension) for extension in found}
-    known = sorted((PRODUCTS.index(kind), extension) for extension, kind in kinds.items() if kind in PRODUCTS)
-    return {extension: found[extension] for _, extension in known}
+    kinds = {extension: _TERM.sub("", extension) for extension in sorted(found)}
+    return {
+        extension: (product, found[extension])
+        for product in products
+        for extension, kind in kinds.items()
+        if kind == product.extension
+    }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.engine.protocols import MinorState, StateSchema
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
 _LATENT = "latent/"  # before the names of the minor cycle's own arrays
-#: Of what is stored; one more whenever a number or an array of any minor cycle changes its meaning.
-FORMAT = 4
+#: Is raised by one whenever what the engine itself stores changes its meaning. What a minor cycle stores has a version
+#: of its own in its `StateSchema`.
+FORMAT = 5
 
 
 class FileCheckpoint:
@@ -26,17 +27,25 @@ class FileCheckpoint:
         refusal: why `load` has not taken up a checkpoint that is there; ends a sentence about its run.
     """
 
-    def __init__(self, path: str | Path, parameters: Mapping[str, object], data: Mapping[str, object] | None = None):
-        """A checkpoint of other parameters or of other data is not taken up.
+    def __init__(
+        self,
+        path: str | Path,
+        parameters: Mapping[str, object],
+        data: Mapping[str, object] | None = None,
+        schemas: Sequence[StateSchema] = (),
+    ):
+        """A checkpoint of other parameters, of other data or of another version of a schema is not taken up.
 
         Args:
             path: of the file.
             parameters: of the call.
             data: what tells the visibilities that are read from any others.
+            schemas: of the minor cycles whose states are saved.
         """
         self._path = Path(path)
         self._parameters = json.dumps(dict(parameters), sort_keys=True, default=str)
         self._data = json.dumps(dict(data or {}), sort_keys=True, default=str)
+        self._schemas = {schema.name: schema.version for schema in schemas}
         self.refusal = ""
 
     def save(self, progress: Progress) -> None:
@@ -48,12 +57,11 @@ class FileCheckpoint:
             "last_model": progress.last_model,
             "last_residual": progress.last_residual,
             "predicted_residual": progress.state.predicted_residual,
-            "ended": progress.state.ended,
-            "points": progress.state.points,
             **{_LATENT + name: array for name, array in progress.state.latent.items()},
         }
         numbers = {
             "format": FORMAT,
+            "schemas": self._schemas,
             "parameters": self._parameters,
             "data": self._data,
             "iterations": progress.state.iterations,
@@ -70,7 +78,7 @@ class FileCheckpoint:
         os.replace(unfinished, self._path)
 
     def load(self) -> Progress | None:
-        """The progress of an interrupted run with the same parameters and data and of this format, or None."""
+        """The progress of an interrupted run with the same parameters, data and versions, or None."""
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 numbers = json.loads(str(stored["numbers"]))
@@ -89,8 +97,6 @@ class FileCheckpoint:
             state=MinorState(
                 numbers["iterations"],
                 image.get("predicted_residual"),
-                ended=image.get("ended"),
-                points=image.get("points"),
                 latent={name.removeprefix(_LATENT): image[name] for name in image if name.startswith(_LATENT)},
                 unfinished=numbers["unfinished"],
             ),
@@ -99,7 +105,7 @@ class FileCheckpoint:
         )
 
     def _refusal(self, numbers: Mapping[str, object]) -> str:
-        if numbers.get("format") != FORMAT:
+        if numbers.get("format") != FORMAT or numbers["schemas"] != self._schemas:
             return "is of another version"
         if numbers["parameters"] != self._parameters:
             return "had other parameters"

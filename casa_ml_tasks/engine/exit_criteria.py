@@ -39,6 +39,8 @@ _DESCRIPTIONS = {
     StopCode.UNSETTLED: "not converged: more samples would change the mean and its uncertainty",
 }
 
+#: A run that ends so has an image that data may be fitted to; others have not finished theirs, or have lost it.
+FINISHED = (StopCode.CONVERGED, StopCode.NO_CHANGE, StopCode.THRESHOLD, StopCode.NSIGMA)
 #: tclean's factor between the smallest peak residual reached and the one at which it gives up.
 DIVERGENCE = 3.0
 #: Relative change of the peak residual that counts as none.

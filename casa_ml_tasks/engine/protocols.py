@@ -18,6 +18,21 @@ Image = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
+class StateSchema:
+    """What a minor cycle keeps in `MinorState.latent`, which nothing else needs to know.
+
+    Attributes:
+        name: of the minor cycle, in checkpoints.
+        version: is raised by one whenever an array changes its meaning, so that older checkpoints are not taken up.
+        arrays: the axes of each array by its name; an array may be absent.
+    """
+
+    name: str
+    version: int
+    arrays: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class MinorState:
     """What one minor cycle leaves for the next, besides the model.
 
@@ -25,10 +40,7 @@ class MinorState:
         iterations: minor iterations so far, all cycles together.
         predicted_residual: what the next major cycle should find, Jy/beam; None before the first minor cycle.
         converged: the model explains the data as well as it will: no major cycle is needed.
-        ended: whether the last minor cycle of each image had nothing more to gain, rather than no more iterations,
-            (channel or term, stokes); None where that says nothing.
-        points: what of the model is point sources, Jy/pixel; None where they are no component of their own.
-        latent: the minor cycle's own arrays, by name.
+        latent: the minor cycle's own arrays by name, as its `StateSchema` describes them.
         unfinished: the minor cycle wants to be called again with the same residual and model before the next major
             cycle; a checkpoint is saved in between.
     """
@@ -36,8 +48,6 @@ class MinorState:
     iterations: int = 0
     predicted_residual: Image | None = None
     converged: bool = False
-    ended: NDArray[np.bool_] | None = None
-    points: Image | None = None
     latent: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     unfinished: bool = False
 
@@ -239,7 +249,16 @@ class MajorCycle(Field, Protocol):
 
 @runtime_checkable
 class MinorCycle(Protocol):
-    """Updates the model in the image plane: CASA's minor cycle. Pure and resumable."""
+    """Updates the model in the image plane: CASA's minor cycle.
+
+    The next model and state follow from the arguments alone, so that a run resumed from a checkpoint takes the same
+    steps.
+    """
+
+    @property
+    def schema(self) -> StateSchema:
+        """What its states hold beside what all states hold; an attribute of the class."""
+        ...
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """Improve the model; one that it is not done with (`MinorState.unfinished`) is not taken.

@@ -53,7 +53,7 @@ class Progress:
         last_model, last_residual: what the last minor cycle began with; None before the first.
         state: of the minor cycle.
         records: one a major cycle.
-        calibration: what residuals have told of errors of calibration, as numbers; None where they told nothing.
+        calibration: what each data step has found, by its name, as plain numbers; None where none has found anything.
     """
 
     model: Image

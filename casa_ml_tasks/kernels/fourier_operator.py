@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -18,6 +18,42 @@ from casa_ml_tasks.kernels.threads import available_cores, run
 from casa_ml_tasks.kernels.uv_grid import UVGrid
 from casa_ml_tasks.kernels.uv_plan import UVPlan, longest_baselines
 from casa_ml_tasks.kernels.vector_intrinsics import HALF, LANES
+
+
+class FlatOperator(Protocol):
+    """What `FourierOperator` does, wherever it does it. Visibilities are in the order of a plan."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the images."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads of the CPU are used."""
+        ...
+
+    def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
+        """As `FourierOperator.sort`."""
+        ...
+
+    def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
+        """As `FourierOperator.restore`."""
+        ...
+
+    def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
+        """As `FourierOperator.degrid`."""
+        ...
+
+    def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+        """As `FourierOperator.grid`."""
+        ...
+
+    def gradient(
+        self, image: NDArray[np.floating], data: NDArray[np.complexfloating], weight: NDArray[np.floating]
+    ) -> tuple[float, NDArray[np.floating]]:
+        """As `FourierOperator.gradient`."""
+        ...
 
 
 @dataclass(frozen=True)

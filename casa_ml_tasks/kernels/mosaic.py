@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from casa_ml_tasks.kernels.normal_operator import MosaicNormalOperator
+from casa_ml_tasks.kernels.normal_operator import cropped, spectrum, transfer_function
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,73 @@ class Mosaic:
             seen = beam[rows, columns]
             total[np.ix_(inside, inside)] += np.multiply.outer(seen, seen) * psf[lags]
         return total
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MosaicNormalOperator:
+    r"""$H I = \sum_k a_k\, (T_k * (a_k I))$, exact for any pointings k with their beams a and PSFs T.
+
+    A beam ends with a box of its own, so that a pointing costs what its box does, however large the mosaic.
+
+    Attributes:
+        transfer: (2 ny, nx + 1), of the convolution that H is on average.
+        transfers: (pointing, 2 height, width + 1), of PSFs that are normalised together.
+        beams: (pointing, height, width).
+        corners: pixel y, x that each box begins with, (pointing, 2).
+    """
+
+    transfer: jax.Array
+    transfers: jax.Array
+    beams: jax.Array
+    corners: jax.Array
+
+    @classmethod
+    def from_psfs(
+        cls,
+        psf: NDArray[np.floating],
+        psfs: NDArray[np.floating],
+        beams: NDArray[np.floating],
+        corners: NDArray[np.integer],
+        precision: DTypeLike = float,
+    ) -> MosaicNormalOperator:
+        """Make it.
+
+        Args:
+            psf: of the convolution that it is on average, (2 ny, 2 nx), Jy/beam.
+            psfs: of the pointings, each over the sum of all weights, (pointing, 2 height, 2 width), Jy/beam.
+            beams: (pointing, height, width).
+            corners: pixel y, x that each box begins with, (pointing, 2).
+            precision: of the transfer functions and the beams.
+        """
+        if (len(psfs), *(2 * n for n in beams.shape[1:])) != (len(beams), *psfs.shape[1:]):
+            raise ValueError(f"psfs of shape {psfs.shape} do not cover twice beams of shape {beams.shape}")
+        transfer, transfers = (transfer_function(each, precision) for each in (psf, psfs))
+        return cls(transfer, transfers, jnp.asarray(beams.astype(precision)), jnp.asarray(corners))
+
+    @jax.jit
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """image: (..., ny, nx), Jy/pixel. Returns the dirty image, (..., ny, nx), Jy/beam, with the beams once more."""
+        *planes, _, _ = image.shape
+
+        def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            transfer, beam, corner = pointing
+            start, size = (*[0] * len(planes), *corner), (*planes, *beam.shape)
+            seen = beam * cropped(spectrum(beam * jax.lax.dynamic_slice(image, start, size)) * transfer)
+            before = jax.lax.dynamic_slice(total, start, size)
+            return jax.lax.dynamic_update_slice(total, before + seen, start), None
+
+        total, _ = jax.lax.scan(add, jnp.zeros_like(image), (self.transfers, self.beams, self.corners))
+        return total
+
+    def spectral_norm(self) -> jax.Array:
+        r"""Return an upper bound on the largest eigenvalue: $\max_x \sum_k a_k^2(x) \max |T_k|$."""
+        bounds = jnp.max(jnp.abs(self.transfers), axis=(1, 2))
+        total = jnp.zeros((self.transfer.shape[0] // 2, self.transfer.shape[1] - 1))
+        rows, columns = (jnp.arange(n) for n in self.beams.shape[1:])
+        y, x = self.corners[:, :1] + rows, self.corners[:, 1:] + columns
+        power = bounds[:, None, None] * self.beams**2
+        return jnp.max(total.at[y[:, :, None], x[:, None, :]].add(power))
 
 
 def _box(corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, slice]:

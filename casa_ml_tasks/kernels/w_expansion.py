@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.kernels.difference import chi_squared_and_gradient
-from casa_ml_tasks.kernels.fourier_operator import FourierOperator
+from casa_ml_tasks.kernels.fourier_operator import FlatOperator, FourierOperator
 from casa_ml_tasks.kernels.prolate import ProlateTerm
 
 
@@ -30,7 +30,7 @@ class ExpandedOperator:
         terms: of $e^{iX\omega\xi}$, $X = 2\pi|w|_{max}R$.
     """
 
-    flat: FourierOperator
+    flat: FlatOperator
     w: NDArray[np.floating]
     phase: NDArray[np.complexfloating]
     x: NDArray[np.floating]

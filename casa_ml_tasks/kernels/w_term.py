@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from casa_ml_tasks.kernels.fourier_operator import FourierOperator, covering_grid
+from casa_ml_tasks.kernels.fourier_operator import FlatOperator, FourierOperator, covering_grid
 from casa_ml_tasks.kernels.gridding_kernel import (
     OVERSAMPLINGS,
     PIXEL_COST,
@@ -33,7 +33,7 @@ COMPLEX_COST = 3  # of a plane's complex image, in FFTs of real ones
 ROW_COST = 12  # of one visibility on one plane, in kernel rows
 MOST_TERMS = 64
 
-MeasurementOperator = FourierOperator | ExpandedOperator | StackedOperator
+MeasurementOperator = FlatOperator | ExpandedOperator | StackedOperator
 
 
 def wide_field_operator(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +17,16 @@ from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, chunks, read
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
-from casa_ml_tasks.kernels.uv_annuli import annulus_edges, longest_on_grid
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
-from casa_ml_tasks.major.data_model import SETTLED_WEIGHTS, DataModel, Freedom
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
-from casa_ml_tasks.major.residual_visibilities import AnnulusSums
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
-
-MOST_ROUNDS = 10  # of fits of the data model
-MOST_COMPARED = 1 << 20  # visibilities that tell errors of calibration
 
 
 class NativeMajorCycle(NativeImages):
@@ -77,8 +69,6 @@ class NativeMajorCycle(NativeImages):
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
-        self._freedom = request.noise.freedom
-        origins = origins or bool(self._freedom)
         super().__init__(request, directory)
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond
@@ -93,8 +83,6 @@ class NativeMajorCycle(NativeImages):
             numbering = Origins() if origins else None
             self.observed = self._read(Path(directory) / "visibilities", smearing, numbering)
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
-            self._weight = self.observed.weight
-            self.data_model = DataModel.none(self._freedom, self.origins) if origins else None
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
             self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
 
@@ -132,8 +120,8 @@ class NativeMajorCycle(NativeImages):
         inside = within_nyquist(store.uvw, self.cell)
         if not inside.any():
             raise ValueError(
-                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a smaller "
-                "one"
+                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a "
+                "smaller one"
             )
         if inside.all():
             return store
@@ -295,84 +283,3 @@ class NativeMajorCycle(NativeImages):
                         degridded = self._transform.degrid(images[number], points)
                         visibility[group] = degridded.reshape(visibility[group].shape)
                     column.write(block, np.conj(phase) * visibility)
-
-    # Moves to calibration/, which has its steps against `KeepsVisibilities`.
-
-    def refit(self, model: Image, noise_scale: float) -> bool:
-        """Fit the data model to the visibilities and those of an image, and image with it from now on.
-
-        Args:
-            model: (1, 1, ny, nx), Jy/pixel.
-            noise_scale: true noise over the noise that WEIGHT claims, of all visibilities together.
-
-        Returns:
-            Whether that changes anything: False where there is no data model, or it has settled.
-        """
-        if self.data_model is None:
-            return False
-        before, visibilities = self.data_model, self.predicted(model)
-        self.data_model = before.fitted(self.observed, visibilities, noise_scale)
-        corrected, credence = self.data_model.corrected(self.observed, visibilities, noise_scale)
-        weight = corrected.weight * credence
-        change = np.sum(np.abs(weight - self._weight), dtype=float) / np.sum(self._weight, dtype=float)
-        self._log_data_model(before, noise_scale, change)
-        if change < SETTLED_WEIGHTS and not self.data_model.moved(before):
-            return False
-        if self.data_model.rounds > MOST_ROUNDS:
-            casalog.post(f"the data model still changes after {MOST_ROUNDS} rounds; the last one is used", "WARN")
-            return False
-        self._weight = weight
-        self.image_with(replace(corrected, weight=weight), corrected.weight, corrected.weight)
-        return True
-
-    def calibration_errors(self, model: Image, noise_scale: float, beside: NDArray[np.floating]) -> CalibrationErrors:
-        """What the residual visibilities, and the residual beside the image, tell of errors of calibration.
-
-        Args:
-            model: (channel, 1, ny, nx), Jy/pixel.
-            noise_scale: true thermal noise over the noise that WEIGHT claims.
-            beside: what `noise_beside` gives for this model.
-        """
-        radii = annulus_edges(longest_on_grid(self.cell))[1:]
-        stride = -(-sum(each.data.size for each in self.operator.chunks) // MOST_COMPARED)
-        parts = []
-        for each in self.compared(model):
-            known = each.thermal > 0
-            variance = noise_scale**2 / np.where(known, each.thermal, 1)
-            columns = (each.data - each.model, each.data, variance, radii[each.annulus])
-            parts.append([column[known][::stride] for column in columns])
-        errors = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        expected, of_amplitude = self.image_noise(errors.at, noise_scale), self.image_noise(errors.amplitude_at, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            missing = np.nanmedian((beside**2 - expected**2) / of_amplitude**2)
-        return errors.raised(float(np.sqrt(missing))) if np.isfinite(missing) and missing > 0 else errors
-
-    def count_errors(self, errors: CalibrationErrors, noise_scale: float) -> None:
-        """Image from now on with weights of thermal noise and errors of calibration together.
-
-        Args:
-            errors: of the visibilities.
-            noise_scale: true thermal noise over the noise that WEIGHT claims; the new weights claim it as well.
-        """
-        observed = self.observed
-        error = errors.at(np.hypot(observed.uvw[:, 0], observed.uvw[:, 1]))
-        weight = (observed.weight / (1 + observed.weight * (error / noise_scale) ** 2)).astype(np.float32)
-        self.image_with(replace(observed, weight=weight), weight, observed.weight)
-
-    def _log_data_model(self, before: DataModel, noise_scale: float, change: float) -> None:
-        """What was fitted, each round; what could not be, only where the round before has not said so."""
-        assert self.data_model is not None
-        rounds = self.data_model.rounds
-        casalog.post(f"data model, round {rounds}: weights change by {100 * change:.2g} %", "INFO", "data_model")
-        known = before.failures() if before.rounds else []
-        for sentence in (each for each in self.data_model.failures() if each not in known):
-            casalog.post(f"data model: {sentence}", "WARN", "data_model")
-        for name, fact in self.data_model.facts(noise_scale).items():
-            casalog.post(f"{name}: {fact}", "INFO", "data_model")
-
-    def residual_visibilities(self, model: Image) -> AnnulusSums:
-        """model: (channel, 1, ny, nx), Jy/pixel. Returns the sums over all channels."""
-        sums = AnnulusSums.none(longest_on_grid(self.cell))
-        for each in self.compared(model):
-            sums = sums.plus(each.annulus, each.data, each.model, each.nominal)
-        return sums

@@ -12,7 +12,7 @@ from casatools import iterbotsink, synthesisdeconvolver
 
 from casa_ml_tasks.data.casa_image import read_images, write_image
 from casa_ml_tasks.data.workspace import product_paths, taylor_terms
-from casa_ml_tasks.engine.protocols import Image, MinorState
+from casa_ml_tasks.engine.protocols import Image, MinorState, StateSchema
 
 #: The images that casatools' deconvolver reads beside the residual.
 _COMPANIONS = ("psf", "pb", "sumwt", "residual")
@@ -20,6 +20,8 @@ _COMPANIONS = ("psf", "pb", "sumwt", "residual")
 
 class CasaDeconvolver:
     """Runs casatools' deconvolver on copies of the images in a folder of its own, so that it is pure from outside."""
+
+    schema = StateSchema("clean", 1)
 
     def __init__(
         self, images: str | Path, directory: str | Path, deconvolution: Mapping[str, Any], iteration: Mapping[str, Any]

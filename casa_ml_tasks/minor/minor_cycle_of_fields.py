@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.field_layout import FieldLayout
-from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
+from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState, StateSchema
 
 #: Sidelobes of other fields below this many times the noise are as good as noise.
 NEGLIGIBLE = 3.0
+
+#: In `MinorState.latent`: whether the minor cycle of each field has predicted its residual.
+PREDICTED = "is_predicted"
 
 
 def far_sidelobe(psf: Image) -> float:
@@ -28,7 +31,12 @@ class MinorCycleOfFields:
     How far a residual is from what the last minor cycle of its field predicted tells how much that model has still to
     change; the sidelobes of the change reach all other fields. A field in which nothing exceeds them waits. One that
     stands out of them is sketched meanwhile: they count as noise, as CLEAN's cycle threshold has it.
+
+    The latent arrays of each field's own minor cycle stand in the state with the number of the field and a slash before
+    their names.
     """
+
+    schema = StateSchema("outlier fields", 1, {PREDICTED: ("field",)})
 
     def __init__(
         self,
@@ -56,15 +64,13 @@ class MinorCycleOfFields:
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """One minor cycle of each field. residual: Jy/beam, model: Jy/pixel, (channel, stokes, 1, pixels) both.
 
-        A field that still has to be seen without the others' sidelobes has zero for a prediction. The state's `ended`
-        is (field, channel or term, stokes).
+        A field that still has to be seen without the others' sidelobes has zero for a prediction.
         """
         residuals, models = self._layout.unpack(residual), self._layout.unpack(model)
         expected = np.zeros_like(residual) if state.predicted_residual is None else state.predicted_residual
         predicted = self._layout.unpack(expected)
         change = [each.max() for each in self._layout.unpack(np.abs(residual - expected) / self._noise)]
-        none = np.zeros((len(models), *residual.shape[:2]), bool)
-        ended = none.copy() if state.ended is None else state.ended.copy()
+        is_predicted = np.array(state.latent.get(PREDICTED, np.zeros(len(models), bool)))
         iterations, converged, latent = state.iterations, True, dict(state.latent)
         for field, sidelobes in enumerate(self._sidelobes(change)):
             if sidelobes > max(NEGLIGIBLE, change[field]):
@@ -75,16 +81,16 @@ class MinorCycleOfFields:
             own = {
                 name.removeprefix(f"{field}/"): array for name, array in latent.items() if name.startswith(f"{field}/")
             }
-            before = MinorState(iterations, predicted[field], ended=ended[field] if final else none[field], latent=own)
+            before = MinorState(iterations, predicted[field] if final and is_predicted[field] else None, latent=own)
             models[field], after = minor.update(residuals[field], models[field], before)
             iterations, converged = after.iterations, converged and final and after.converged
             latent = {name: array for name, array in latent.items() if not name.startswith(f"{field}/")}
             latent |= {f"{field}/{name}": array for name, array in after.latent.items()}
             found = after.predicted_residual if final else None
             predicted[field] = np.zeros_like(residuals[field]) if found is None else found
-            ended[field] = none[field] if found is None or after.ended is None else after.ended
-        state = MinorState(iterations, self._layout.pack(predicted), converged, ended, latent=latent)
-        return self._layout.pack(models), state
+            is_predicted[field] = found is not None
+        latent[PREDICTED] = is_predicted
+        return self._layout.pack(models), MinorState(iterations, self._layout.pack(predicted), converged, latent=latent)
 
     def _sidelobes(self, change: Sequence[float]) -> list[float]:
         """What the changes of the other fields that do not wait may leave in each; both in units of the noise."""

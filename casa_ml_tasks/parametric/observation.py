@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
+from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.directions import TRACKFIELD, directions_of, selected_fields
-from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table, selections, survey
+from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table, selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.kernels.visibilities import Visibilities
 

@@ -1,104 +1,34 @@
-"""What a report needs to know, and nothing about how it is drawn."""
+"""What every report has, whatever the task."""
 
-import math
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from casa_ml_tasks.major.residual_visibilities import ResidualStatistics
-from casa_ml_tasks.minor.resolve.posterior import Posterior
-from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
-from casa_ml_tasks.quantities import angular_unit
-from casa_ml_tasks.report.image_residual import ImageResidual, image_residual
-
-Array = NDArray[np.floating]
+from casa_ml_tasks.report.section import Drawing, Section
 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """The result of one imaging run.
-
-    Images are (y, x), North up along y and West along x (as in CASA, right ascension falls with x), NaN where masked.
+    """A report, and nothing about how it is written.
 
     Attributes:
         task: name of the task, as it is called.
         imagename: prefix of the products.
         parameters: every parameter of the task and its value.
         defaults: the default of every parameter.
-        dirty: dirty image, Jy/beam.
-        model: model image, Jy/pixel.
-        restored: model convolved with the beam, plus residual, Jy/beam.
-        residual: residual image, Jy/beam.
-        cell: size of a pixel, arcsec.
-        beam: major and minor axis (full width at half maximum), arcsec, and position angle from North through East,
-            degrees; None where no beam was fitted.
-        primary_beam: response to the sky, 1 at its maximum; None where it is not known.
-        noise: standard deviation, Jy/beam, that the noise in the data gives the dirty image.
-        cycles: one entry for each major cycle: ``cycle``, ``chi2``, ``reduced_chi2``, ``peak_residual`` (Jy/beam),
-            ``rms_residual`` (Jy/beam), ``model_flux`` (Jy), ``iterations``, ``seconds``.
         summary: short facts for the top of the page.
-        visibilities: the residual against uv distance; None where it is not known.
-        validation: the search for the regularisers' strengths; None where they were given.
-        data_model: noise scales and terms of execution blocks, as the task returns them; None where none were fitted.
-        posterior: of this plane, of which the model is the mean; None where the model is a single best image.
-
-    Raises:
-        ValueError: the images differ in shape.
+        sections: between the summary and the parameters, in their order.
     """
 
     task: str
     imagename: str
     parameters: Mapping[str, object]
     defaults: Mapping[str, object]
-    dirty: Array
-    model: Array
-    restored: Array
-    residual: Array
-    cell: float
-    beam: tuple[float, float, float] | None
-    primary_beam: Array | None
-    noise: float
-    cycles: Sequence[Mapping[str, float]]
     summary: Mapping[str, str]
-    visibilities: ResidualStatistics | None = None
-    validation: CrossValidation | None = None
-    data_model: Mapping[str, Any] | None = None
-    posterior: Posterior | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("model", "restored", "residual", "primary_beam"):
-            image = getattr(self, name)
-            if image is not None and image.shape != self.dirty.shape:
-                raise ValueError(
-                    f"{name} has shape {image.shape} and dirty {self.dirty.shape}; give images of one (y, x) shape."
-                )
+    sections: Sequence[Section]
 
     @property
-    def angular_unit(self) -> tuple[float, str]:
-        """The length, arcsec, and the name of the unit in which half of the image has a readable size."""
-        return angular_unit(self.cell * max(self.dirty.shape) / 2)
-
-    @property
-    def beam_area(self) -> float:
-        """Solid angle of the beam in pixels, at least 1."""
-        if self.beam is None:
-            return 1.0
-        major, minor, _ = self.beam
-        return max(math.pi * major * minor / (4 * math.log(2) * self.cell**2), 1.0)
-
-    @property
-    def may_be_negative(self) -> bool:
-        """Whether the parameters allow a negative sky."""
-        components, stokes = (str(self.parameters.get(name, "")) for name in ("components", "stokes"))
-        return (
-            not self.parameters.get("positivity", True) or "absorption" in components or stokes[:1] in ("Q", "U", "V")
-        )
-
-    @cached_property
-    def image_residual(self) -> ImageResidual | None:
-        """How far the residual image is from noise; None where the noise is not known."""
-        return image_residual(self.residual, self.primary_beam, self.noise, self.beam_area)
+    def figures(self) -> list[Drawing]:
+        """All figures, in the order of the page."""
+        return [figure for section in self.sections for figure in section.figures]

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
+from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.quantities import si_prefix
-from casa_ml_tasks.report.content import ReportContent
-from casa_ml_tasks.report.figures import (
+from casa_ml_tasks.report.imaging_content import ImagingContent
+from casa_ml_tasks.report.sky_figures import (
     DISPLAY_PIXELS,
     SEQUENTIAL,
     asinh_ticks,
@@ -27,10 +27,9 @@ LEAST_RELATIVE_UNCERTAINTY = 1e-3  # that the colours tell apart
 WIDE = (7.2, 4.6)  # inches
 
 
-def draw_samples(content: ReportContent) -> Figure:
+def draw_samples(content: ImagingContent, posterior: Posterior) -> Figure:
     """Four samples side by side, in the colours of the posterior mean."""
-    assert content.posterior is not None
-    samples = content.posterior.samples[:SAMPLES_SHOWN, 0, 0]
+    samples = posterior.samples[:SAMPLES_SHOWN, 0, 0]
     block = math.ceil(max(samples.shape[1:]) * len(samples) / DISPLAY_PIXELS)
     noise = noise_level(content) / content.beam_area
     highest = max(float(content.model.max()), 3 * noise)
@@ -55,10 +54,9 @@ def draw_samples(content: ReportContent) -> Figure:
     return figure
 
 
-def draw_relative_uncertainty(content: ReportContent) -> Figure:
+def draw_relative_uncertainty(content: ImagingContent, posterior: Posterior) -> Figure:
     """Uncertainty over mean, up to 1, where the mean is above its uncertainty; grey elsewhere."""
-    assert content.posterior is not None
-    ratio = content.posterior.relative_uncertainty[0, 0]
+    ratio = posterior.relative_uncertainty[0, 0]
     lowest = max(float(np.nanmin(ratio, initial=0.5)), LEAST_RELATIVE_UNCERTAINTY)
     figure = draw_sky(
         content,
@@ -77,11 +75,10 @@ def draw_relative_uncertainty(content: ReportContent) -> Figure:
     return figure
 
 
-def draw_power_spectrum(content: ReportContent) -> Figure:
+def draw_power_spectrum(content: ImagingContent, posterior: Posterior) -> Figure:
     """Median power over the samples and the band that holds 68 % of them, by spatial frequency."""
-    assert content.posterior is not None
-    assert content.posterior.power_spectrum is not None
-    spectrum = content.posterior.power_spectrum
+    assert posterior.power_spectrum is not None
+    spectrum = posterior.power_spectrum
     figure = Figure(figsize=WIDE, dpi=110, layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log")
     length, angle = content.angular_unit

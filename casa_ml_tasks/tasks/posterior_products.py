@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.data_model import DataModel
 from casa_ml_tasks.data.casa_image import write_image, write_samples
 from casa_ml_tasks.data.text_table import write_table
 from casa_ml_tasks.engine.protocols import MajorCycle
-from casa_ml_tasks.major.data_model import DataModel
 from casa_ml_tasks.minor.resolve.composition import SPECTRAL_INDEX
 from casa_ml_tasks.minor.resolve.posterior import LOWER, UPPER, Posterior
 
 
-def write(major: MajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
+def write_posterior_products(major: MajorCycle, posterior: Posterior | None, data_model: DataModel | None) -> None:
     """Write the images and tables of the posterior, if there is one, and of the noise along baseline length."""
     if posterior is not None:
         _write_posterior(major, posterior)

@@ -2,106 +2,178 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from casatasks import casalog
-
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_cell
-from casa_ml_tasks.data.inference_checks import check_parameters, most_samples
-from casa_ml_tasks.data.input_checks import check_outputs, check_survey
-from casa_ml_tasks.data.measurement_set import selections, survey
-from casa_ml_tasks.data.stokes import check_stokes
-from casa_ml_tasks.data.tracking import check_tracking
-from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
-from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.major.cube_channels import check_channels, image_channels
-from casa_ml_tasks.tasks import (
-    compiled_programs,
-    cycle_choice,
-    data_rounds,
-    outcome,
-    posterior_products,
-    resolve_choice,
-    unfinished_run,
-    warnings_at_end,
+from casa_ml_tasks.data.workspace import Product
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.quantities import measurement
+from casa_ml_tasks.report.posterior_section import posterior_section
+from casa_ml_tasks.request.images import check_images
+from casa_ml_tasks.request.inference import Inference
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.tasks import imaging, resolve_minor_cycle
+from casa_ml_tasks.tasks.arguments import Arguments
+from casa_ml_tasks.tasks.family import Context
+from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.imaging import Imaged
+from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
+from casa_ml_tasks.tasks.inference_memory import check_memory
+from casa_ml_tasks.tasks.inference_parameters import without_clean
+from casa_ml_tasks.tasks.inference_warnings import judged, warn_without_signal
+from casa_ml_tasks.tasks.posterior_products import write_posterior_products
+from casa_ml_tasks.tasks.resolve_minor_cycle import has_begun
+from casa_ml_tasks.tasks.result import TaskResult
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
+from casa_ml_tasks.tasks.warnings_at_end import (
+    warn_of_calibration,
+    warn_of_end,
+    warn_of_negative_sky,
+    warn_of_wide_emission,
+)
+
+#: Of a sky with components, images of each.
+COMPONENTS = tuple(
+    Product(f"{name}{kind}", is_rewritten=True)
+    for name in ("points", "emission", "absorption", "line", "continuum")
+    for kind in ("", ".uncertainty")
 )
 
 
-def resolveimage(**parameters: Any) -> dict[str, Any]:
-    """Infer the sky from Measurement Sets; every parameter of xml/resolveimage.xml by keyword.
+@dataclass(frozen=True)
+class InferenceCall(imaging.ImagingCall):
+    """A call of resolveimage.
 
-    Returns:
-        What `rmlclean` returns, 'seed', and 'posterior': flux with its uncertainty (channel, stokes, Jy), samples,
-        converged, problem (what has not, or ''), and one record a global iteration; without it where `niter=0` asks
-        for the dirty image alone.
-
-    Raises:
-        ValueError: for bad input, before anything is written.
+    Attributes:
+        inference: what is inferred, and how far.
     """
-    parameters = resolve_choice.as_inferred(parameters)
-    check_parameters(parameters)
-    if not parameters["restart"]:
-        (parameters["imagename"],) = unused_imagenames([parameters["imagename"]])
-    check_outputs(parameters, samples=most_samples(parameters))
-    check_stokes(selections(parameters), parameters)
-    check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
-    casalog.post(outcome.describe_data(data), "INFO", "resolveimage")
 
-    workspace = Workspace(parameters["imagename"], taylor_terms(parameters))
-    checkpoint = FileCheckpoint(workspace.checkpoint, parameters, asdict(data))
-    interrupted = unfinished_run.take_up(checkpoint, workspace, "resolveimage")
-    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
-        major = cycle_choice.major_cycle(workspace, parameters)
-    try:
-        cycle_choice.check_data(major, parameters)
-        resolve_choice.check_memory(major.shape, parameters)
-        start = interrupted or cycle_choice.first_progress(major, workspace, parameters)
-        rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
-        criteria = resolve_choice.exit_criteria(parameters)
-        if data_rounds.may_tell(major, parameters) and not resolve_choice.has_begun(start.state):
-            while rounds.unsettled:
-                sketch = resolve_choice.minor_cycle(major, rounds.noise, parameters).sketch()
-                rounds.run(sketch, criteria, checkpoint)
-            rounds.another()
-        while rounds.unsettled:
-            minor = resolve_choice.minor_cycle(major, rounds.noise, parameters)
-            rounds.run(minor, criteria, checkpoint)
-        progress, data_model, image_noise = rounds.progress, data_rounds.data_model(major), rounds.image_noise
-        resolve_choice.warn_without_signal(progress.dirty, rounds.noise)
-        posterior = minor.posterior(progress.state) if resolve_choice.has_begun(progress.state) else None
-        if posterior is not None:
-            progress = resolve_choice.judged(progress, posterior)
-        major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-        posterior_products.write(major, posterior, data_model)
-        major.predict(progress.model)
-    except BaseException:
-        major.close()
-        unfinished_run.say_what_is_left(workspace, "resolveimage")
-        raise
-    finally:
-        major.close()
-        compiled_programs.forget_if_many()
-    with unfinished_run.says_what_is_left(workspace, "resolveimage"):
-        products = workspace.publish(major.imagename, "resolveimage", parameters, casalog)
-    ending = rounds.ending(progress, image_noise, workspace)
-    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
-    warnings_at_end.warn_of_negative_sky(ending, resolve_choice.is_positive(parameters), "components=['absorption']")
-    warnings_at_end.warn_of_calibration(ending)
-    if posterior is not None:
-        warnings_at_end.warn_of_wide_emission(ending, read_cell(workspace.product("psf")))
-    return outcome.report(
-        "resolveimage",
-        progress,
-        rounds.data,
-        image_noise,
-        workspace,
-        products,
-        parameters,
-        rounds.statistics,
-        data_model,
-        posterior=posterior,
+    inference: Inference
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What resolveimage has found.
+
+    Attributes:
+        imaged: the posterior mean.
+        posterior: of all channels or terms; None where the dirty image was asked for alone.
+    """
+
+    imaged: Imaged
+    posterior: Posterior | None
+
+
+class Resolveimage:
+    """Bayesian imaging.
+
+    Beside what `Rmlclean` returns there are 'seed', and 'posterior': flux with its uncertainty (channel, stokes, Jy),
+    samples, converged, problem (what has not, or ''), and one record a global iteration; without it where `niter=0`
+    asks for the dirty image alone.
+    """
+
+    name = "resolveimage"
+    products = (
+        imaging.MODEL,
+        *(Product(extension, is_rewritten=True) for extension in ("uncertainty", "samples")),
+        *COMPONENTS,
+        *imaging.IMAGES,
+        *(Product(extension, is_image=False) for extension in ("powerspectrum", "noise")),
     )
+    schemas = resolve_minor_cycle.SCHEMAS
+
+    def read(self, arguments: Arguments) -> InferenceCall:
+        """Check the parameters as the inference takes them, and choose the gridder."""
+        inferred = without_clean(arguments)
+        warn_of_unused(self.name, arguments, lacking_in_inference)
+        request, channels = with_gridder(Request.from_parameters(**inferred.values))
+        inference = Inference.from_parameters(request, **request.casa)
+        check_images(request)
+        return InferenceCall((request,), channels, inference)
+
+    def check(self, call: InferenceCall) -> Survey:
+        """Check the call against disk and data."""
+        return imaging.check_call(call, self.name, call.inference.most_samples)
+
+    def work(self, call: InferenceCall, context: Context) -> Inferred:
+        """Infer in rounds; where a first image may tell of the data, sketches come before the inference."""
+        request, inference, begun = call.request, call.inference, context.interrupted
+        criteria = ExitCriteria(niter=0 if request.stopping.dirty_only else -1, nmajor=request.stopping.nmajor)
+        with imaging.opened_major_cycle(call, context.workspace) as major:
+            check_memory(major.shape, inference)
+            steps = imaging.begin_data_steps(major, call, context)
+            sketches = Alternation(steps.in_order, steps.start)
+            if steps.may_change and not request.stopping.dirty_only and not (begun and has_begun(begun.state)):
+                while not sketches.settled:
+                    minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
+                    imaging.run_round(sketches, major, minor.sketch(), criteria, context.checkpoint)
+            rounds = Alternation(steps.in_order, sketches.start)
+            while not rounds.settled:
+                minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
+                imaging.run_round(rounds, major, minor, criteria, context.checkpoint)
+            progress = with_all_records([*sketches.rounds, *rounds.rounds])
+            warn_without_signal(progress.dirty, steps.errors.noise)
+            posterior = minor.posterior(progress.state) if has_begun(progress.state) else None
+            if posterior is not None:
+                progress = judged(progress, posterior)
+            major.finish(progress.model, request.output.restoration, request.output.pbcor)
+            write_posterior_products(major, posterior, steps.data_model)
+            major.predict(progress.model)
+            return Inferred(imaging.imaged_by(major, steps, progress, context), posterior)
+
+    def conclude(self, call: InferenceCall, context: Context, work: Inferred) -> TaskResult:
+        """Warn of what the residual and the posterior tell; return what was found."""
+        request, inference, workspace = call.request, call.inference, context.workspace
+        imaged, posterior = work.imaged, work.posterior
+        ending = imaging.ending_of(imaged, workspace)
+        warn_of_end(imaged.progress, request.stopping.nmajor)
+        positive = resolve_minor_cycle.is_positive(request, inference)
+        warn_of_negative_sky(ending, positive, "components=['absorption']")
+        warn_of_calibration(ending)
+        if posterior is not None:
+            warn_of_wide_emission(ending, read_cell(workspace.product("psf")))
+        content = shown_plane(
+            imaged,
+            workspace,
+            request,
+            may_be_negative=inference.has_absorption,
+            model_is_mean=posterior is not None,
+        )
+        result = imaging_result(imaged, content, request)
+        result = replace(result, numbers={**result.numbers, "seed": inference.seed})
+        if posterior is None:
+            return result
+        plane = posterior.plane(imaged.brightest_channel)
+        images, *others = result.sections
+        return replace(
+            result,
+            numbers={**result.numbers, "posterior": _as_numbers(posterior)},
+            summary={**result.summary, **_facts(plane)},
+            sections=[images, posterior_section(content, plane), *others],
+        )
+
+
+def _facts(posterior: Posterior) -> dict[str, str]:
+    """Return what the top of the report says of the posterior of one plane."""
+    flux = posterior.fluxes
+    state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
+    return {
+        "flux of the model": measurement(flux.mean(), flux.std(ddof=1), "Jy"),
+        "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
+    }
+
+
+def _as_numbers(posterior: Posterior) -> dict[str, Any]:
+    """Return flux and its uncertainty, (channel or term, stokes), Jy, and what became of the inference."""
+    return {
+        "samples": len(posterior.samples),
+        "flux": posterior.fluxes.mean(axis=0).tolist(),
+        "flux_uncertainty": posterior.fluxes.std(axis=0, ddof=1).tolist(),
+        "converged": posterior.converged,
+        "problem": posterior.problem,
+        "iterations": [asdict(iteration) for iteration in posterior.iterations],
+    }

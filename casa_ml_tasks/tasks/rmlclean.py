@@ -2,108 +2,175 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from casatasks import casalog
 
+from casa_ml_tasks.calibration.image_noise import typical
+from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import write_image
-from casa_ml_tasks.data.input_checks import check_outputs, check_parameters, check_survey
-from casa_ml_tasks.data.measurement_set import selections, survey
-from casa_ml_tasks.data.outlier_file import outlier_parameters
-from casa_ml_tasks.data.stokes import check_stokes
-from casa_ml_tasks.data.tracking import check_tracking
-from casa_ml_tasks.data.workspace import Workspace, taylor_terms, unused_imagenames
-from casa_ml_tasks.engine.checkpoint import FileCheckpoint
-from casa_ml_tasks.major.cube_channels import check_channels, image_channels
-from casa_ml_tasks.tasks import (
-    compiled_programs,
-    cycle_choice,
-    data_rounds,
-    outcome,
-    rml_choice,
-    unfinished_run,
-    unused_parameters,
-    warnings_at_end,
-)
-from casa_ml_tasks.tasks.route import routed
+from casa_ml_tasks.data.stokes import SIGNED
+from casa_ml_tasks.data.workspace import Product
+from casa_ml_tasks.engine.alternation import Alternation, with_all_records
+from casa_ml_tasks.engine.exit_criteria import ExitCriteria
+from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.minor.rml.state import point_image
+from casa_ml_tasks.quantities import quantity
+from casa_ml_tasks.report.validation_figure import validation_drawing
+from casa_ml_tasks.request.images import check_images
+from casa_ml_tasks.request.outliers import outlier_requests
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.stopping import Stopping
+from casa_ml_tasks.tasks import imaging, rml_minor_cycles
+from casa_ml_tasks.tasks.arguments import Arguments
+from casa_ml_tasks.tasks.family import Context
+from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.imaging import Imaged
+from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
+from casa_ml_tasks.tasks.regulariser_strengths import find_strengths, fold_count, fold_reader
+from casa_ml_tasks.tasks.result import TaskResult
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_clean, warn_of_unused
+from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
 
-def rmlclean(**parameters: Any) -> dict[str, Any]:
-    """Image Measurement Sets; every parameter of xml/rmlclean.xml by keyword.
+@dataclass(frozen=True)
+class CleanCall(imaging.ImagingCall):
+    """A call of rmlclean.
 
-    Returns:
-        tclean's dictionary (stopcode, stopDescription, iterdone, nmajordone, summarymajor, summaryminor) and
-        'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'cycles' (one record a major cycle),
-        'residual_statistics' (of the image, and of the visibilities by uv distance), 'products', 'report', 'version',
-        'commit' ('' where it is not known) of this package; and 'calibration_error' where there is any, 'data_model'
-        where one was asked for, 'outlier_flux' (Jy, by imagename) where there are outlier fields.
-
-    Raises:
-        ValueError: for bad input, before anything is written.
+    Attributes:
+        regularisation: of the model; None where tclean's deconvolvers run the minor cycles.
     """
-    parameters = routed(parameters)
-    check_parameters(parameters)
-    unused_parameters.warn_of_unused("rmlclean", parameters)
-    parameters = rml_choice.as_signed(parameters)
-    outliers = outlier_parameters(parameters)
-    fields = [parameters, *outliers]
-    if not parameters["restart"]:
-        for field, name in zip(fields, unused_imagenames([field["imagename"] for field in fields]), strict=True):
-            field["imagename"] = name
-    for field in fields:
-        check_outputs(field)
-    check_stokes(selections(parameters), parameters)
-    check_channels(parameters)
-    check_tracking(parameters)
-    data = survey(selections(parameters), progress=True, channels=image_channels(parameters))
-    check_survey(data, parameters)
-    casalog.post(outcome.describe_data(data), "INFO", "rmlclean")
 
-    workspace = Workspace(parameters["imagename"], taylor_terms(parameters), [each["imagename"] for each in outliers])
-    checkpoint = FileCheckpoint(workspace.checkpoint, {**parameters, "outliers": outliers}, asdict(data))
-    interrupted = unfinished_run.take_up(checkpoint, workspace, "rmlclean")
-    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
-        major = cycle_choice.major_cycle(workspace, parameters, outliers, rml_choice.fold_count(parameters))
-    try:
-        cycle_choice.check_data(major, parameters)
-        start = interrupted or cycle_choice.first_progress(major, workspace, parameters, outliers)
-        rounds = data_rounds.Rounds(major, workspace, parameters, data, start)
-        folds = rml_choice.fold_reader(major, workspace, parameters)
-        while rounds.unsettled:
-            validation = rml_choice.cross_validation(major, folds, rounds.noise, parameters)
-            minor = rml_choice.minor_cycle(major, workspace, rounds.noise, parameters, validation, outliers)
-            rounds.run(minor, cycle_choice.exit_criteria(rounds.noise, parameters), checkpoint)
-        progress, image_noise = rounds.progress, rounds.image_noise
-        major.finish(progress.model, parameters["restoration"], parameters["pbcor"])
-        if progress.state.points is not None:
-            write_image(major.product("points"), progress.state.points, major.product("residual"), "Jy/pixel")
-        major.predict(progress.model)
-    except BaseException:
-        major.close()
-        unfinished_run.say_what_is_left(workspace, "rmlclean")
-        raise
-    finally:
-        major.close()
-        compiled_programs.forget_if_many()
-    with unfinished_run.says_what_is_left(workspace, "rmlclean"):
-        products = workspace.publish(major.imagename, "rmlclean", parameters, casalog)
-    progress, outlier_flux = cycle_choice.main_field(major, workspace, progress)
-    ending = rounds.ending(progress, image_noise, workspace)
-    warnings_at_end.warn_of_end(progress, parameters["nmajor"])
-    warnings_at_end.warn_of_negative_sky(ending, rml_choice.positive_planes(parameters), "positivity=False")
-    if parameters["minorcycle"] != "clean":
-        warnings_at_end.warn_of_calibration(ending)
-    return outcome.report(
-        "rmlclean",
-        progress,
-        rounds.data,
-        image_noise,
-        workspace,
-        products,
-        parameters,
-        rounds.statistics,
-        data_rounds.data_model(major),
-        validation=validation,
-        outliers=outlier_flux,
+    regularisation: Regularisation | None
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What rmlclean has found.
+
+    Attributes:
+        imaged: by major and minor cycles.
+        validation: the search for the regularisers' strengths; None where they were given.
+    """
+
+    imaged: Imaged
+    validation: CrossValidation | None
+
+
+class Rmlclean:
+    """Regularised maximum likelihood imaging.
+
+    Beside what every task returns there are 'noise_scale', 'image_noise' and 'thermal_noise' (Jy/beam), 'cycles' (one
+    record a major cycle), 'residual_statistics' (of the image, and of the visibilities by uv distance); and
+    'calibration_error' where there is any, 'data_model' where one was asked for, 'cross_validation' where it chose the
+    strengths, 'outlier_flux' (Jy, by imagename) where there are outlier fields.
+    """
+
+    name = "rmlclean"
+    products = (imaging.MODEL, Product("points", is_rewritten=True), *imaging.IMAGES)
+    schemas = rml_minor_cycles.SCHEMAS
+
+    def read(self, arguments: Arguments) -> CleanCall:
+        """Check the parameters, and choose the gridder and regularisers for them."""
+        request, channels = with_gridder(Request.from_parameters(**arguments.values))
+        outliers = outlier_requests(request)
+        given = None if request.cleans else Regularisation.from_parameters(request, **request.casa)
+        check_images(request)
+        warn_of_unused(self.name, replace(arguments, values=request.casa), lacking_in_clean)
+        if given is None or given == given.signed():
+            return CleanCall((request, *outliers), channels, given)
+        signed = given.signed()
+        names, strengths = list(signed.regularizer), signed.regstrength
+        casalog.post(
+            f"positivity=False: regularizer={names} in place of {list(given.regularizer)}, of which one needs a "
+            "positive image",
+            "INFO",
+            self.name,
+        )
+        request = request.changed(regularizer=names, regstrength="auto" if strengths is None else list(strengths))
+        return CleanCall((request, *outliers), channels, signed)
+
+    def check(self, call: CleanCall) -> Survey:
+        """Check the call against disk and data."""
+        return imaging.check_call(call, self.name)
+
+    def work(self, call: CleanCall, context: Context) -> Cleaned:
+        """Image in rounds, each with the noise and the data model that the last has led to."""
+        request, workspace, regularisation = call.request, context.workspace, call.regularisation
+        validation: CrossValidation | None = None
+        with imaging.opened_major_cycle(call, workspace, fold_count(regularisation)) as major:
+            steps = imaging.begin_data_steps(major, call, context)
+            rounds = Alternation(steps.in_order, steps.start)
+            folds = fold_reader(major, workspace, request, regularisation)
+            while not rounds.settled:
+                noise = steps.errors.noise
+                if folds is not None and regularisation is not None:
+                    validation = find_strengths(major, folds, noise, request, regularisation)
+                    regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation)
+                imaging.run_round(rounds, major, minor, _exit_criteria(noise, request.stopping), context.checkpoint)
+            progress = with_all_records(rounds.rounds)
+            major.finish(progress.model, request.output.restoration, request.output.pbcor)
+            points = point_image(progress.state)
+            if points is not None:
+                write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
+            major.predict(progress.model)
+            return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
+
+    def conclude(self, call: CleanCall, context: Context, work: Cleaned) -> TaskResult:
+        """Warn of what the residual tells; return what was found."""
+        request, imaged, workspace = call.request, work.imaged, context.workspace
+        ending = imaging.ending_of(imaged, workspace)
+        positive = rml_minor_cycles.positive_planes(request, call.regularisation)
+        warn_of_end(imaged.progress, request.stopping.nmajor)
+        warn_of_negative_sky(ending, positive, "positivity=False")
+        if not request.cleans:
+            warn_of_calibration(ending)
+        positivity = call.regularisation is None or call.regularisation.positivity
+        signed = not positivity or request.grid.planes[0] in SIGNED
+        content = shown_plane(imaged, workspace, request, may_be_negative=signed, model_is_mean=False)
+        result = imaging_result(imaged, content, request)
+        return _with_outliers(_with_validation(result, work.validation), imaged.outlier_flux)
+
+
+def _exit_criteria(noise: Image, stopping: Stopping) -> ExitCriteria:
+    """Return tclean's criteria. noise: (channel, stokes), Jy/beam."""
+    return ExitCriteria(
+        niter=stopping.niter,
+        nmajor=stopping.nmajor,
+        threshold=stopping.threshold,
+        nsigma=stopping.nsigma,
+        noise=typical(noise),
+    )
+
+
+def _with_validation(result: TaskResult, validation: CrossValidation | None) -> TaskResult:
+    """Return the result with the search for the strengths, if there was one."""
+    if validation is None:
+        return result
+    images, *others = result.sections
+    strengths = ", ".join(f"{strength:.2g}" for strength in validation.chosen.strengths)
+    return replace(
+        result,
+        numbers={**result.numbers, "cross_validation": validation.as_numbers()},
+        summary={**result.summary, "strengths": f"{strengths}, by cross-validation"},
+        sections=[replace(images, figures=(*images.figures, validation_drawing(validation))), *others],
+    )
+
+
+def _with_outliers(result: TaskResult, fluxes: Mapping[str, float]) -> TaskResult:
+    """Return the result with the fluxes of the outlier fields, Jy, by imagename, if there are any."""
+    if not fluxes:
+        return result
+    of_all = {
+        name: f"{result.summary[name]}, of all fields" for name in ("r.m.s. of the residual", "flux of the model")
+    }
+    listed = ", ".join(f"{name}: {quantity(flux, 'Jy', 4)}" for name, flux in fluxes.items())
+    return replace(
+        result,
+        numbers={**result.numbers, "outlier_flux": dict(fluxes)},
+        summary={**result.summary, **of_all, "outlier fields": listed},
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from casatasks import casalog
 
-from casa_ml_tasks.data.input_checks import CONTINUUM, SINGLE_POINTING
+from casa_ml_tasks.request.grid import CONTINUUM
+from casa_ml_tasks.request.gridding import SINGLE_POINTING
+from casa_ml_tasks.tasks.arguments import Arguments
 
 #: Of the choices below, the parameters that only some of them use.
 MOSAIC = ("mosaic", "mosaicft", "ftmosaic", "imagemosaic")
@@ -74,29 +74,23 @@ NOT_INFERRED = (
 )
 
 
-def warn_of_unused(task: str, parameters: Mapping[str, Any]) -> None:
+def warn_of_unused(task: str, arguments: Arguments, lacking: Callable[[str, Arguments], str]) -> None:
     """Name the parameters that differ from their defaults and have no effect on this call.
 
     Args:
         task: its name.
-        parameters: as they are given, all of them.
+        arguments: of the call, with the gridder that the task has chosen.
+        lacking: gives the reason why a parameter has no effect, '' where it has one.
     """
-    wrapper = importlib.import_module(f"casa_ml_tasks.wrappers.{task}")
-    signature = inspect.signature(type(getattr(wrapper, task)).__call__).parameters
-    lacking = _lacking if task == "rmlclean" else _lacking_in_inference
     unused = [
         f"{name}={value!r} ({reason})"
-        for name, value in parameters.items()
-        if not _same(value, signature[name].default) and (reason := lacking(name, parameters))
+        for name, value in arguments.values.items()
+        if not _same(value, arguments.defaults[name]) and (reason := lacking(name, arguments))
     ]
     if unused:
         casalog.post(f"without effect: {', '.join(unused)}", "WARN", task)
-    if parameters["usepointing"] and parameters["gridder"] not in SINGLE_POINTING:
-        _warn_of_pointing(task, parameters)
-
-
-def _warn_of_pointing(task: str, parameters: Mapping[str, Any]) -> None:
-    if parameters.get("minorcycle") != "clean":
+    values = arguments.values
+    if values["usepointing"] and values["gridder"] not in SINGLE_POINTING and values.get("minorcycle") != "clean":
         casalog.post(
             "usepointing=True: major cycles use the POINTING table, but minor cycles the directions of the fields, "
             "which takes more cycles where the two differ",
@@ -105,8 +99,9 @@ def _warn_of_pointing(task: str, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
-    """Why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
+def lacking_in_clean(name: str, arguments: Arguments) -> str:
+    """Return why the parameter has no effect, for instance "needs usemask='auto-multithresh'"; '' where it has one."""
+    parameters = arguments.values
     if name in NEVER:
         return NEVER[name]
     if name == "wprojplanes" and parameters["gridder"] == "native":
@@ -121,12 +116,13 @@ def _lacking(name: str, parameters: Mapping[str, Any]) -> str:
     return ""
 
 
-def _lacking_in_inference(name: str, parameters: Mapping[str, Any]) -> str:
-    """The same where there are no minor cycles but an inference."""
+def lacking_in_inference(name: str, arguments: Arguments) -> str:
+    """Return the same where there are no minor cycles but an inference."""
+    parameters = arguments.values
     is_usual = {"niter": parameters["niter"] in (0, -1), "deconvolver": parameters["deconvolver"] == "mtmfs"}
     if name in NOT_INFERRED or not is_usual.get(name, True):
         return "the inference needs none"
-    return _lacking(name, parameters)
+    return lacking_in_clean(name, arguments)
 
 
 def _same(value: Any, default: Any) -> bool:

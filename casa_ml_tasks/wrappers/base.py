@@ -1,11 +1,12 @@
 """What every task does around its work when called from Python: check the types, write to the CASA log."""
 
 import copy
-import importlib
+import inspect
 from typing import Any, ClassVar
 
 from casa_ml_tasks.casa_compat import CasaValidator, coerce, create_error_string, end_log, except_log, start_log
 from casa_ml_tasks.forked_workers import begin_imaging
+from casa_ml_tasks.tasks.arguments import Arguments
 
 _KINDS: dict[str, dict[str, Any]] = {
     "string": {"type": "cStr", "coerce": coerce.to_str},
@@ -39,7 +40,7 @@ def schema(
 class ScriptTask:
     """A task as `from casa_ml_tasks import NAME` gives it; its subclasses are generated from xml/.
 
-    The work is done by the function of the same name in casa_ml_tasks.tasks, which is imported at the first call.
+    The work is done by the family of the same name in casa_ml_tasks.tasks, which is imported at the first call.
     """
 
     _info_group_: ClassVar[str]
@@ -48,6 +49,12 @@ class ScriptTask:
 
     def __init__(self, name: str):
         self.__name__ = name
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        """The default of every parameter."""
+        signature = inspect.signature(type(self).__call__).parameters  # type: ignore[attr-defined]  # of a subclass
+        return {name: signature[name].default for name in self._schema_}
 
     def _run(self, arguments: dict[str, Any]) -> Any:
         """Check and coerce `arguments` (names outside the schema are ignored), then run the task.
@@ -66,8 +73,9 @@ class ScriptTask:
         result = None
         try:
             begin_imaging(self.__name__)
-            task = getattr(importlib.import_module(f"casa_ml_tasks.tasks.{self.__name__}"), self.__name__)
-            result = task(**parameters)
+            from casa_ml_tasks.tasks import families, run  # which import JAX
+
+            result = run.run_task(families.FAMILIES[self.__name__], Arguments(parameters, self._defaults))
         except Exception as error:
             except_log(self.__name__, error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from casa_ml_tasks.kernels.cuda.device import Buffer, Device, DeviceFactory, Pyc
 from casa_ml_tasks.kernels.fourier_operator import FourierOperator
 from casa_ml_tasks.kernels.uv_grid import UVGrid
 from casa_ml_tasks.kernels.uv_plan import UVPlan
+from casa_ml_tasks.kernels.w_expansion import ExpandedOperator
+from casa_ml_tasks.kernels.w_term import MeasurementOperator
 
 LANES = 32  # of a warp
 BLOCK = 128  # threads of the kernels in which threads do not meet
@@ -182,3 +184,15 @@ def on_gpu(operator: FourierOperator, device: DeviceFactory = PycudaDevice) -> G
     if rows * columns >= 2**31 or max(rows, operator.uvgrid.padded[0]) >= 2**16:
         raise ValueError(f"a uv grid of {rows} x {columns} cells is beyond the GPU kernels; compute it on the CPU")
     return GpuFourierOperator(operator.plan, operator.uvgrid, operator.threads, device(operator.uvgrid))
+
+
+def moved_to_gpu(operator: MeasurementOperator, device: DeviceFactory = PycudaDevice) -> MeasurementOperator:
+    """Return the operator on a GPU, with its w-term; planes of w, where w is large, stay on the CPU.
+
+    Arguments and errors are those of `on_gpu`.
+    """
+    if isinstance(operator, FourierOperator):
+        return on_gpu(operator, device)
+    if isinstance(operator, ExpandedOperator) and isinstance(operator.flat, FourierOperator):
+        return replace(operator, flat=on_gpu(operator.flat, device))
+    return operator

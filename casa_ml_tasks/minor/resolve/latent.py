@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.engine.protocols import StateSchema
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 
@@ -112,6 +113,28 @@ class Latent(NamedTuple):
             sampled_fluxes=self.sampled_fluxes[first:],
             sampled_spectra=self.sampled_spectra[first:],
         )
+
+
+SCHEMA = StateSchema(
+    name="resolve",
+    version=1,
+    arrays={
+        "excitations": ("chain", "field", "y", "x"),
+        "spectra": ("chain", "parameter"),
+        "steps": ("chain",),
+        "heat": (),
+        "warm_excitations": ("chain", "field", "y", "x"),
+        "warm_spectra": ("chain", "parameter"),
+        "mean": ("plane", "y", "x"),
+        "sources": ("source", "coordinate"),
+        "samples": ("sample", "plane", "y", "x"),
+        "sampled_fluxes": ("sample", "source"),
+        "sampled_spectra": ("sample", "parameter"),
+        "records": ("iteration", "number"),
+        "stage": (),
+        "since": (),
+    },
+)
 
 
 def _positions(excitations: NDArray[np.float64], spectra: NDArray[np.float64]) -> list[Position]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
 from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import Operator
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve import spectrum as power_spectrum
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
@@ -28,14 +28,14 @@ from casa_ml_tasks.minor.resolve.composition import Composition, continuum
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood, spectral_curvature
 from casa_ml_tasks.minor.resolve.hamiltonian import FIRST_STEP, better_step
-from casa_ml_tasks.minor.resolve.latent import ENOUGH, SETTLED, Latent, Stage, as_numbers
+from casa_ml_tasks.minor.resolve.latent import ENOUGH, SCHEMA, SETTLED, Latent, Stage, as_numbers
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.point_sources import PointSources, standing_out
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.minor.resolve.response import Response
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
-from casa_ml_tasks.minor.rml.unresolved import sources_of
+from casa_ml_tasks.minor.rml.state import point_image, sources_of
 from casa_ml_tasks.quantities import angle
 
 SAMPLES = 48
@@ -65,6 +65,8 @@ class Resolve:
 
     One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
     """
+
+    schema = SCHEMA
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class Resolve:
             return LogNormalSky.of(self._response.shape, self._composition)
 
     @cached_property
-    def _operators(self) -> tuple[Operator, Operator]:
+    def _operators(self) -> tuple[NormalOperator, NormalOperator]:
         """The normal operator, and the same in single precision."""
         with jax.enable_x64(True):
             return self._response.normal(), self._response.normal(np.float32)
@@ -297,8 +299,9 @@ class Resolve:
         unresolved = sources_of(state.latent, 0, 0)
         rendered = self._response.rendering(unresolved.places()).image(unresolved.flux, self._response.shape)
         images[0] -= rendered
-        if state.points is not None:
-            points = np.maximum(state.points[:, 0] - rendered, 0)
+        of_points = point_image(state)
+        if of_points is not None:
+            points = np.maximum(of_points[:, 0] - rendered, 0)
             if self._composition.of_points.any():
                 images = np.concatenate([images - points, points])
             else:
@@ -436,8 +439,7 @@ class Resolve:
 
     def _residual(self, likelihood: Likelihood, mean: NDArray[np.floating]) -> float:
         """Of the mean planes where the data see the sky, r.m.s. over the noise."""
-        change = self._sky.images(jnp.asarray(mean)) - likelihood.model
-        left = np.asarray(likelihood.residual - likelihood.operator(change))
+        left = np.asarray(likelihood.exact.predicted_residual(self._sky.images(jnp.asarray(mean))))
         in_noise = self._in_noise(left[:, None])[..., self._response.seen()]
         return float(np.sqrt(np.mean(in_noise**2)))
 

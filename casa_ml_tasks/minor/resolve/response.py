@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from casa_ml_tasks.kernels.mosaic import Mosaic
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator, TaylorNormalOperator
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator, TaylorNormalOperator
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
 from casa_ml_tasks.minor.resolve.modes import frequencies
@@ -45,13 +45,13 @@ class Response(NamedTuple):
         """(ny, nx) of the images."""
         return self.psfs.shape[1] // 2, self.psfs.shape[2] // 2
 
-    def normal(self, precision: DTypeLike = float) -> Operator:
+    def normal(self, precision: DTypeLike = float) -> NormalOperator:
         """H, of images (channel or term, ny, nx)."""
         if self.mosaic is not None:
             return self.mosaic.normal(precision)
         if self._has_terms:
             return TaylorNormalOperator.from_psfs(self.psfs, precision)
-        return NormalOperator.from_psf(self.psfs, precision)
+        return ConvolutionNormalOperator.from_psf(self.psfs, precision)
 
     def coupling(self) -> NDArray[np.float64]:
         r"""Of two planes by each PSF, $\sum S_{cp} S_{c'p'} / \sigma^2$, (PSF, plane, plane), (Jy/beam)^-2."""

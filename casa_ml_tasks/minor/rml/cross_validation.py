@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import Fold
-from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
@@ -136,15 +137,21 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """One fold held out, the others trained on."""
+    """One fold held out, the others trained on.
+
+    Attributes:
+        objective: of the others.
+        support: (ny, nx), where the image may differ from zero.
+        parts: the image made from the others, as `parts_of` has it.
+        held_out: the likelihood of the fold.
+        power: mean power of its visibilities, Jy^2.
+    """
 
     objective: Objective
     support: jax.Array
     parts: jax.Array
-    operator: NormalOperator
-    dirty: jax.Array
+    held_out: QuadraticLikelihood
     power: float
-    sigma: float
 
     @classmethod
     def of(
@@ -165,23 +172,27 @@ class _HeldOut:
         nothing = np.zeros(support.shape)
         with jax.enable_x64(True):
             sigma = jnp.asarray(noise.sigma * np.sqrt(total / sum(weights)), float)
-            objective = Objective(
-                NormalOperator.from_psf(training_psf, np.float32),
+            training = QuadraticLikelihood(
+                ConvolutionNormalOperator.from_psf(training_psf, np.float32),
                 jnp.asarray(training_dirty, jnp.float32),
-                NoiseLevel(sigma, jnp.asarray(noise.beam_area, float), jnp.asarray(noise.prior, float)),
+                jnp.zeros(support.shape, jnp.float32),
+                sigma,
+            )
+            objective = Objective(
+                training,
+                jnp.asarray(noise.beam_area, float),
                 jnp.zeros(len(regularisers)),
                 tuple(regularisers),
-                jnp.zeros(support.shape, jnp.float32),
+                jnp.asarray(noise.prior, float),
             )
-            return cls(
-                objective,
-                jnp.asarray(support),
-                parts_of(nothing, positivity, nothing if "points" in regularisers else None),
-                NormalOperator.from_psf(held_out.psf),
+            likelihood = QuadraticLikelihood(
+                ConvolutionNormalOperator.from_psf(held_out.psf),
                 jnp.asarray(held_out.dirty, float),
-                held_out.power,
+                0.0,
                 float(noise.sigma * np.sqrt(total / held_out.weight)),
             )
+            parts = parts_of(nothing, positivity, nothing if "points" in regularisers else None)
+            return cls(objective, jnp.asarray(support), parts, likelihood, held_out.power)
 
     def solved(self, strengths: tuple[float, ...]) -> tuple[_HeldOut, float]:
         """Itself at the optimum for these strengths, and the held-out misfit there."""
@@ -190,7 +201,6 @@ class _HeldOut:
             most = FURTHER_ITERATIONS if self.parts.any() else FIRST_ITERATIONS
             parts, _ = minimise(objective, self.support, self.parts, most)
             image = objective.image(parts)
-            there = replace(objective, residual=objective.predicted_residual(image), model=image)
-            exact = image.astype(float)
-            chi2 = (self.power + jnp.vdot(exact, self.operator(exact) - 2 * self.dirty)) / self.sigma**2
+            there = replace(objective, likelihood=objective.likelihood.around(image))
+            chi2 = self.power / self.held_out.sigma**2 + 2 * self.held_out.value(image.astype(float))
             return replace(self, objective=there, parts=parts), float(jnp.log(chi2))

@@ -9,6 +9,7 @@ nothing. The third costs nothing over the first where the data do not resolve th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +63,15 @@ class Square(NamedTuple):
         middle = round(y), round(x)
         return cls(*(slice(max(at - reach, 0), min(at + reach + 1, n)) for at, n in zip(middle, shape, strict=True)))
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width), pixels."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
     def lags(self, psf: NDArray[np.floating]) -> NDArray[np.float64]:
         """The normal operator on these pixels, (pixel, pixel). psf: (2 ny, 2 nx), Jy/beam."""
         ny, nx = (n // 2 for n in psf.shape)
-        height, width = (each.stop - each.start for each in self)
-        y, x = np.indices((height, width)).reshape(2, -1)
+        y, x = np.indices(self.shape).reshape(2, -1)
         return psf[ny + np.subtract.outer(y, y), nx + np.subtract.outer(x, x)].astype(float)
 
     def blobs(self, width: float) -> NDArray[np.float64]:
@@ -80,37 +85,51 @@ class Square(NamedTuple):
         return products.reshape(-1, products.shape[2] * products.shape[3])
 
 
-def fit_point(
-    square: Square,
-    start: tuple[float, float],
-    dirty: NDArray[np.floating],
-    psf: NDArray[np.floating],
-    band: tuple[float, float],
-    sigma: float,
-    width: float,
-) -> LocalFit:
-    """Compare both fits of a square.
+class LocalFits:
+    """Compares fits of squares; what squares of one shape have in common is kept.
 
-    Args:
-        square: the pixels.
-        start: y, x where the source may be, pixels.
-        dirty: of all that is in the square, (ny, nx), Jy/beam.
+    Attributes:
         psf: (2 ny, 2 nx), Jy/beam.
         band: for `Rendering`.
-        sigma: noise, Jy/beam.
         width: FWHM of the beam, pixels.
     """
-    tolerance = NEGLIGIBLE_SLOPE * sigma
-    matrix = square.lags(psf)
-    matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
-    seen = dirty[square].ravel().astype(float)
-    alone = least_squares(matrix, seen, tolerance)
-    value = _value(matrix, seen, alone)
 
-    def moved(at: tuple[float, float], pixels: Pixels) -> tuple[Fit, tuple[float, float]]:
-        """Steps towards the position with that kind of pixels."""
+    def __init__(self, psf: NDArray[np.floating], band: tuple[float, float], width: float):
+        self.psf, self.band, self.width = psf, band, width
+        self._bases: dict[tuple[int, int], Bases] = {}
+
+    def of_point(
+        self, square: Square, start: tuple[float, float], dirty: NDArray[np.floating], sigma: float
+    ) -> LocalFit:
+        """The fits of one square.
+
+        Args:
+            square: the pixels.
+            start: y, x where the source may be, pixels.
+            dirty: of all that is in the square, (ny, nx), Jy/beam.
+            sigma: noise, Jy/beam.
+        """
+        seen = dirty[square].ravel().astype(float)
+        if square.shape not in self._bases:
+            self._bases[square.shape] = Bases.of(square, self.psf, self.width)
+        bases = self._bases[square.shape]
+        best_pixels = partial(least_squares, tolerance=NEGLIGIBLE_SLOPE * sigma)
+        fine = Emission(bases.matrix, seen, np.eye(seen.size), best_pixels)
+        coarse = Emission(bases.coarse_matrix, bases.coarse @ seen, bases.coarse, _free_least_squares)
+        pixels_alone = Curvature.of(fine.matrix)
+        alone = best_pixels(pixels_alone, seen)
+        value, left_alone = _value(pixels_alone, seen, alone), np.abs(seen - pixels_alone.times(alone)).max()
+        best, at = self._moved(square, start, dirty, fine)
+        single, _ = self._moved(square, at, dirty, coarse)
+        gain, cost = 2 * (value - best.value), 2 * (single.value - value)
+        return LocalFit(best.flux, *at, gain, best.left, float(left_alone), single.flux, cost)
+
+    def _moved(
+        self, square: Square, at: tuple[float, float], dirty: NDArray[np.floating], emission: Emission
+    ) -> tuple[Fit, tuple[float, float]]:
+        """Steps towards the position beside that kind of emission."""
         for _ in range(MOST_STEPS):
-            fit = _beside(square, at, dirty, matrix, psf, band, pixels)
+            fit = _beside(square, at, dirty, emission, self.psf, self.band)
             if fit.flux <= 0:
                 break
             step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
@@ -120,27 +139,85 @@ def fit_point(
                 break
         return fit, at
 
-    best, at = moved(start, lambda rest, right: least_squares(rest, right, tolerance))
-    coarse = square.blobs(COARSE * width)
-    single, _ = moved(at, lambda rest, right: coarse.T @ np.linalg.lstsq(coarse @ rest @ coarse.T, coarse @ right)[0])
-    left_alone = float(np.abs(seen - matrix @ alone).max())
-    return LocalFit(
-        best.flux, *at, 2 * (value - best.value), best.left, left_alone, single.flux, 2 * (single.value - value)
-    )
+
+class Bases(NamedTuple):
+    """What squares of one shape have in common.
+
+    Attributes:
+        matrix: the normal operator on the pixels, (pixel, pixel), Jy/beam.
+        coarse: images that are coarser than the beam, (blob, pixel).
+        coarse_matrix: the normal operator between them, (blob, blob).
+    """
+
+    matrix: NDArray[np.float64]
+    coarse: NDArray[np.float64]
+    coarse_matrix: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, square: Square, psf: NDArray[np.floating], width: float) -> Bases:
+        """Arguments as in `LocalFits`."""
+        matrix = square.lags(psf)
+        matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
+        coarse = square.blobs(COARSE * width)
+        return cls(matrix, coarse, coarse @ matrix @ coarse.T)
 
 
-#: From a matrix and a right side to the pixels that fit best.
-Pixels = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+class Curvature(NamedTuple):
+    """A symmetric matrix minus what a source of free flux and position takes up of it: M - A^T S A.
+
+    Attributes:
+        matrix: M, (n, n).
+        across: A, (3, n), or (0, n) without a source.
+        inverse: S, (3, 3).
+    """
+
+    matrix: NDArray[np.float64]
+    across: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.float64]) -> Curvature:
+        """The matrix as it is."""
+        return cls(matrix, np.zeros((0, len(matrix))), np.zeros((0, 0)))
+
+    def columns(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Some of its columns, (n, chosen)."""
+        return self.matrix[:, chosen] - self.across.T @ (self.inverse @ self.across[:, chosen])
+
+    def times(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Its product with a vector, (n,), of which only a few are not zero."""
+        chosen = vector != 0
+        return self.columns(chosen) @ vector[chosen]
+
+
+#: From a curvature and a right side to the amplitudes that fit best.
+Solver = Callable[[Curvature, NDArray[np.float64]], NDArray[np.float64]]
+
+
+class Emission(NamedTuple):
+    """What may be beside a source: images of a square, each times an amplitude.
+
+    Attributes:
+        matrix: the normal operator between them, (n, n).
+        seen: their products with the dirty image, (n,).
+        basis: the images, (n, pixel).
+        best: finds the amplitudes.
+    """
+
+    matrix: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    basis: NDArray[np.float64]
+    best: Solver
 
 
 class Fit(NamedTuple):
-    """Of a source at one position beside some pixels.
+    """Of a source at one position beside some emission.
 
     Attributes:
         flux: Jy.
         slopes: flux times the shift that would fit better, Jy pixels.
         value: of the quadratic function.
-        left: largest residual, Jy/beam.
+        left: largest of what is not explained of `Emission.seen`.
     """
 
     flux: float
@@ -153,24 +230,23 @@ def _beside(
     square: Square,
     at: tuple[float, float],
     dirty: NDArray[np.floating],
-    matrix: NDArray[np.float64],
+    emission: Emission,
     psf: NDArray[np.floating],
     band: tuple[float, float],
-    best_pixels: Pixels,
 ) -> Fit:
-    seen = dirty[square].ravel().astype(float)
+    """The best fit with the source at one position."""
     source = Rendering.at(at, dirty.shape, band)
     patches, rows, columns = source.patches()[:, 0], source.rows[0], source.columns[0]
     inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", patches, _beams(patches, rows, columns, psf, rows, columns)))
     in_square = (np.arange(each.start, each.stop) for each in square)
-    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1)
+    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1) @ emission.basis.T
     of_source = np.einsum("iyx,yx->i", patches, dirty[np.ix_(rows, columns)])
-    rest = matrix - across.T @ inverse @ across
-    right = seen - across.T @ inverse @ of_source
-    pixels = best_pixels(rest, right)
-    found = inverse @ (of_source - across @ pixels)
-    value = _value(rest, right, pixels) - 0.5 * of_source @ inverse @ of_source
-    left = seen - matrix @ pixels - found @ across
+    rest = Curvature(emission.matrix, across, inverse)
+    right = emission.seen - across.T @ inverse @ of_source
+    amplitudes = emission.best(rest, right)
+    found = inverse @ (of_source - across @ amplitudes)
+    value = _value(rest, right, amplitudes) - 0.5 * of_source @ inverse @ of_source
+    left = emission.seen - Curvature.of(emission.matrix).times(amplitudes) - found @ across
     return Fit(float(found[0]), found[1:], float(value), float(np.abs(left).max()))
 
 
@@ -196,27 +272,32 @@ def _beams(
     return np.einsum("syx,pqyx->spq", patches, lags, optimize=True)
 
 
-def _value(matrix: NDArray[np.float64], seen: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:
-    return float(pixels @ (0.5 * matrix @ pixels - seen))
+def _value(curvature: Curvature, right: NDArray[np.float64], x: NDArray[np.float64]) -> float:
+    return float(x @ (0.5 * curvature.times(x) - right))
 
 
-def least_squares(matrix: NDArray[np.float64], right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+def _free_least_squares(curvature: Curvature, right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The minimum over all x, of either sign."""
+    return np.linalg.lstsq(curvature.columns(np.ones(right.size, bool)), right)[0]
+
+
+def least_squares(curvature: Curvature, right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     r"""The minimum of $\frac12 x^T M x - x^T r$ over x that are not negative (Bro & De Jong 1997, J. Chemom. 11, 393).
 
     Args:
-        matrix: M, symmetric and positive definite, (n, n).
+        curvature: M, positive definite.
         right: r, (n,).
         tolerance: how steep the function may still fall along a pixel at zero.
     """
     x, free = np.zeros(right.size), np.zeros(right.size, bool)
     for _ in range(3 * right.size):
-        slope = np.where(free, -np.inf, right - matrix @ x)
+        slope = np.where(free, -np.inf, right - curvature.times(x))
         if slope.max() <= tolerance:
             break
         free[slope.argmax()] = True
         while True:
             trial = np.zeros_like(x)
-            trial[free] = np.linalg.solve(matrix[np.ix_(free, free)], right[free])
+            trial[free] = np.linalg.solve(curvature.columns(free)[free], right[free])
             if trial[free].min() > 0:
                 break
             falling = free & (trial <= 0)

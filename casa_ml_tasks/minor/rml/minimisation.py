@@ -58,14 +58,16 @@ def minimise(
     Raises:
         FloatingPointError: the objective is not finite.
     """
-    for factor in noise_factors(float(jnp.max(jnp.abs(objective.residual) / objective.noise.sigma))):
-        louder = replace(objective, noise=objective.noise._replace(sigma=factor * objective.noise.sigma))
+    likelihood = objective.likelihood
+    for factor in noise_factors(float(jnp.max(jnp.abs(likelihood.residual) / likelihood.sigma))):
+        sigma = factor * objective.likelihood.sigma
+        louder = replace(objective, likelihood=replace(objective.likelihood, sigma=sigma))
         state = projected_lbfgs.begin(louder, parts)
         state = projected_lbfgs.advance(louder, support, state, min(ITERATIONS_A_STEP, most))
         parts, most = state.position, most - int(state.iteration)
         on_progress(int(state.iteration), _finite(state.value))
         objective, parts = look(parts, factor, False) or (objective, parts)
-    tolerance = max(1.0, TOLERANCE_PER_BEAM * float(jnp.sum(jnp.ones(parts.shape[1:]) / objective.noise.beam_area)))
+    tolerance = max(1.0, TOLERANCE_PER_BEAM * float(jnp.sum(jnp.ones(parts.shape[1:]) / objective.beam_area)))
     state, spent = projected_lbfgs.begin(objective, parts), 0
     while (left := most - spent - int(state.iteration)) > 0:
         iteration, value = int(state.iteration), float(state.value)

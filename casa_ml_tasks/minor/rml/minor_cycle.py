@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, Operator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
-from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
-from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved, as_latent, sources_of
+from casa_ml_tasks.minor.rml.state import ENDED, SCHEMA, latent_of, point_image, sources_of
+from casa_ml_tasks.minor.rml.unresolved import NONE, Sources, Unresolved
 
 #: Iterations of one minor cycle where the user sets no limit.
 MOST_ITERATIONS = 400
@@ -38,6 +39,8 @@ class RegularisedMaximumLikelihood:
     Each has converged when the last major cycle found the residual that its minor cycle had predicted at its end.
     """
 
+    schema = SCHEMA
+
     def __init__(
         self,
         psf: Image,
@@ -51,7 +54,7 @@ class RegularisedMaximumLikelihood:
         most_iterations: int = MOST_ITERATIONS,
         niter: int = -1,
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
-        operator: Operator | None = None,
+        operator: NormalOperator | None = None,
         unresolved: bool = True,
     ):
         """Remember what to minimise.
@@ -100,7 +103,8 @@ class RegularisedMaximumLikelihood:
         ended = np.array(agrees)
         points = None
         if "points" in self._regularisers:
-            points = np.zeros_like(new) if state.points is None else np.minimum(state.points, np.maximum(new, 0))
+            known = None if state.predicted_residual is None else point_image(state)  # None: of other data
+            points = np.zeros_like(new) if known is None else np.minimum(known, np.maximum(new, 0))
         count = int(np.count_nonzero(unfinished))
         most = self._iterations_each(state, count)
         done, support = Count(self._on_progress), self._support()
@@ -119,8 +123,8 @@ class RegularisedMaximumLikelihood:
 
         with ThreadPoolExecutor(min(available_cores(), count)) as pool:
             list(pool.map(image, self._independent(unfinished)))
-        latent = as_latent(unresolved)
-        return new, MinorState(state.iterations + done.iterations, predicted, ended=ended, points=points, latent=latent)
+        latent = latent_of(ended, points, unresolved)
+        return new, MinorState(state.iterations + done.iterations, predicted, latent=latent)
 
     def _has_unresolved(self, planes: Planes) -> bool:
         """Whether bright sources between pixels have positions of their own there."""
@@ -129,10 +133,10 @@ class RegularisedMaximumLikelihood:
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
         """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
-        if state.predicted_residual is None or state.ended is None:
+        if state.predicted_residual is None:
             return np.zeros(residual.shape[:2], bool)
         difference = np.asarray(residual - state.predicted_residual)
-        return state.ended & (np.sqrt(np.mean(difference**2, axis=(-2, -1))) < AGREEMENT * self._sigma)
+        return state.latent[ENDED] & (np.sqrt(np.mean(difference**2, axis=(-2, -1))) < AGREEMENT * self._sigma)
 
     def _independent(self, unfinished: NDArray[np.bool_]) -> list[Planes]:
         if NEED_CHANNELS.isdisjoint(self._regularisers):
@@ -143,20 +147,15 @@ class RegularisedMaximumLikelihood:
         channels, stokes = planes
         with jax.enable_x64(True):
             shape = (-1, 1, 1) if np.ndim(channels) else ()
-            noise = NoiseLevel(
-                jnp.asarray(self._sigma[planes]).reshape(shape),
-                jnp.asarray(self._beam_area[channels]).reshape(shape),
-                jnp.asarray(self._prior[planes]),
-            )
-            names, strengths = self._regularisers_of(stokes)
-            objective = Objective(
+            likelihood = QuadraticLikelihood(
                 self._operator(planes),
                 jnp.asarray(given.residual, jnp.float32),
-                noise,
-                strengths,
-                names,
                 jnp.asarray(given.model, jnp.float32),
+                jnp.asarray(self._sigma[planes]).reshape(shape),
             )
+            beam_area = jnp.asarray(self._beam_area[channels]).reshape(shape)
+            names, strengths = self._regularisers_of(stokes)
+            objective = Objective(likelihood, beam_area, strengths, names, jnp.asarray(self._prior[planes]))
             if self._has_unresolved(planes):
                 return self._beside_sources(objective, self._psf[planes], given, most, done)
             start = given.parts(names, bool(self._positivity[stokes]))
@@ -182,11 +181,11 @@ class RegularisedMaximumLikelihood:
             pairs = of_signed_images(pairs)
         return tuple(name for name, _ in pairs), jnp.asarray([strength for _, strength in pairs], float)
 
-    def _operator(self, planes: Planes) -> Operator:
+    def _operator(self, planes: Planes) -> NormalOperator:
         """Kept between minor cycles if there is one only: those of a cube would fill the memory."""
         if self._only_operator is not None:
             return self._only_operator
-        operator = NormalOperator.from_psf(self._psf[planes], np.float32)
+        operator = ConvolutionNormalOperator.from_psf(self._psf[planes], np.float32)
         if self._sigma.size == 1:
             self._only_operator = operator
         return operator
@@ -251,7 +250,7 @@ class Minimum(NamedTuple):
 
 def _minimum_of(objective: Objective, parts: jax.Array, ended: bool) -> Minimum:
     image, (_, points) = objective.image(parts), objective.components(parts)
-    predicted = np.asarray(objective.predicted_residual(image))
+    predicted = np.asarray(objective.likelihood.predicted_residual(image))
     return Minimum(np.asarray(image), predicted, ended, np.asarray(points[0]) if len(points) else None)
 
 

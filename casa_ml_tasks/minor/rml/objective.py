@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.kernels.normal_operator import Operator, circulant_eigenvalues
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import circulant_eigenvalues
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.regularisers.registry import OF_THE_MAGNITUDE, resolve
 
@@ -22,31 +23,30 @@ DAMPING = 0.01
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Objective:
-    r"""$\frac{1}{\sigma^2}(\frac12 \Delta^T H \Delta - \Delta^T r) + \sum_i \lambda_i R_i(I)$, dimensionless.
-
-    The first term is $\chi^2/2$ up to a constant, with $H = F^H W F / \sum W$ and the residual image r of a model from
-    which the image is $\Delta$ away; sigma, the noise of r, carries the weights. So only $\Delta$, which is small once
-    a major cycle has looked, goes through H, and single precision is enough for it.
+    r"""$L(I) + \sum_i \lambda_i R_i(I)$, dimensionless: a quadratic likelihood L and regularisers R.
 
     The unknown is not the image but its non-negative parts: the image itself where it must be positive, else
     $I = P - N$, so that every bound is a bound at zero and $|I| = P + N$ is smooth. With the regulariser 'points' the
     last part is a component of point sources, which the other regularisers do not see; the rest is extended emission.
 
     Attributes:
-        operator: H, Jy/pixel to Jy/beam.
-        residual: r, (..., ny, nx), Jy/beam; the dirty image, if the model is empty.
-        noise: sigma and beam area.
+        likelihood: L, of the image.
+        beam_area: solid angle of the CLEAN beam, pixels. One number, or (channel, 1, 1).
         strengths: (number of regularisers,), dimensionless.
         regularisers: their names, as `registry.resolve` takes them.
-        model: whose residual r is, shaped like it, Jy/pixel.
+        prior: the image that the entropy prefers to all others, Jy/pixel. One number, or shaped like the image.
     """
 
-    operator: Operator
-    residual: jax.Array
-    noise: NoiseLevel
+    likelihood: QuadraticLikelihood
+    beam_area: jax.Array | float
     strengths: jax.Array
     regularisers: tuple[str, ...] = field(metadata={"static": True})
-    model: jax.Array | float = 0.0
+    prior: jax.Array | float = 0.0
+
+    @property
+    def noise(self) -> NoiseLevel:
+        """What the regularisers measure the image in."""
+        return NoiseLevel(self.likelihood.sigma, self.beam_area, self.prior)
 
     def components(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
         """parts: (1 to 3, ..., ny, nx). Returns those of the extended emission, and of point sources: 1 or none."""
@@ -88,17 +88,10 @@ class Objective:
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
         """parts: (1 to 3, ..., ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
         image, pull_back = jax.vjp(self.image, parts)
-        change = image - self.model
-        dirty_of_change = self.operator(change)
-        misfit = jnp.vdot(change.astype(float), (0.5 * dirty_of_change - self.residual) / self.noise.sigma**2)
-        slope = (dirty_of_change - self.residual) / self.noise.sigma**2
+        misfit, slope = self.likelihood.value_and_gradient(image)
         (misfit_gradient,) = pull_back(slope.astype(parts.dtype))
         regularisation, gradient = jax.value_and_grad(self.regularisation)(parts)
         return misfit + regularisation, misfit_gradient + gradient
-
-    def predicted_residual(self, image: jax.Array) -> jax.Array:
-        """The residual of another image than the model, (..., ny, nx), Jy/beam."""
-        return self.residual - self.operator(image - self.model)
 
     def curvature(self, parts: jax.Array) -> jax.Array:
         r"""A positive estimate of the diagonal of the Hessian of the regularisers, shaped like the parts.
@@ -117,9 +110,9 @@ class Objective:
         C is the circulant of `circulant_eigenvalues`, h the mean of its damped eigenvalues over $\sigma^2$, and r the
         curvature of the regularisers: where they rule, D divides by it; where the data rule, D is 1.
         """
-        eigenvalues = circulant_eigenvalues(self.operator.transfer)
+        eigenvalues = circulant_eigenvalues(self.likelihood.operator.transfer)
         eigenvalues += DAMPING * eigenvalues.max(axis=(-2, -1), keepdims=True)
-        variance = self.noise.sigma**2
+        variance = self.likelihood.sigma**2
         data = eigenvalues.mean(axis=(-2, -1), keepdims=True) / variance
         scale = jax.lax.optimization_barrier((1 / jnp.sqrt(1 + self.curvature(parts) / data)).astype(parts.dtype))
 

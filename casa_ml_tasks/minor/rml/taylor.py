@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, TaylorNormalOperator
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import TaylorNormalOperator
 from casa_ml_tasks.minor.rml.minimisation import minimise
 from casa_ml_tasks.minor.rml.minor_cycle import Count, Given, Minimum, Planes, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
@@ -27,8 +28,6 @@ from casa_ml_tasks.minor.rml.regularisers.smoothness import total_squared_variat
 
 #: Of a band: the smallest step of ln(frequency) by which spectral indices are smoothed.
 NARROW = 0.1
-
-_dirty = jax.jit(TaylorNormalOperator.__call__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Band:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class BandNormalOperator(NormalOperator):
+class BandNormalOperator:
     """$C^T H C$ on the images at the frequencies of a band, whose Taylor terms are $C B$.
 
     Attributes:
@@ -88,6 +87,7 @@ class BandNormalOperator(NormalOperator):
         conversion: C, (term, frequency).
     """
 
+    transfer: jax.Array
     taylor: TaylorNormalOperator
     conversion: jax.Array
 
@@ -97,12 +97,16 @@ class BandNormalOperator(NormalOperator):
         taylor = TaylorNormalOperator.from_psfs(psfs, np.float32)
         alone = jnp.asarray([np.convolve(column, column) for column in band.conversion.T], jnp.float32)  # of T_q
         conversion = jnp.asarray(band.conversion, jnp.float32)
-        return cls(jnp.tensordot(alone, taylor.transfer, 1), taylor, conversion)
+        return cls(jnp.tensordot(alone, taylor.transfers, 1), taylor, conversion)
 
     @jax.jit
     def __call__(self, images: jax.Array) -> jax.Array:
         """images: (..., frequency, ny, nx), Jy/pixel. Returns what they make of each other's dirty image, Jy/beam."""
         return jnp.tensordot(self.conversion.T, self.taylor(jnp.tensordot(self.conversion, images, 1)), 1)
+
+    def spectral_norm(self) -> jax.Array:
+        """Return an upper bound on the largest eigenvalue."""
+        return jnp.linalg.norm(self.conversion, 2) ** 2 * self.taylor.spectral_norm()
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +114,7 @@ class BandNormalOperator(NormalOperator):
 class TaylorObjective(Objective):
     r"""$\chi^2/2$ of all Taylor terms together, regularisers of the mean over the band, and smoothness of the spectrum.
 
-    Residuals, model and operator are of the images at the frequencies of a band, a cube to `Objective`.
+    The likelihood is of the images at the frequencies of a band, a cube to `Objective`.
 
     Attributes:
         frequencies, weights: of the band.
@@ -137,9 +141,9 @@ class TaylorObjective(Objective):
 
         The circulant of `Objective` needs several times the iterations here, where the logarithms rule faint pixels.
         """
-        transfer = self.operator.transfer
+        transfer = self.likelihood.operator.transfer
         largest, mean = (of(jnp.abs(transfer), axis=(-2, -1), keepdims=True) for of in (jnp.max, jnp.mean))
-        inverse = 1 / (jnp.sqrt(largest * mean) / self.noise.sigma**2 + self.curvature(parts))
+        inverse = 1 / (jnp.sqrt(largest * mean) / self.likelihood.sigma**2 + self.curvature(parts))
         return lambda gradient: (inverse * gradient).astype(parts.dtype)
 
 
@@ -193,22 +197,24 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
             operator = BandNormalOperator.from_psfs(self._psfs[:, stokes], band)
             images = np.where(support, band.images(model), 0)
             names, strengths = self._regularisers_of(stokes)
+            likelihood = QuadraticLikelihood(
+                operator,
+                jnp.asarray(np.tensordot(band.conversion.T, residual, 1), jnp.float32),
+                jnp.asarray(band.images(model), jnp.float32),
+                jnp.asarray(self._sigma[0, stokes]),
+            )
             objective = TaylorObjective(
-                operator=operator,
-                residual=jnp.asarray(np.tensordot(band.conversion.T, residual, 1), jnp.float32),
-                noise=NoiseLevel(
-                    jnp.asarray(self._sigma[0, stokes]),
-                    jnp.asarray(self._beam_area[0]),
-                    jnp.asarray(self._prior[0, stokes]),
-                ),
+                likelihood=likelihood,
+                beam_area=jnp.asarray(self._beam_area[0]),
                 strengths=strengths,
                 regularisers=names,
-                model=jnp.asarray(band.images(model), jnp.float32),
+                prior=jnp.asarray(self._prior[0, stokes]),
                 frequencies=jnp.asarray(band.frequencies),
                 weights=jnp.asarray(band.weights),
             )
             start = parts_of(images, bool(self._positivity[stokes]))
             minimum, ended = minimise(objective, jnp.asarray(support[0]), start, most, done.add)
             terms = band.terms(np.asarray(objective.image(minimum), float)).astype(np.float32)
-            change = jnp.asarray(terms - model, jnp.float32)
-            return Minimum(terms, residual - np.asarray(_dirty(operator.taylor, change)), ended)
+            before, there = (jnp.asarray(each, jnp.float32) for each in (residual, model))
+            of_terms = QuadraticLikelihood(operator.taylor, before, there, float(self._sigma[0, stokes]))
+            return Minimum(terms, np.asarray(of_terms.predicted_residual(jnp.asarray(terms))), ended)

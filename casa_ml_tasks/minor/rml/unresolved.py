@@ -13,9 +13,9 @@ which the minor cycle minimises as it minimises any. Now and then the sources mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
 
-from casa_ml_tasks.kernels.normal_operator import NormalOperator, OperatorBesideSources
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.kernels.normal_operator import OperatorBesideSources
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
-from casa_ml_tasks.minor.rml.local_fit import LocalFit, Square, fit_point
+from casa_ml_tasks.minor.rml.local_fit import LocalFit, LocalFits, Square
 from casa_ml_tasks.minor.rml.objective import Objective
-
-NAME = "unresolved"  # in `MinorState.latent`
 
 #: Of the noise: flux of what may be such a source, and the residual beside it.
 BRIGHT, STANDS_OUT = 20.0, 4.0
@@ -50,7 +49,9 @@ CURVED = 0.05
 LONGEST_SHIFT = 0.5  # pixels
 MOST_SOURCES = 32
 MOST_TRIALS = 8  # at once
+MOST_REFUSED = 24  # in one minor cycle: where so many are no sources, as with errors of calibration, none are sought
 MOST_NUMBERS = 3e8  # in the dirty images of all sources
+WIDEST_BEAM = 14.0  # pixels; finer pixels hold a source between them, and squares of so many would take minutes
 PADDING = 4  # to multiples of so many sources, for each number is compiled anew
 
 
@@ -87,18 +88,6 @@ class Sources(NamedTuple):
 NONE = Sources.of([])
 
 
-def sources_of(latent: Mapping[str, NDArray[Any]], channel: int, stokes: int) -> Sources:
-    """Those of a plane, as `as_latent` keeps them."""
-    table = latent.get(NAME, np.zeros((0, 5)))
-    return Sources.of(table[(table[:, 0] == channel) & (table[:, 1] == stokes), 2:])
-
-
-def as_latent(found: Mapping[tuple[int, int], Sources]) -> dict[str, NDArray[np.float64]]:
-    """For `MinorState.latent`: channel, Stokes, flux, y and x of every source. found: by channel and Stokes."""
-    rows = [[channel, stokes, *row] for (channel, stokes), each in sorted(found.items()) for row in each.rows()]
-    return {NAME: np.array(rows, float)} if rows else {}
-
-
 class Unresolved:
     """The sources of one plane while its image is minimised; finds them.
 
@@ -116,15 +105,18 @@ class Unresolved:
             support: (ny, nx), where sources may be.
             sources: of the model.
         """
-        assert isinstance(objective.operator, NormalOperator)
-        self._alone, self._operator = objective, objective.operator
-        self._psf, self._support, self._band = psf, support, band_of(psf)
+        self._alone, self._operator = objective, objective.likelihood.operator
+        self._support, self._band = support, band_of(psf)
         self._shape = support.shape
-        self._residual = np.asarray(objective.residual, float)
-        self._sigma = float(objective.noise.sigma)
-        self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.noise.beam_area)))
-        self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
+        self._residual = np.asarray(objective.likelihood.residual, float)
+        self._sigma = float(objective.likelihood.sigma)
+        self._width = float(np.sqrt(4 * np.log(2) / np.pi * float(objective.beam_area)))
+        self._fits = LocalFits(psf, self._band, self._width)
+        self._most = 0
+        if self._width < WIDEST_BEAM:
+            self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
         self._refused: list[tuple[float, float, float, float]] = []  # y, x, and flux and noise then
+        self._refusals = 0
         self._returned: list[tuple[float, float]] = []  # y, x, for good
         self._confirmed = False
         self._place(sources)
@@ -136,7 +128,7 @@ class Unresolved:
     def look(self, parts: jax.Array, factor: float, last: bool) -> tuple[Objective, jax.Array] | None:
         """Move the sources and look for others, as `minimisation.Look` has it."""
         emission = np.array(self.objective.image(parts), float)
-        residual = np.asarray(self.objective.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
+        residual = np.asarray(self.objective.likelihood.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
         moved, curved = self._moved(emission)
         if curved > CURVED * factor:
             self._place(moved)
@@ -178,21 +170,22 @@ class Unresolved:
             jnp.asarray(np.pad(beams, [(0, padding), (0, 0), (0, 0)]), jnp.float32),
             jnp.asarray(np.pad(self._inverse, [(0, padding), (0, padding)])),
         )
-        self.objective = replace(
-            self._alone,
-            operator=operator,
-            residual=jnp.asarray(self._residual - np.tensordot(best, beams, 1), jnp.float32),
-            model=jnp.asarray(
-                np.asarray(self._alone.model, float) - rendering.image(sources.flux, self._shape), jnp.float32
-            ),
+        alone = self._alone.likelihood
+        emission = np.asarray(alone.model, float) - rendering.image(sources.flux, self._shape)
+        likelihood = QuadraticLikelihood(
+            operator,
+            jnp.asarray(self._residual - np.tensordot(best, beams, 1), jnp.float32),
+            jnp.asarray(emission, jnp.float32),
+            alone.sigma,
         )
+        self.objective = replace(self._alone, likelihood=likelihood)
 
     def _moved(self, emission: NDArray[np.float64]) -> tuple[Sources, float]:
         """The best sources beside some emission, and by how much chi errs where they are rendered as they were."""
         old = self.sources
         if not old.flux.size:
             return old, 0.0
-        change = emission - np.asarray(self.objective.model, float)
+        change = emission - np.asarray(self.objective.likelihood.model, float)
         seen = np.einsum("iyx,yx->i", self._columns, self._residual) - np.einsum("iyx,yx->i", self._beams, change)
         flux, *slopes = (self._inverse @ seen).reshape(3, -1)
         flux = flux + old.flux
@@ -220,6 +213,7 @@ class Unresolved:
                 found.append((fit.flux, fit.y, fit.x))
             else:
                 self._refused.append((y, x, fit.flux, sigma))
+                self._refusals += 1
         if found:
             self._confirmed = False
             self._refused = [each for each in self._refused if not self._is_hidden(each, found)]
@@ -265,7 +259,7 @@ class Unresolved:
         refused = [at[:2] for at in self._refused if at[3] < 1.1 * sigma]
         places = np.array([*refused, *self._returned]).reshape(-1, 2)
         new = [at for at in peaks if np.hypot(*(places - at).T).min(initial=np.inf) > SAME]
-        return [(int(y), int(x)) for y, x in new[:MOST_TRIALS]]
+        return [(int(y), int(x)) for y, x in new[: min(MOST_TRIALS, max(MOST_REFUSED - self._refusals, 0))]]
 
     def _excess(self, emission: NDArray[np.float64]) -> NDArray[np.float64]:
         """Flux of 3 x 3 pixels above that of as many a beam around, where it is most of theirs, (ny, nx), Jy."""
@@ -287,7 +281,7 @@ class Unresolved:
         inside[square] = emission[square]
         dirty = residual + self._dirty_of(inside)
         start = start or self._centroid(at, emission)
-        return fit_point(square, start, dirty, self._psf, self._band, sigma, self._width)
+        return self._fits.of_point(square, start, dirty, sigma)
 
     def _centroid(self, at: tuple[float, float], emission: NDArray[np.float64]) -> tuple[float, float]:
         core = Square.around(*at, 2, self._shape)

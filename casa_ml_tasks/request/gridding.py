@@ -1,0 +1,67 @@
+"""How visibilities are gridded, and by which program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+#: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
+SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
+
+
+@dataclass(frozen=True)
+class Gridding:
+    """tclean's gridders and ours.
+
+    Attributes:
+        gridder: 'native' for our own kernels, else one of CASA's imager.
+        imager: 'auto' takes our own kernels where they serve, 'casa' leaves the choice to `gridder`.
+        wprojplanes: planes of CASA's w-projection; -1 leaves the choice to CASA.
+        mosweight: whether every field of a mosaic has a weight density of its own.
+        usepointing: whether a mosaic has its directions from the POINTING table.
+        pblimit: primary beam below which there is no image; negative to keep the pixels.
+        normtype: how a mosaic is normalised.
+        facets: on a side; 1.
+
+    Raises:
+        ValueError: there are facets.
+    """
+
+    gridder: str = "standard"
+    imager: str = "auto"
+    wprojplanes: int = 1
+    mosweight: bool = True
+    usepointing: bool = False
+    pblimit: float = 0.2
+    normtype: str = "flatnoise"
+    facets: int = 1
+
+    @classmethod
+    def from_parameters(
+        cls,
+        gridder: str = "standard",
+        imager: str = "auto",
+        wprojplanes: int = 1,
+        mosweight: bool = True,
+        usepointing: bool = False,
+        pblimit: float = 0.2,
+        normtype: str = "flatnoise",
+        facets: int = 1,
+        **_: Any,
+    ) -> Self:
+        """Read the parameters of these names."""
+        return cls(gridder, imager, wprojplanes, mosweight, usepointing, pblimit, normtype, facets)
+
+    def __post_init__(self) -> None:
+        if self.facets > 1:
+            raise ValueError(f"facets={self.facets} is not supported yet; use facets=1 and gridder='wproject'")
+
+    @property
+    def native(self) -> bool:
+        """Whether our own kernels run the major cycles."""
+        return self.gridder == "native"
+
+    @property
+    def single_pointing(self) -> bool:
+        """Whether the primary beam stays in the image; else it is a mosaic."""
+        return self.gridder in SINGLE_POINTING

@@ -1,0 +1,206 @@
+"""All that a call of an imaging task asks for, read once.
+
+A task makes the Request of its parameters at the door: `Request.from_parameters(**parameters)`. Every setting has
+checked itself then, and the Request has checked that they go together. Below the door only three read the dictionary
+of the parameters, `Request.casa`: CASA's imager (`major.casa.imager_parameters`), the history of the images, and the
+report's table.
+
+Whoever decides that a parameter should have another value than the user has given (our own kernels in place of
+CASA's gridder, regularisers that know negative brightness, an unused imagename) asks for another Request with
+`changed`, which reads and checks everything anew: settings and dictionary cannot disagree.
+
+Settings of one task alone, such as its regularisers or its priors, stand with their family and are made of the same
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
+from casa_ml_tasks.request.grid import CONTINUUM, ImageGrid
+from casa_ml_tasks.request.gridding import Gridding
+from casa_ml_tasks.request.masking import Masking
+from casa_ml_tasks.request.noise import Noise
+from casa_ml_tasks.request.output import Output
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.request.stopping import Stopping
+from casa_ml_tasks.request.weighting import Weighting
+
+NATIVE_SPECMODES = (*CONTINUUM, "cubedata")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is imaged, and how.
+
+    Attributes:
+        selection, grid, gridding, weighting, noise, stopping, masking, output: the settings.
+        cleans: whether tclean's deconvolvers run the minor cycles.
+        outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
+        casa: every parameter of the task by its name.
+
+    Raises:
+        ValueError: the settings do not go together.
+    """
+
+    selection: DataSelection
+    grid: ImageGrid
+    gridding: Gridding
+    weighting: Weighting
+    noise: Noise
+    stopping: Stopping
+    masking: Masking
+    output: Output
+    cleans: bool = False
+    outlierfile: str = ""
+    casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def from_parameters(
+        cls, *, minorcycle: str = "", outlierfile: str = "", interactive: Any = False, **others: Any
+    ) -> Self:
+        """Read the parameters of a task. No Measurement Set is opened and nothing is written.
+
+        Args:
+            minorcycle: 'clean' for tclean's; of a task that has no choice, ''.
+            outlierfile: path, or ''.
+            interactive: is refused.
+            others: all other parameters of the task.
+
+        Raises:
+            ValueError: for the first parameter that is wrong.
+        """
+        if interactive:
+            raise ValueError(f"interactive={interactive} is not supported; use interactive=False and a mask")
+        given = {"minorcycle": minorcycle} if minorcycle else {}
+        return cls(
+            DataSelection.from_parameters(**others),
+            ImageGrid.from_parameters(**others),
+            Gridding.from_parameters(**others),
+            Weighting.from_parameters(**others),
+            Noise.from_parameters(**others),
+            Stopping.from_parameters(**others),
+            Masking.from_parameters(**others),
+            Output.from_parameters(**others),
+            cleans=minorcycle == "clean",
+            outlierfile=outlierfile,
+            casa={**others, **given, "outlierfile": outlierfile, "interactive": interactive},
+        )
+
+    def changed(self, **parameters: Any) -> Request:
+        """Return the Request of the same call with other values of these parameters.
+
+        Raises:
+            ValueError: for the first that is wrong.
+        """
+        return type(self).from_parameters(**{**self.casa, **parameters})
+
+    @property
+    def kernels_may_serve(self) -> bool:
+        """Whether our own kernels can make this image, unless its channels have to be interpolated."""
+        return (
+            self.gridding.single_pointing
+            and self.grid.specmode in NATIVE_SPECMODES
+            and self.grid.stokes in TOTAL_INTENSITY
+            and self.grid.projection == "SIN"
+            and not self.grid.taylor_terms
+            and not self.grid.oblong
+            and not self.outlierfile
+        )
+
+    def __post_init__(self) -> None:
+        for check in (
+            self._check_native,
+            self._check_mosaic,
+            self._check_taylor_terms,
+            self._check_data_model,
+            self._check_weighting,
+        ):
+            check()
+
+    def _check_native(self) -> None:
+        """Check that our own kernels can do what they are asked for."""
+        if not self.gridding.native:
+            return
+        grid = self.grid
+        if grid.specmode not in NATIVE_SPECMODES:
+            raise ValueError(
+                f"specmode='{grid.specmode}' needs frequencies regridded, which gridder='native' does not do; "
+                "use gridder='standard', or specmode='cubedata'"
+            )
+        if grid.oblong:
+            cell = self.casa.get("cell", [f"{each}arcsec" for each in grid.cells])
+            raise ValueError(f"cell={cell!r} has oblong pixels; use gridder='standard' for them")
+        if grid.stokes not in TOTAL_INTENSITY:
+            raise ValueError(
+                f"stokes='{grid.stokes}' needs gridder='standard', because gridder='native' images one of "
+                f"{', '.join(TOTAL_INTENSITY)}"
+            )
+        if grid.taylor_terms:
+            raise ValueError(
+                "deconvolver='mtmfs' needs gridder='standard', because gridder='native' has no Taylor terms"
+            )
+
+    def _check_mosaic(self) -> None:
+        """Check that our minor cycles can do what a mosaic is asked for; CLEAN can."""
+        if self.gridding.single_pointing or self.cleans:
+            return
+        grid, gridding = self.grid, self.gridding
+        if gridding.normtype != "flatnoise":
+            raise ValueError(f"normtype='{gridding.normtype}' is not imaged yet; use normtype='flatnoise'")
+        if len(grid.planes) > 1 or grid.taylor_terms:
+            raise ValueError(
+                f"gridder='{gridding.gridder}' with stokes='{grid.stokes}' and deconvolver='{grid.deconvolver}' "
+                "is not imaged yet: mosaics have one Stokes plane and no Taylor terms; use one plane at a time, or "
+                "rmlclean with minorcycle='clean'"
+            )
+
+    def _check_taylor_terms(self) -> None:
+        if not self.grid.taylor_terms:
+            return
+        if self.outlierfile:
+            raise ValueError(
+                f"outlierfile='{self.outlierfile}' serves images without Taylor terms, not deconvolver='mtmfs'; "
+                "use another deconvolver"
+            )
+        startmodel = list(self.output.startmodel)
+        if startmodel and len(startmodel) != self.grid.nterms:
+            raise ValueError(
+                f"startmodel={startmodel} has {len(startmodel)} images for nterms={self.grid.nterms}; give one a term"
+            )
+
+    def _check_data_model(self) -> None:
+        """Check that a data model has our own kernels, which the task may choose yet, and one continuum image."""
+        may_be_native = self.gridding.native or (self.gridding.imager == "auto" and self.kernels_may_serve)
+        needed = {
+            "gridder": ("native", self.gridding.gridder, may_be_native),
+            "specmode": ("mfs", self.grid.specmode, self.grid.continuum),
+            "minorcycle": ("rml", "clean", not self.cleans),
+        }
+        for name, wish in self.noise.freedom.parameters.items():
+            for other, (remedy, given, fits) in needed.items():
+                if not fits:
+                    raise ValueError(
+                        f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"
+                    )
+
+    def _check_weighting(self) -> None:
+        """Check what 'briggsbwtaper' cannot do in tclean either."""
+        weighting, grid = self.weighting, self.grid
+        if weighting.scheme != "briggsbwtaper":
+            return
+        needed: dict[str, tuple[Any, Any, bool]] = {
+            "specmode": ("cube", grid.specmode, not grid.continuum),
+            "nchan": (-1, grid.nchan, grid.nchan != 1),
+            "perchanweightdensity": (True, weighting.per_channel, weighting.per_channel),
+            "npixels": (0, weighting.npixels, weighting.npixels == 0),
+        }
+        for name, (remedy, given, fits) in needed.items():
+            if not fits:
+                raise ValueError(
+                    f"weighting='briggsbwtaper' does not go with {name}={given!r}; use {name}={remedy!r}, or "
+                    "weighting='briggs'"
+                )

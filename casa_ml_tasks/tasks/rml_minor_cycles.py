@@ -1,0 +1,105 @@
+"""The minor cycles of rmlclean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from casa_ml_tasks.data.stokes import SIGNED
+from casa_ml_tasks.data.workspace import Workspace
+from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
+from casa_ml_tasks.major.imager import deconvolution_parameters
+from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_sidelobe
+from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
+from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.tasks.emission_support import support_of
+from casa_ml_tasks.tasks.major_cycles import beam_areas
+from casa_ml_tasks.tasks.prior_image import prior_image
+
+#: Of the minor cycles whose states are saved.
+SCHEMAS = (RegularisedMaximumLikelihood.schema, CasaDeconvolver.schema, MinorCycleOfFields.schema)
+
+
+def positive_planes(request: Request, regularisation: Regularisation | None) -> NDArray[np.bool_]:
+    """Return whether the model of each Stokes plane is kept from being negative, (stokes,)."""
+    positive = regularisation is not None and regularisation.positivity
+    return np.array([positive and name not in SIGNED for name in request.grid.planes])
+
+
+def minor_cycle(
+    major: MajorCycle,
+    workspace: Workspace,
+    noise: NDArray[np.floating],
+    requests: Sequence[Request],
+    regularisation: Regularisation | None,
+) -> MinorCycle:
+    """Return the minor cycle of all fields.
+
+    Args:
+        major: has the PSF.
+        workspace: of the run.
+        noise: of the dirty images, (channel, stokes), Jy/beam.
+        requests: of each field.
+        regularisation: with strengths; None for tclean's deconvolvers.
+    """
+    if regularisation is None:
+        return _clean(major, workspace, requests[0])
+    if len(requests) == 1:
+        return _maximum_likelihood(major, requests[0], noise, regularisation)
+    fields = list(zip(major.fields, requests, strict=True))
+    of_outlier = replace(regularisation, priorimage="")  # which lies on the pixels of the main field
+    of_fields = [regularisation, *[of_outlier] * (len(fields) - 1)]
+    minors = [_maximum_likelihood(*field, noise, own) for field, own in zip(fields, of_fields, strict=True)]
+    sketches = [partial(_sketch, *field, noise, of_outlier) for field in fields]
+    return MinorCycleOfFields(minors, sketches, major.layout, noise[..., None, None], far_sidelobe(major.psf()))
+
+
+def _clean(field: Field, workspace: Workspace, request: Request) -> MinorCycle:
+    directory = workspace.directory / "deconvolver"
+    return CasaDeconvolver(field.imagename, directory, *deconvolution_parameters(request.casa, directory / "image"))
+
+
+def _sketch(
+    field: Field, request: Request, noise: NDArray[np.floating], regularisation: Regularisation, times: float
+) -> MinorCycle:
+    """Return a minor cycle for what stands out of so many times the noise."""
+    simple = replace(regularisation, regularizer=("l1",), regstrength=(1.0,))
+    return _maximum_likelihood(field, request, times * noise, simple)
+
+
+def _maximum_likelihood(
+    field: Field, request: Request, noise: NDArray[np.floating], regularisation: Regularisation
+) -> MinorCycle:
+    cycleniter = request.stopping.cycleniter
+    support = partial(support_of, field, request)
+    bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
+
+    def show(iterations: int, objective: float) -> None:
+        bar.update(iterations - bar.n)
+        bar.set_postfix_str(f"objective {objective:.6g}")
+
+    kind = TaylorMaximumLikelihood if request.grid.taylor_terms else RegularisedMaximumLikelihood
+    mosaic = field.mosaic
+    assert regularisation.regstrength is not None
+    return kind(
+        field.psf(),
+        noise,
+        beam_areas(field),
+        regularisation.regularizer,
+        regularisation.regstrength,
+        positivity=positive_planes(request, regularisation),
+        prior=prior_image(regularisation.priorimage, request.grid.shape),
+        support=support if request.masking.follows_residual else cache(support),
+        most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
+        niter=request.stopping.niter,
+        on_progress=show,
+        operator=None if mosaic is None else mosaic.normal(np.float32),
+    )

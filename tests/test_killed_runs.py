@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.data.workspace import Product, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -48,6 +48,11 @@ def killed_in_the_middle(of, name):
     setattr(of, name, kill_in_the_middle)
 killed_in_the_middle(casa.PySynthesisImager, "runMajorCycle")
 killed_in_the_middle(native.NativeMajorCycle, "residual")
+""",
+    "writing of the PSF, before its beam": """
+import os, signal
+from casatools import synthesisnormalizer
+synthesisnormalizer.dividepsfbyweight = lambda tool: os.kill(os.getpid(), signal.SIGKILL)
 """,
     "restoration": """
 import os, signal
@@ -90,6 +95,17 @@ def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, und
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_psf_without_its_beam_is_written_again(simulated_ms, tmp_path):
+    call = CALL.format(vis=str(simulated_ms.path), name="sky", imager="auto")
+    for step in ("minor cycle", "writing of the PSF, before its beam"):
+        killed = run(KILLED_IN[step].format(moment=2) + call, tmp_path)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert read_beam(tmp_path / "sky.work" / "image.psf") is None
+    resumed = run(call, tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert read_beam(tmp_path / "sky.psf") is not None
 
 
 def test_an_image_that_was_being_written_is_written_again(tmp_path):

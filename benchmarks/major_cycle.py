@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from benchmarks.measure import print_table, rmlclean_parameters
 from benchmarks.real_data_files import RealDataMissing, real_ms
@@ -30,7 +31,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.engine.protocols import Image, MajorCycle
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
+from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate
@@ -106,7 +107,7 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
     ny, nx = model.shape[-2:]
     rng = np.random.default_rng(2)
     directions = rng.integers(ny, size=DIRECTIONS), rng.integers(nx, size=DIRECTIONS)
-    true = direct_sums(store, model[0, 0], directions, read_cell(beam) * ARCSEC, GRIDDERS[gridder])
+    true = direct_sums(store, model[0, 0], directions, read_cell(beam) * arcsecond, GRIDDERS[gridder])
     for cycle in cycles.values():
         cycle.close()
     pairs = [tuple(images[name][0, 0] for name in ("native", "casa")) for images in (dirty, after)]

@@ -200,9 +200,10 @@ def error_of(imagename, simulated):
 
 
 @pytest.fixture(scope="module")
-def fitted(spoilt_ms, tmp_path_factory):
+def fitted(spoilt_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    return folder / "sky", image(spoilt_ms, folder / "sky", **FREE)
+    with pixels():
+        return folder / "sky", image(spoilt_ms, folder / "sky", **FREE)
 
 
 def test_the_image_is_far_nearer_to_the_truth_than_without(fitted, spoilt_ms, simulated_ms, tmp_path):

@@ -62,9 +62,10 @@ def noise(bright_ms):
 
 
 @pytest.fixture(scope="module")
-def finished(bright_ms, tmp_path_factory):
+def finished(bright_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    return folder, image(bright_ms, folder, pbcor=True)
+    with pixels():
+        return folder, image(bright_ms, folder, pbcor=True)
 
 
 def test_both_fluxes_are_found(finished):

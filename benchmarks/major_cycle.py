@@ -33,6 +33,7 @@ from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate
 
 #: Where a real Measurement Set is imaged.
@@ -75,8 +76,7 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
     """Build both, give both the same model, and sum directly."""
     cycles: dict[str, MajorCycle] = {}
     dirty: dict[str, Image] = {}
-    given = rmlclean_parameters(imagename="sky", **imaging, weighting="natural", wprojplanes=-1)
-    common = Request.from_parameters(**given)
+    common = Request.from_parameters(**rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1))
 
     makers: dict[str, Callable[[Path], MajorCycle]] = {
         "native": lambda path: NativeMajorCycle(common.changed(gridder="native"), path, GRIDDERS[gridder]),
@@ -101,7 +101,9 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
 
     residuals = interleaved({name: partial(subtract, name) for name in cycles}, runs)
     beam = cycles["native"].product("pb")
-    store = read(common.selection.selections, ImageFrame(*read_direction(beam)), folder / "directly")
+    store = read(
+        DataSelection.from_parameters(**common).selections, ImageFrame(*read_direction(beam)), folder / "directly"
+    )
     ny, nx = model.shape[-2:]
     rng = np.random.default_rng(2)
     directions = rng.integers(ny, size=DIRECTIONS), rng.integers(nx, size=DIRECTIONS)

@@ -43,7 +43,7 @@ def rmlclean_parameters(**changes: Any) -> dict[str, Any]:
     """Every parameter of rmlclean, at its default where `changes` does not name it."""
     signature = inspect.signature(type(rmlclean).__call__).parameters
     defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    return {**defaults, **changes}
+    return {**defaults, "imagename": "image", **changes}
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Deconvolution:
     @classmethod
     def of(cls, directory: Path, **parameters: Any) -> Deconvolution:
         """Make PSF and dirty image by CASA's imager, in an existing folder."""
-        given = {"imagename": str(directory / "image"), **parameters}
-        major = CasaMajorCycle(Request.from_parameters(**rmlclean_parameters(**given)), directory)
+        major = CasaMajorCycle(Request.from_parameters(**rmlclean_parameters(**parameters)), directory)
         try:
             beam = read_beam(major.product("psf"))
             if beam is None:

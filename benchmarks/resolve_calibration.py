@@ -202,8 +202,8 @@ def main() -> None:
         def major_cycle(name: str, cell: float) -> NativeMajorCycle:
             parameters = {"vis": str(observed.vis), "imsize": IMSIZE, "cell": f"{cell:.4f}arcsec", "datacolumn": "data"}
             (work := Path(folder) / name).mkdir()
-            given = rmlclean_parameters(**parameters, imagename=name, gridder="native")
-            return NativeMajorCycle(Request.from_parameters(**given), work)
+            request = Request.from_parameters(**rmlclean_parameters(**parameters, gridder="native"))
+            return NativeMajorCycle(request, work)
 
         with closing(major_cycle("rough", observed.cell)) as major:
             beam = beam_of(major)

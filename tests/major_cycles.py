@@ -21,7 +21,7 @@ def request_of(vis, **changes):
 
 @contextmanager
 def opener(kind, folder, parameters):
-    """A function that opens a major cycle in a folder of its own, from what `parameters` makes of its arguments."""
+    """A function that opens a major cycle in a folder of its own; `parameters` makes a task's of its arguments."""
     opened = []
 
     def open_one(*arguments, options=None, **changes):

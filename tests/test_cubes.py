@@ -154,11 +154,6 @@ def spectrum_of_tclean(vis, tmp_path, **changes):
     return read_image(f"{name}.residual")[:, 0, 16, 16], read_image(f"{name}.sumwt").ravel()
 
 
-def is_interpolated(vis, **changes):
-    request = request_of(vis, **changes)
-    return needs_interpolation(request, image_channels(request))
-
-
 SPECTRA = [
     ("one", {"start": 3, "nchan": 2}, [4, 5]),
     ("one", {"width": 2, "interpolation": "cubic"}, [1.5, 3.5, 5.5, 7.5]),
@@ -177,7 +172,8 @@ SPECTRA = [
 @pytest.mark.parametrize(("windows", "asked", "expected"), SPECTRA, ids=str)
 def test_a_visibility_goes_to_the_channel_that_has_its_frequency(windows, asked, expected, window_ms, native, tmp_path):
     vis = window_ms(windows)
-    assert not is_interpolated(vis, **SPECTRAL | asked)
+    request = request_of(vis, **SPECTRAL | asked)
+    assert not needs_interpolation(request, image_channels(request))
     theirs, sums = spectrum_of_tclean(vis, tmp_path, **asked)
     major = native(vis, **asked)
     ours = major.residual(np.zeros(major.shape))[:, 0, 16, 16]
@@ -199,8 +195,10 @@ INTERPOLATED = [
 @pytest.mark.parametrize(("windows", "asked"), INTERPOLATED, ids=str)
 def test_channels_that_have_to_be_interpolated_are_left_to_casa(windows, asked, window_ms, tmp_path):
     vis = window_ms(windows)
-    assert is_interpolated(vis, **SPECTRAL | asked)
-    assert not is_interpolated(vis, **SPECTRAL | asked | {"interpolation": "nearest"})
+    request = request_of(vis, **SPECTRAL | asked)
+    channels, nearest = image_channels(request), request.changed(interpolation="nearest")
+    assert needs_interpolation(request, channels)
+    assert not needs_interpolation(nearest, channels)
     arguments = {"vis": vis, "imagename": str(tmp_path / "sky"), "datacolumn": "data", **SPECTRAL, **asked}
     with pytest.raises(ValueError, match=r"^interpolation='linear' has to .* use interpolation='nearest', or gridder="):
         rmlclean(**arguments, gridder="native")
@@ -235,7 +233,8 @@ def test_briggs_weights_of_overlapping_windows_are_tcleans(asked, perchanweightd
 
 def test_what_lies_outside_the_channels_is_not_counted(window_ms, casa_log):
     request = request_of(window_ms("gap"), **SPECTRAL | {"start": 2, "nchan": 3})
-    found = survey(request.selection.selections, channels=image_channels(request))
+    channels = image_channels(request)
+    found = survey(request.selection.selections, channels=channels)
     assert found.visibilities == 2 * ROWS
     assert found.weighted_power == pytest.approx(2 * ROWS * (3**2 + 4**2))
     assert f"{6 * ROWS} of {8 * ROWS} visibilities lie outside the image's channels" in casa_log()

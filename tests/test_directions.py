@@ -111,7 +111,7 @@ def dirty_images(vis, folder, phasecenter):
     """tclean's and ours, (ny, nx)."""
     common = {"imsize": 64, "cell": "0.1arcsec", "phasecenter": phasecenter}
     tclean(vis=vis, imagename=f"{folder}/theirs", niter=0, datacolumn="data", **common)
-    major = NativeMajorCycle(request_of(vis, **common, gridder="native"), folder)
+    major = NativeMajorCycle(request_of(vis, **common | {"imsize": [64, 64]}, gridder="native"), folder)
     try:
         return read_image(f"{folder}/theirs.residual")[0, 0], major.residual(np.zeros((1, 1, 64, 64)))[0, 0]
     finally:

@@ -31,7 +31,8 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        return CasaMajorCycle(request, workspace.directory, list(zip(outliers, directories, strict=True)))
+        fields = list(zip(outliers, directories, strict=True))
+        return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
         return NativeMajorCycle(request, workspace.directory, smearing=request.gridding.smearing, folds=folds)
     return CasaMajorCycle(request, workspace.directory)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.constants import arcsecond
 
-from benchmarks.measure import print_table, rmlclean_parameters, timed
+from benchmarks.measure import print_table, timed
 from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.survey import survey
@@ -333,9 +333,9 @@ def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
 
 def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
-    parameters = rmlclean_parameters(vis=vis, **imaging)
     workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
+    parameters = rmlclean_parameters(vis=vis, imagename=str(workspace.imagename), **imaging)
     request = Request.from_parameters(**parameters)
     major = CasaMajorCycle(request, workspace.directory)
     regularisation = Regularisation.from_parameters(request, **parameters)

@@ -7,16 +7,16 @@ from casa_ml_tasks import rmlclean
 from casa_ml_tasks.request.request import Request
 
 
-def request_of(vis, **changes):
-    """The request of rmlclean with these parameters."""
-    return Request.from_parameters(**parameters_of(vis, **{"imagename": "sky"} | changes))
-
-
 def parameters_of(vis, **changes):
     """Every parameter of rmlclean, at its default where nothing is said."""
     signature = inspect.signature(type(rmlclean).__call__).parameters
     defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    return defaults | {"vis": str(vis), "datacolumn": "data"} | changes
+    return defaults | {"vis": str(vis), "imagename": "sky", "datacolumn": "data"} | changes
+
+
+def request_of(vis, **changes):
+    """The Request of these parameters."""
+    return Request.from_parameters(**parameters_of(vis, **changes))
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def opener(kind, folder, parameters):
     def open_one(*arguments, options=None, **changes):
         directory = folder / f"major{len(opened)}"
         directory.mkdir()
-        request = Request.from_parameters(**parameters(*arguments, **changes) | {"imagename": "sky"})
+        request = Request.from_parameters(**parameters(*arguments, **changes))
         opened.append(kind(request, directory, **(options or {})))
         return opened[-1]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from casatasks import casalog
@@ -18,7 +17,7 @@ from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import FINISHED, StopCode
 from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MajorCycle
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.solver import Numbers, Progress
 from casa_ml_tasks.kernels.uv_annuli import annulus_edges, longest_on_grid
 
 #: The residual exceeds the noise if it does so by this factor.
@@ -55,7 +54,7 @@ class CalibrationErrorStep:
         noise_scale: float,
         may_count: bool,
         compare: CompareVisibilities,
-        known: Mapping[str, Any] | None = None,
+        known: Numbers | None = None,
     ):
         """Take up the errors of calibration that a killed run has found.
 
@@ -116,7 +115,7 @@ class CalibrationErrorStep:
         )
         return Verdict.CHANGED
 
-    def as_numbers(self) -> dict[str, Any]:
+    def as_numbers(self) -> Numbers:
         """Return the errors of calibration as plain numbers; empty where there are none."""
         return self.errors.as_numbers() if self.errors else {}
 

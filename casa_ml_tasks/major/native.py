@@ -65,6 +65,7 @@ class NativeMajorCycle(NativeImages):
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
+        origins = origins or bool(request.noise.freedom)
         super().__init__(request, directory)
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond

@@ -34,9 +34,7 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
-        origins = bool(request.noise.freedom)
-        smearing = request.gridding.smearing
-        return NativeMajorCycle(request, workspace.directory, smearing=smearing, folds=folds, origins=origins)
+        return NativeMajorCycle(request, workspace.directory, smearing=request.gridding.smearing, folds=folds)
     return CasaMajorCycle(request, workspace.directory)
 
 

@@ -12,6 +12,7 @@ from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.calibration.image_noise import ImageNoise
+from casa_ml_tasks.calibration.residual_statistics import MOST_COMPARED
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import FINISHED, StopCode
@@ -25,7 +26,6 @@ EXCESS = 1.15
 #: factor above is enough.
 EXCESS_BESIDE = 1.5
 MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
-MOST_COMPARED = 1 << 20  # visibilities that tell errors of calibration
 
 #: Compares the visibilities with a model, (channel or term, stokes, ny, nx), Jy/pixel, given the true noise over the
 #: noise that the weights claim. None where they cannot be compared.

@@ -107,7 +107,6 @@ def longest_baselines(uvw, wavenumber, usable, limit):
 
     Return also how many rows are not finite, and how many are beyond `limit`.
 
-
     uvw: (row, 3), metres; wavenumber: (channel,), 1/m; usable: (row, channel).
     """
     longest_u = longest_v = 0.0

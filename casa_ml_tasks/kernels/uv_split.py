@@ -24,7 +24,6 @@ def folds(uv: NDArray[np.floating], field_of_view: float, count: int, seed: int 
 
     A cell is in one fold in any call.
 
-
     Args:
         uv: (n, 2), wavelengths.
         field_of_view: of the image, radians.

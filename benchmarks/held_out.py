@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.constants import arcsecond
 
-from benchmarks.measure import print_table, timed
+from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.survey import survey

@@ -341,6 +341,24 @@ def test_a_data_model_may_be_asked_for_where_our_kernels_will_be_chosen():
         Request.from_parameters(**GOOD | {"noisemodel": ["spw"], "imager": "casa"})
 
 
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        (
+            {"gridder": "mosaic"},
+            r"^smearing=0\.001 needs gridder='native', and gridder='mosaic' is given; change either",
+        ),
+        ({"imager": "casa"}, r"^smearing=0\.001 needs gridder='native'"),
+        ({"specmode": "cubedata"}, r"^smearing=0\.001 needs specmode='mfs'"),
+        ({"noisemodel": ["spw"]}, r"^smearing=0\.001 averages what noisemodel=\['spw'\] tells apart; use smearing=0"),
+    ],
+)
+def test_averages_are_imaged_by_our_kernels_in_one_continuum_image(others, sentence):
+    assert Request.from_parameters(**GOOD | {"smearing": 1e-3}).gridding.smearing == 1e-3
+    with pytest.raises(ValueError, match=sentence):
+        Request.from_parameters(**GOOD | {"smearing": 1e-3, **others})
+
+
 def test_settings_go_to_other_processes():
     request = Request.from_parameters(**GOOD)
     assert pickle.loads(pickle.dumps(request)) == request

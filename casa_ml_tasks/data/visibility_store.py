@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from casatasks import casalog
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.averaging import Plane, Samples, averaged, joined, stokes_i
@@ -133,17 +134,22 @@ def read(
     """
     if smearing and origins is not None:
         raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
-    store = VisibilityStore(directory)
+    store, used = VisibilityStore(directory), 0
     inside = None if outside or not isinstance(frame.channels, ImageChannels) else frame.channels
     for selection in selections:
         if smearing and frame.channels is None:
             planes = (to_image(block, selection.vis, frame) for block in blocks(selection, progress))
             for plane in joined(planes):
-                store.add(_of_samples(averaged(plane, field_radius, smearing), plane.hands))
+                averages = averaged(plane, field_radius, smearing)
+                used += int(averages.count.sum())
+                store.add(_of_samples(averages, plane.hands))
         else:
             for block in blocks(selection, progress, inside):
                 store.add(samples(block, selection.vis, frame, origins))
-    return store.visibilities()
+    visibilities = store.visibilities()
+    if used:
+        casalog.post(f"{used} visibilities are averaged to {visibilities.size} with smearing={smearing:g}", "INFO")
+    return visibilities
 
 
 def samples(block: Block, vis: str, frame: ImageFrame, origins: Numbering | None = None) -> Visibilities:

@@ -22,6 +22,7 @@ class Gridding:
         pblimit: primary beam below which there is no image; negative to keep the pixels.
         normtype: how a mosaic is normalised.
         facets: on a side; 1.
+        smearing: largest loss of amplitude by averaging before imaging, anywhere in the image; 0 averages nothing.
 
     Raises:
         ValueError: there are facets.
@@ -35,6 +36,7 @@ class Gridding:
     pblimit: float = 0.2
     normtype: str = "flatnoise"
     facets: int = 1
+    smearing: float = 0.0
 
     @classmethod
     def from_parameters(
@@ -47,10 +49,11 @@ class Gridding:
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
         facets: int = 1,
+        smearing: float = 0.0,
         **_: Any,
     ) -> Self:
         """Read the parameters of these names."""
-        return cls(gridder, imager, wprojplanes, mosweight, usepointing, pblimit, normtype, facets)
+        return cls(gridder, imager, wprojplanes, mosweight, usepointing, pblimit, normtype, facets, smearing)
 
     def __post_init__(self) -> None:
         if self.facets > 1:

@@ -117,6 +117,7 @@ class Request:
             self._check_mosaic,
             self._check_taylor_terms,
             self._check_data_model,
+            self._check_averaging,
             self._check_weighting,
         ):
             check()
@@ -174,18 +175,33 @@ class Request:
 
     def _check_data_model(self) -> None:
         """Check that a data model has our own kernels, which the task may choose yet, and one continuum image."""
+        for name, wish in self.noise.freedom.parameters.items():
+            self._check_continuum_of_ours(name, wish)
+            if self.cleans:
+                raise ValueError(
+                    f"{name}={wish!r} needs minorcycle='rml', and minorcycle='clean' is given; change either"
+                )
+
+    def _check_averaging(self) -> None:
+        """Check that averages are imaged by our own kernels, and need not be told apart."""
+        if not (smearing := self.gridding.smearing):
+            return
+        self._check_continuum_of_ours("smearing", smearing)
+        for name, wish in self.noise.freedom.parameters.items():
+            raise ValueError(f"smearing={smearing!r} averages what {name}={wish!r} tells apart; use smearing=0")
+
+    def _check_continuum_of_ours(self, name: str, wish: Any) -> None:
+        """Check that our own kernels make the image, or may yet be chosen, and that it is one of the continuum."""
         may_be_native = self.gridding.native or (self.gridding.imager == "auto" and self.kernels_may_serve)
         needed = {
             "gridder": ("native", self.gridding.gridder, may_be_native),
             "specmode": ("mfs", self.grid.specmode, self.grid.continuum),
-            "minorcycle": ("rml", "clean", not self.cleans),
         }
-        for name, wish in self.noise.freedom.parameters.items():
-            for other, (remedy, given, fits) in needed.items():
-                if not fits:
-                    raise ValueError(
-                        f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"
-                    )
+        for other, (remedy, given, fits) in needed.items():
+            if not fits:
+                raise ValueError(
+                    f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"
+                )
 
     def _check_weighting(self) -> None:
         """Check what 'briggsbwtaper' cannot do in tclean either."""

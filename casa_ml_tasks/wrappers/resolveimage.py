@@ -104,6 +104,10 @@ class _Resolveimage(ScriptTask):
             intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
             interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
             insists on our kernels.
+        smearing: Average visibilities as far as this loss of amplitude allows; 0: not at all. The largest loss of
+            a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
+            short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
+            kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
             until their mean is known to a quarter of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
@@ -282,6 +286,7 @@ class _Resolveimage(ScriptTask):
         "pblimit": schema("double"),
         "normtype": schema("string"),
         "imager": schema("string", allowed=["auto", "casa"]),
+        "smearing": schema("double", minimum=0.0, maximum=0.1),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
         "pointsources": schema("any"),
@@ -409,6 +414,7 @@ class _Resolveimage(ScriptTask):
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
         imager: str = "auto",
+        smearing: float = 0.0,
         nsamples: int = -1,
         maxglobal: int = -1,
         pointsources: Any = "",

@@ -101,6 +101,10 @@ class _Rmlclean(ScriptTask):
             intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
             interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
             insists on our kernels.
+        smearing: Average visibilities as far as this loss of amplitude allows; 0: not at all. The largest loss of
+            a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
+            short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
+            kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
         minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
             deconvolvers.
         regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
@@ -281,6 +285,7 @@ class _Rmlclean(ScriptTask):
         "pblimit": schema("double"),
         "normtype": schema("string"),
         "imager": schema("string", allowed=["auto", "casa"]),
+        "smearing": schema("double", minimum=0.0, maximum=0.1),
         "minorcycle": schema("string", allowed=["rml", "clean"]),
         "regularizer": schema("stringVec"),
         "regstrength": schema("double", "doubleVec", "string"),
@@ -402,6 +407,7 @@ class _Rmlclean(ScriptTask):
         pblimit: float = 0.2,
         normtype: str = "flatnoise",
         imager: str = "auto",
+        smearing: float = 0.0,
         minorcycle: str = "rml",
         regularizer: list[str] = ["l1", "log_smoothness"],
         regstrength: float | list[float] | str = [],

@@ -31,12 +31,10 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        fields = [(each, directory) for each, directory in zip(outliers, directories, strict=True)]
+        fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
-        origins = bool(request.noise.freedom)
-        smearing = request.gridding.smearing
-        return NativeMajorCycle(request, workspace.directory, smearing=smearing, folds=folds, origins=origins)
+        return NativeMajorCycle(request, workspace.directory, smearing=request.gridding.smearing, folds=folds)
     return CasaMajorCycle(request, workspace.directory)
 
 

@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m casa_ml_tasks.demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
 # What a user has: the wheel and its dependencies alone, away from the checkout, and no data of CASA's in the home folder.
 wheel-test:

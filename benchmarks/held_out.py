@@ -27,13 +27,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.constants import arcsecond
 
 from benchmarks.measure import print_table, rmlclean_parameters, timed
 from benchmarks.real_data_files import RealDataMissing, real_ms
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import Beam, read_beam, read_cell, read_image
-from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.measurement_set import (
     SPEED_OF_LIGHT,
     Block,
@@ -225,7 +225,9 @@ def held_out_misfits(observation: Observation, vis: str, work: Path, count: int)
 def fold_numbers(block: Block, field_of_view: float) -> NDArray[np.uint8]:
     """The fold of each visibility, (channel, row); FOLDS for the core, which is never held out."""
     wavelengths = block.uvw[:2, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
-    return folds(wavelengths.reshape(2, -1).T, field_of_view * ARCSEC, FOLDS, seed=SEED).reshape(wavelengths.shape[1:])
+    return folds(wavelengths.reshape(2, -1).T, field_of_view * arcsecond, FOLDS, seed=SEED).reshape(
+        wavelengths.shape[1:]
+    )
 
 
 def flag(vis: Path, read: Sequence[Block], held_out: Sequence[NDArray[np.bool_]]) -> None:

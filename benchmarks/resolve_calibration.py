@@ -34,6 +34,8 @@ from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.minor.resolve.problem import ImagingProblem
+from casa_ml_tasks.minor.resolve.settings import Settings
 
 IMSIZE = 128
 PIXELS_PER_BEAM = 5
@@ -115,14 +117,10 @@ class Array:
             operator = ConvolutionNormalOperator.from_psf(self.major.psf()[0, 0])
             noise = self.major.draw_noise(TRUTH + seed)[0, 0]
             dirty = np.asarray(operator(jnp.asarray(truth.sky))) + noise
-            minor = Resolve(
-                self.major.psf(),
-                self.sigma,
-                self.beam_area,
-                self.cell,
-                prior={"offset": truth.offset},
-                seed=1000 * seed,
+            problem = ImagingProblem.of(
+                self.major.psf(), self.sigma, self.beam_area, self.cell, prior={"offset": truth.offset}
             )
+            minor = Resolve(problem, settings=Settings(seed=1000 * seed))
             model, state = np.zeros((1, 1, *truth.sky.shape), np.float32), MinorState()
             while not state.converged:
                 residual = dirty - np.asarray(operator(jnp.asarray(model[0, 0], float)))

@@ -31,6 +31,8 @@ from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.minor.resolve.problem import ImagingProblem
+from casa_ml_tasks.minor.resolve.settings import Settings
 
 PIXELS = 256
 CELL = 5e-7  # rad
@@ -77,15 +79,10 @@ class Observation:
         psf = psf_of_weights(self.uvw, FREQUENCY / speed_of_light, weight, (PIXELS, PIXELS), CELL) / count
 
         beam_area = np.pi / (4 * np.log(2)) * (0.88 / LONGEST) ** 2
-        resolve = Resolve(
-            psf[None, None].astype(np.float32),
-            self.noise / np.sqrt(count),
-            beam_area,
-            1.0,
-            prior=prior._asdict(),
-            samples=2 * PAIRS,
-            seed=SEED,
+        problem = ImagingProblem.of(
+            psf[None, None].astype(np.float32), self.noise / np.sqrt(count), beam_area, 1.0, prior=prior._asdict()
         )
+        resolve = Resolve(problem, settings=Settings(samples=2 * PAIRS, seed=SEED))
         state, empty = MinorState(), np.zeros((1, 1, PIXELS, PIXELS), np.float32)
         while state.unfinished or not state.latent:
             _, state = resolve.update(dirty[None, None].astype(np.float32), empty, state)

@@ -37,11 +37,11 @@ import numpy as np
 import torch
 from mpol import coordinates, fourier, gridding, images, losses
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from benchmarks.measure import print_table, rmlclean_parameters
 from benchmarks.skies import Sky, add_options, chosen_skies
 from casa_ml_tasks.data.directions import directions_of
-from casa_ml_tasks.data.input_checks import ARCSEC
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
@@ -103,7 +103,7 @@ class Problem:
     def averaged(self) -> Problem:
         """The weighted means in the cells of MPoL's uv grid, each taken to lie in the centre of its cell."""
         dataset = gridded_dataset(self)
-        mask, frequency = dataset.mask[0].numpy(), np.fft.fftfreq(self.size, self.cell * ARCSEC)
+        mask, frequency = dataset.mask[0].numpy(), np.fft.fftfreq(self.size, self.cell * arcsecond)
         v, u = np.meshgrid(-frequency, frequency, indexing="ij")
         visibility, weight = dataset.vis_indexed.numpy(), dataset.weight_indexed.numpy()
         return replace(self, u=u[mask], v=v[mask], visibility=visibility, weight=weight)
@@ -113,7 +113,7 @@ class Problem:
         uvw, total = np.stack([self.u, self.v, np.zeros_like(self.u)], axis=1), self.weight.sum()
 
         def gridded(values: NDArray[np.complex128], size: int) -> NDArray[np.float64]:
-            operator = fourier_operator(uvw, 1.0, (size, size), self.cell * ARCSEC, TOLERANCE, np.float64)
+            operator = fourier_operator(uvw, 1.0, (size, size), self.cell * arcsecond, TOLERANCE, np.float64)
             return operator.grid(operator.sort(values)) / total
 
         operator = ConvolutionNormalOperator.from_psf(gridded(self.weight.astype(complex), 2 * self.size))

@@ -2,10 +2,21 @@
 
 import os
 import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+# The modules, the workers of xdist and the processes that tests start share the programs that JAX compiles.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled_in_this_session = tempfile.TemporaryDirectory(prefix="compiled_for_tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled_in_this_session.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
 from casaconfig import config
+from matplotlib.figure import Figure
 
 import casa_ml_tasks  # noqa: F401
 
@@ -20,6 +31,30 @@ def compiled_for_one_module():
     """JAX keeps what it compiled, in memory maps, of which a process has 65,530."""
     yield
     jax.clear_caches()
+
+
+save_with_pixels = Figure.savefig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _figures_without_pixels():
+    """Reports compose all figures; their pixels, half the time of a small run, are for the tests that look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).touch())
+        yield
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    """A context in which figures are saved with their pixels."""
+
+    @contextmanager
+    def saved():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", save_with_pixels)
+            yield
+
+    return saved
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
-from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES, Resolve
+from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
+from casa_ml_tasks.minor.resolve.problem import ImagingProblem
 from casa_ml_tasks.minor.resolve.response import Response
+from casa_ml_tasks.minor.resolve.settings import Settings
+from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
 
 COMPOSITIONS = (
     *("continuum", "continuum_and_points", "emission_and_absorption"),
@@ -67,8 +70,9 @@ class Observation:
         of_sources = of_pixels[:, 0, *pixels.T.astype(int)]
         return whole - of_sources @ np.linalg.pinv(of_sources) @ whole
 
-    def resolve(self, **options):
-        return Resolve(self.psfs[:, None], self.sigma[:, None], self.beam_area, 0.1, **options)
+    def resolve(self, compose=composition.continuum, sources=NO_SOURCES, **settings):
+        problem = ImagingProblem.of(self.psfs[:, None], self.sigma[:, None], self.beam_area, 0.1, compose)
+        return Resolve(problem, sources, Settings(**settings))
 
     def response(self, synthesis):
         return Response(self.psfs, self.sigma, synthesis)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import invgamma, lognorm, norm
 
+from casa_ml_tasks.minor.band import Band
 from casa_ml_tasks.minor.resolve import composition
-from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes
 from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, cosines, hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
-from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
-from casa_ml_tasks.minor.rml.taylor import Band
+from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
 from tests.few_visibilities import (
     COMPOSITIONS,
     FREQUENCIES,
@@ -135,7 +135,7 @@ def test_the_response_between_points_is_what_the_visibilities_say(kind, pixels, 
     composed_of = composed(kind, observation)
     planes = len(composed_of.mixing), *shape
     places = np.unravel_index(rng.choice(np.prod(planes), 30, replace=False), planes)
-    points = Points(*places, rng.uniform(size=30))
+    points = Nodes(*places, rng.uniform(size=30))
     seen = observation.seen(points, composed_of.synthesis, pixels)
     sources = observation.sources(np.zeros((1, *shape)), pixels)
     between = observation.response(composed_of.synthesis).between(points, sources)
@@ -147,7 +147,7 @@ def test_the_noise_of_a_plane_is_that_of_a_source_alone(kind, rng):
     observation = observation_for(kind, (9, 14))
     composed_of = composed(kind, observation)
     planes = np.arange(len(composed_of.mixing))
-    points = Points(planes, rng.integers(9, size=planes.size), rng.integers(14, size=planes.size), np.ones(planes.size))
+    points = Nodes(planes, rng.integers(9, size=planes.size), rng.integers(14, size=planes.size), np.ones(planes.size))
     seen = observation.seen(points, composed_of.synthesis)
     noise = observation.response(composed_of.synthesis).noise_of_planes()
     np.testing.assert_allclose(noise, (seen**2).sum(axis=0) ** -0.5, rtol=1e-9)
@@ -160,7 +160,7 @@ def test_a_channel_without_data_tells_nothing(kind, rng):
     observation.sigma[1], observation.psfs[1] = np.inf, 0
     response = observation.response(composed_of.synthesis)
     planes = len(composed_of.mixing), 9, 14
-    points = Points(*np.unravel_index(rng.choice(np.prod(planes), 30, replace=False), planes), np.ones(30))
+    points = Nodes(*np.unravel_index(rng.choice(np.prod(planes), 30, replace=False), planes), np.ones(30))
     has_data = points.plane % 3 != 1
     between = response.between(points, observation.sources(np.zeros((1, 9, 14))))
     seen = observation.seen(points, composed_of.synthesis)[:, has_data]

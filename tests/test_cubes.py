@@ -25,9 +25,10 @@ def observed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cube(observed, tmp_path_factory):
+def cube(observed, pixels, tmp_path_factory):
     name = tmp_path_factory.mktemp("cube") / "sky"
-    return name, rmlclean(vis=str(observed.path), imagename=str(name), specmode="cube", **IMAGING)
+    with pixels():
+        return name, rmlclean(vis=str(observed.path), imagename=str(name), specmode="cube", **IMAGING)
 
 
 def test_every_channel_holds_every_source(cube, observed):

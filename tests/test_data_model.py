@@ -1,6 +1,7 @@
 """Noise scales, outliers and execution blocks: against analytic truths, and on a Measurement Set spoilt on purpose."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from casa_ml_tasks.calibration.noise_model import FEWEST, fit_noise, student_t_w
 from casa_ml_tasks.data import visibility_store
 from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.data.measurement_set import Selection
-from casa_ml_tasks.data.visibility_store import ImageFrame, Origin, Origins, read
-from casa_ml_tasks.engine.alternation import Verdict, criteria_of_round
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, read
+from casa_ml_tasks.engine.alternation import Alternation, Verdict
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.kernels.visibilities import Origin
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
 from casa_ml_tasks.request.request import Request
@@ -198,9 +200,10 @@ def error_of(imagename, simulated):
 
 
 @pytest.fixture(scope="module")
-def fitted(spoilt_ms, tmp_path_factory):
+def fitted(spoilt_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    return folder / "sky", image(spoilt_ms, folder / "sky", **FREE)
+    with pixels():
+        return folder / "sky", image(spoilt_ms, folder / "sky", **FREE)
 
 
 def test_the_image_is_far_nearer_to_the_truth_than_without(fitted, spoilt_ms, simulated_ms, tmp_path):
@@ -290,7 +293,7 @@ def open_native(spoilt_ms, tmp_path):
     def parameters(vis=spoilt_ms, **changes):
         return parameters_of(vis, **({"imsize": [IMSIZE], "cell": [f"{CELL}arcsec"], "gridder": "native"} | changes))
 
-    with opener(NativeMajorCycle, tmp_path, parameters) as open_one:
+    with opener(partial(NativeMajorCycle, origins=True), tmp_path, parameters) as open_one:
         yield open_one
 
 
@@ -424,17 +427,25 @@ def test_averages_have_no_origin(spoilt_ms):
         read([Selection(spoilt_ms)], ImageFrame((4.3, -0.4), "J2000"), Path(), smearing=0.01, origins=Origins())
 
 
+def criteria_after(done, criteria):
+    """The criteria of the round after those that are done."""
+    rounds = Alternation([], Progress(np.zeros((1, 1, 8, 8))))
+    for each in done:
+        rounds.finish_round(each)
+    return rounds.criteria_of_round(criteria)
+
+
 def test_nmajor_counts_the_cycles_of_all_rounds():
     record = CycleRecord(0, 0, [[0.0]], 1.0, 1.0, 1.0, 0.0, 1.0)
     done = [Progress(np.zeros((1, 1, 8, 8)), records=(record,) * 3)]
-    assert criteria_of_round(ExitCriteria(nmajor=5), done).nmajor == 2
-    assert criteria_of_round(ExitCriteria(nmajor=2), done).nmajor == 0
-    assert criteria_of_round(ExitCriteria(), done).nmajor == -1
-    assert criteria_of_round(ExitCriteria(nmajor=5), []) == ExitCriteria(nmajor=5)
+    assert criteria_after(done, ExitCriteria(nmajor=5)).nmajor == 2
+    assert criteria_after(done, ExitCriteria(nmajor=2)).nmajor == 0
+    assert criteria_after(done, ExitCriteria()).nmajor == -1
+    assert criteria_after([], ExitCriteria(nmajor=5)) == ExitCriteria(nmajor=5)
 
 
 def test_a_residual_that_grows_with_the_noise_scale_is_no_divergence():
-    first, later = ExitCriteria(), criteria_of_round(ExitCriteria(), [Progress(np.zeros((1, 1, 8, 8)))])
+    first, later = ExitCriteria(), criteria_after([Progress(np.zeros((1, 1, 8, 8)))], ExitCriteria())
     quiet, loud, louder = (CycleRecord(0, 0, [[0.0]], peak, 1.0, 1.0, 0.0, 1.0) for peak in (1.0, 4.0, 16.0))
     assert first.stop(1, 1, [quiet, loud]) is StopCode.DIVERGED
     assert later.stop(1, 1, [quiet, loud]) is StopCode.NONE

@@ -9,11 +9,12 @@ import pytest
 from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
 from casa_ml_tasks.calibration.error_step import residual_over_noise
-from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.solver import Progress, solve
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate, with_table

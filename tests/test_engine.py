@@ -1,6 +1,7 @@
 """The loop, its criteria and its checkpoint, on a dense interferometer without files."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, ExitCriteria, StopCode
+from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import MajorCycle, MinorCycle, MinorState, StateSchema
 from casa_ml_tasks.engine.solver import Progress, solve, step_length
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
@@ -18,6 +20,9 @@ SHAPE = (12, 15)
 class DenseMajorCycle:
     """Visibilities of a known sky by direct sums: v = F m + noise, all weights one."""
 
+    imagename, shape, terms, mosaic, visibilities = Path("dense"), (1, 1, *SHAPE), 0, None, None
+    layout = FieldLayout((SHAPE,))
+
     def __init__(self, sky, sigma=0.0, visibilities=400, seed=0):
         rng = np.random.default_rng(seed)
         self.u, self.v = rng.uniform(-0.45, 0.45, (2, visibilities))
@@ -25,7 +30,7 @@ class DenseMajorCycle:
         self.fourier = np.exp(2j * np.pi * (self.v[:, None, None] * y[:, None] + self.u[:, None, None] * x))
         noise = sigma * (rng.normal(size=visibilities) + 1j * rng.normal(size=visibilities))
         self.data = np.tensordot(self.fourier, sky, 2) + noise
-        self.calls = 0
+        self.sigma, self.calls = sigma, 0
 
     def psf(self):
         y, x = (np.arange(2 * n) - n for n in SHAPE)
@@ -39,6 +44,25 @@ class DenseMajorCycle:
         self.calls += 1
         difference = self.data - np.tensordot(self.fourier, model[0, 0], 2)
         return (np.tensordot(difference, self.fourier.conj(), 1).real / len(self.data))[None, None]
+
+    @property
+    def fields(self):
+        return [self]
+
+    def product(self, extension, term=0):
+        return self.imagename.with_suffix(f".{extension}")
+
+    def noise(self):
+        return np.full((1, 1), self.sigma / np.sqrt(len(self.data)))
+
+    def thermal_noise(self):
+        return self.noise()
+
+    def mask(self):
+        return np.ones(self.shape)
+
+    def finish(self, model, restoration, pbcor):
+        self.finished = model
 
     def predict(self, model):
         self.predicted = model

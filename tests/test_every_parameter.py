@@ -11,7 +11,7 @@ import pytest
 from casatasks import tclean
 
 from casa_ml_tasks import resolveimage, rmlclean
-from casa_ml_tasks.major.casa import imager_parameters
+from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.task_definition import DEFINITIONS, read_task
 from casa_ml_tasks.tasks import imaging
 

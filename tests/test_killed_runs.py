@@ -9,17 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.workspace import Product, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-CALL = """
+IMAGING = {
+    "imagename": "sky",
+    "imsize": 64,
+    "cell": "0.15arcsec",
+    "datacolumn": "data",
+    "nmajor": 2,
+    "cycleniter": 60,
+}
+CALL = f"""
+import sys
 from casa_ml_tasks import rmlclean
-rmlclean(
-    vis={vis!r}, imagename={name!r}, imsize=64, cell="0.15arcsec", datacolumn="data", nmajor=2, cycleniter=60,
-    imager={imager!r},
-)
+rmlclean(vis=sys.argv[1], imager=sys.argv[2], **{IMAGING})
 """
 
 KILLED_IN = {
@@ -57,9 +64,11 @@ casa.PySynthesisImager.restoreImages = lambda imager: os.kill(os.getpid(), signa
 }
 
 
-def run(code, folder):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+def image(vis, folder, imager):
+    """In this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        rmlclean(vis=str(vis), imager=imager, **IMAGING)
 
 
 @pytest.fixture(scope="module", params=["auto", "casa"])
@@ -71,8 +80,7 @@ def imager(request):
 @pytest.fixture(scope="module")
 def undisturbed(imager, simulated_ms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    result = run(CALL.format(vis=str(simulated_ms.path), name="sky", imager=imager), folder)
-    assert result.returncode == 0, result.stderr
+    image(simulated_ms.path, folder, imager)
     return {extension: read_image(folder / f"sky.{extension}") for extension in ("model", "residual", "image")}
 
 
@@ -81,12 +89,14 @@ def undisturbed(imager, simulated_ms, tmp_path_factory):
     [("minor cycle", 2), ("minor cycle", 4), ("major cycle", 1), ("major cycle", 2), ("restoration", 1)],
 )
 def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, undisturbed, tmp_path, step, moment):
-    call = CALL.format(vis=str(simulated_ms.path), name="sky", imager=imager)
-    killed = run(KILLED_IN[step].format(moment=moment) + call, tmp_path)
+    code = KILLED_IN[step].format(moment=moment) + CALL
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(simulated_ms.path), imager],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".log"] == ["sky.work"]
-    resumed = run(call, tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    image(simulated_ms.path, tmp_path, imager)
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())

@@ -119,7 +119,7 @@ def test_the_noise_is_that_of_simulated_noise(open_native, simulated_ms):
     major = open_native(weighting="briggs", robust=0.0)
     rng = np.random.default_rng(4)
     noise = []
-    for planned in major._planned:
+    for planned in major.operator.chunks:
         pure = rng.normal(size=(20, planned.data.size, 2)).astype(np.float32) * simulated_ms.sigma / np.sqrt(2)
         images = [planned.operator.grid(planned.weight * (each[:, 0] + 1j * each[:, 1])) for each in pure]
         noise.append(np.std(images) / planned.weight.sum())
@@ -204,7 +204,7 @@ def test_a_store_in_files_gives_the_same_images(open_native, uneven_ms, monkeypa
 def test_averaged_visibilities_give_the_same_images_within_the_bound(open_native, simulated_ms):
     smearing, model = 1e-2, a_model()
     exact, averaged = (open_native(options={"smearing": bound}) for bound in (0.0, smearing))
-    counts = [sum(each.data.size for each in major._planned) for major in (exact, averaged)]
+    counts = [sum(each.data.size for each in major.operator.chunks) for major in (exact, averaged)]
     assert counts[1] < 0.5 * counts[0]
     flux = sum(source.flux for source in simulated_ms.sources) + model.sum()
     difference = averaged.residual(model) - exact.residual(model)

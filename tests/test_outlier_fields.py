@@ -8,8 +8,9 @@ from casa_ml_tasks import rmlclean
 from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_image
 from casa_ml_tasks.data.workspace import Product, unused_imagenames
+from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
-from casa_ml_tasks.major.outlier_fields import Fields, MinorCycleOfFields
+from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields
 from casa_ml_tasks.request.outliers import outlier_requests
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.simulation import Source, simulate
@@ -61,9 +62,10 @@ def noise(bright_ms):
 
 
 @pytest.fixture(scope="module")
-def finished(bright_ms, tmp_path_factory):
+def finished(bright_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    return folder, image(bright_ms, folder, pbcor=True)
+    with pixels():
+        return folder, image(bright_ms, folder, pbcor=True)
 
 
 def test_both_fluxes_are_found(finished):
@@ -158,7 +160,7 @@ def test_outliers_of_a_cube_have_its_channels_and_a_mask_of_their_own(bright_ms,
 def test_packed_fields_come_back():
     rng = np.random.default_rng(1)
     images = [rng.normal(size=(2, 3, *shape)) for shape in ((4, 5), (2, 2), (1, 7))]
-    layout = Fields(((4, 5), (2, 2), (1, 7)))
+    layout = FieldLayout(((4, 5), (2, 2), (1, 7)))
     packed = layout.pack(images)
     assert packed.shape == (2, 3, 1, 31)
     for actual, expected in zip(layout.unpack(packed), images, strict=True):
@@ -185,7 +187,7 @@ class Recorder:
     ],
 )
 def test_sidelobes_of_other_fields_count_as_noise(peaks, expected):
-    layout, calls = Fields(((2, 2), (2, 2))), ([], [])
+    layout, calls = FieldLayout(((2, 2), (2, 2))), ([], [])
     sketches = [lambda noise, own=own: Recorder(own, noise) for own in calls]
     minor = MinorCycleOfFields([Recorder(own) for own in calls], sketches, layout, np.ones((1, 1, 1, 1)), 0.1)
     residual = layout.pack([np.full((1, 1, 2, 2), peak) for peak in peaks])

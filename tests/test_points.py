@@ -51,12 +51,13 @@ def test_the_other_regularisers_do_not_see_points():
     assert price == pytest.approx(float(alone) + expected, rel=1e-5)
 
 
-def test_a_star_in_a_disk_is_found_apart(tmp_path):
+def test_a_star_in_a_disk_is_found_apart(pixels, tmp_path):
     """The star lies on a pixel: 20 of 0.1 arcsec from the centre."""
     sources = (Source(flux=0.1, east=2.0, north=-1.0), Source(flux=1.0, east=2.0, north=-1.0, size=0.6))
     observed = simulate(tmp_path / "sky.ms", antennas=20, sources=sources, radius=450)
     imaging = {"vis": str(observed.path), "imsize": 96, "cell": "0.1arcsec", "datacolumn": "data", "gridder": "native"}
-    result = rmlclean(imagename=str(tmp_path / "sky"), regularizer=COMPONENTS, **imaging)
+    with pixels():
+        result = rmlclean(imagename=str(tmp_path / "sky"), regularizer=COMPONENTS, **imaging)
     points, model = (read_image(tmp_path / f"sky.{name}")[0, 0] for name in ("points", "model"))
     assert f"{tmp_path}/sky.points" in result["products"]
     star = points[48 - 10, 48 - 20]

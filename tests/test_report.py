@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Ellipse
 
-from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, annulus_of
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
+from casa_ml_tasks.kernels.uv_annuli import annulus_of
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 from casa_ml_tasks.report import page as report_page
 from casa_ml_tasks.report.content import ReportContent
@@ -343,8 +344,9 @@ def test_the_report_is_complete_and_a_second_one_replaces_only_its_own_files(con
     assert list(tmp_path.iterdir()) == [directory]
 
 
-def test_every_png_has_the_size_of_its_figure_and_shows_something(content, tmp_path):
-    directory = write_report(content, tmp_path / "report").parent
+def test_every_png_has_the_size_of_its_figure_and_shows_something(content, pixels, tmp_path):
+    with pixels():
+        directory = write_report(content, tmp_path / "report").parent
     for name in FIGURES:
         pixels = imread(directory / f"{name}.png")
         height = 506 if name == "convergence" else round(110 * (5 * 63 / 80 + 1.1))
@@ -388,16 +390,19 @@ def test_parameters_are_compared_by_value_even_where_they_are_arrays():
     [{"beam": None}, {"primary_beam": None}, {"noise": 0.0}, {"cycles": []}, {"summary": {}}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_report_is_written_also_where_something_is_not_known(content, tmp_path, change):
+def test_a_report_is_written_also_where_something_is_not_known(content, pixels, tmp_path, change):
     summary = change.pop("summary", SUMMARY)
-    page = write_report(replace(content, **change), tmp_path / "report", summary=summary).read_text(encoding="utf-8")
+    with pixels():
+        index = write_report(replace(content, **change), tmp_path / "report", summary=summary)
+    page = index.read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(FIGURES)
 
 
-def test_a_report_is_written_of_an_empty_sky(content, tmp_path):
+def test_a_report_is_written_of_an_empty_sky(content, pixels, tmp_path):
     zeros = np.zeros(SHAPE)
     empty = replace(content, dirty=zeros, model=zeros, restored=zeros, residual=zeros, noise=0.0)
-    assert write_report(empty, tmp_path / "report").stat().st_size > 10_000
+    with pixels():
+        assert write_report(empty, tmp_path / "report").stat().st_size > 10_000
 
 
 def test_images_of_different_shapes_are_refused(content):
@@ -470,8 +475,9 @@ def test_the_inference_is_drawn_by_global_iteration_and_method(posterior):
     assert [line.get_label() for line in figure.axes[1].lines[1:]] == ["warm", "sample", "only noise left"]
 
 
-def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, posterior, tmp_path):
-    page = write_report(inferred, tmp_path / "report", posterior).read_text(encoding="utf-8")
+def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, posterior, pixels, tmp_path):
+    with pixels():
+        page = write_report(inferred, tmp_path / "report", posterior).read_text(encoding="utf-8")
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES | OF_POSTERIOR
     assert page.count("data:image/png;base64,") == len(FIGURES | OF_POSTERIOR)
     assert "Posterior mean: the expected brightness of the sky" in page
@@ -479,8 +485,9 @@ def test_the_report_of_an_inference_has_its_figures_and_iterations(inferred, pos
     assert "0.25 σ" in page
 
 
-def test_a_report_is_written_of_a_posterior_without_a_spectrum(inferred, posterior, tmp_path):
+def test_a_report_is_written_of_a_posterior_without_a_spectrum(inferred, posterior, pixels, tmp_path):
     bare = replace(posterior, power_spectrum=None, iterations=())
-    write_report(inferred, tmp_path / "report", bare)
+    with pixels():
+        write_report(inferred, tmp_path / "report", bare)
     expected = FIGURES | {"samples", "relative_uncertainty"}
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == expected

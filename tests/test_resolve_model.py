@@ -11,13 +11,12 @@ from nifty.re import CorrelatedFieldMaker, lognormal_prior, normal_prior
 from nifty.re.correlated_field import NonParametricAmplitude, RegularCartesianGrid, RegularFourierGrid
 from scipy.stats import norm
 
-from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_POINTS, Points, agreement, coarse_points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import MOST_NODES, Nodes, agreement, coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import continuum, cube
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
-from casa_ml_tasks.minor.resolve.leapfrog import unit_curvature
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position, covariance
 from casa_ml_tasks.minor.resolve.mass import Mass, Noise
-from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
+from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
 from casa_ml_tasks.minor.resolve.spectrum import draw, most_probable, power_of_rings, scale_of, spectral_energy
 from tests.few_visibilities import (
     COMPOSITIONS,
@@ -158,16 +157,6 @@ def test_the_prior_of_a_spectrum_is_as_curved_as_is_said(shape, rng, compose):
     np.testing.assert_allclose(actual, expected, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("size", [1, 4, 7])
-def test_curvatures_are_one_in_their_own_units(size, rng):
-    one, other, third = rng.normal(size=(3, size, size))
-    prior, curvature = one @ one.T + np.eye(size), 10 * other @ other.T
-    scale = unit_curvature(curvature, prior)
-    np.testing.assert_allclose(scale.T @ (prior + curvature) @ scale, np.eye(size), atol=1e-9)
-    scale = unit_curvature(-third @ third.T, prior)
-    np.testing.assert_allclose(scale.T @ prior @ scale, np.eye(size), atol=1e-9)
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_field_has_the_covariance_that_is_said(shape, rng, compose):
     sky = LogNormalSky.of(shape, compose(PRIOR))
@@ -278,7 +267,7 @@ def weighty(request):
         at, pixels = drawn(sky, rng), np.array([[3, 4], [7, 8]]) if len(composition.synthesis) == 1 else NO_SOURCES
         planes = len(composition.mixing), *shape
         places = np.unravel_index(rng.choice(np.prod(planes), 15, replace=False), planes)
-        points = Points(*places, rng.uniform(0.1, 3, 15))
+        points = Nodes(*places, rng.uniform(0.1, 3, 15))
         sources = observation.sources(np.zeros((1, *shape)), pixels)
         given = sky, at, points, observation.response(composition.synthesis), sources
         own = np.diag(rng.uniform(0, 1e5, sky.parameters))
@@ -356,20 +345,20 @@ def test_coarse_points_keep_the_flux_and_are_finer_where_it_is_bright(shape):
     y, x = np.indices(shape)
     image = 1e-3 * np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) + 5.0 * ((y == 20) & (x == 25))
     sigma, beam_area = np.array([1e-3]), 60.0
-    points = coarse_points(image[None], sigma, beam_area)
+    points = coarse_nodes(image[None], sigma, beam_area)
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
     brightest = np.argmax(points.flux)
     assert (points.plane[brightest], points.y[brightest], points.x[brightest]) == (0, 20, 25)
     assert points.flux.size < image.size / 8
-    assert coarse_points(image[None], sigma, beam_area, most=3).flux.size == 3
-    assert coarse_points(np.zeros((1, *shape)), sigma, beam_area).flux.size == 0
+    assert coarse_nodes(image[None], sigma, beam_area, most=3).flux.size == 3
+    assert coarse_nodes(np.zeros((1, *shape)), sigma, beam_area).flux.size == 0
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (33, 46)])
 def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_there_are_no_data(shape):
     y, x = np.indices(shape)
     planes = np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) * np.array([1e-3, 2e-3, 1e-3])[:, None, None]
-    points = coarse_points(planes, np.array([1e-3, 1e-4, np.inf]), 60.0)
+    points = coarse_nodes(planes, np.array([1e-3, 1e-4, np.inf]), 60.0)
     both = [points.at(np.flatnonzero(points.plane == plane)) for plane in (0, 1)]
     assert points.flux.size == both[0].flux.size + both[1].flux.size
     assert 3 * both[0].flux.size < both[1].flux.size
@@ -378,7 +367,7 @@ def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_the
         assert each.flux.sum() == pytest.approx(flux, rel=0.01)
         assert each.flux @ each.y == pytest.approx(np.vdot(plane, y), abs=0.5 * flux)
         assert each.flux @ each.x == pytest.approx(np.vdot(plane, x), abs=0.5 * flux)
-    few = coarse_points(planes, np.array([1e-3, 1e-4, np.inf]), 60.0, most=3)
+    few = coarse_nodes(planes, np.array([1e-3, 1e-4, np.inf]), 60.0, most=3)
     over_noise = points.flux / np.array([1e-3, 1e-4])[points.plane]
     assert few.flux.size == 3
     assert over_noise.max() < (few.flux / np.array([1e-3, 1e-4])[few.plane]).max()  # in larger cells
@@ -386,15 +375,15 @@ def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_the
 
 def test_there_are_never_more_coarse_points_than_matrices_can_hold(rng):
     image = rng.uniform(0.5, 1.5, size=(1, 256, 256))
-    points = coarse_points(image, np.array([1e-6]), 20.0)
-    assert MOST_POINTS / 3 < points.flux.size <= MOST_POINTS
+    points = coarse_nodes(image, np.array([1e-6]), 20.0)
+    assert MOST_NODES / 3 < points.flux.size <= MOST_NODES
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
 
 
 def test_a_bright_source_has_its_points_in_an_image_of_many_beams(rng):
     image = rng.uniform(0.05, 0.15, size=(1, 256, 256))
     image[0, 180, 60] = 1e3
-    points = coarse_points(image, np.array([1.0]), 6.0)
+    points = coarse_nodes(image, np.array([1.0]), 6.0)
     at = np.flatnonzero((points.y == 180) & (points.x == 60))
     assert points.flux[at] == pytest.approx(1e3)  # a pixel of its own, although there are 1000 beams
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)

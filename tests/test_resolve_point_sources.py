@@ -7,15 +7,15 @@ import pytest
 from scipy.stats import invgamma, kstest
 
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
-from casa_ml_tasks.minor.resolve.chains import follow
-from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import continuum, continuum_and_points
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
-from casa_ml_tasks.minor.resolve.minor_cycle import NO_SOURCES
 from casa_ml_tasks.minor.resolve.point_field import PointField
 from casa_ml_tasks.minor.resolve.point_sources import log_prior, standing_out
+from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
+from casa_ml_tasks.minor.resolve.sky_chain import SkyState, run_sky_chain
 from tests.few_visibilities import Observation, blob, expected_spectrum, finished
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -87,20 +87,21 @@ def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
     dirty[0, *place[0]] = signal_to_noise * sigma
     likelihood = observation.likelihood(dirty, place)
     start = Position(jnp.zeros((1, *observation.shape)), expected_spectrum(sky))
-    points = coarse_points(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
+    points = coarse_nodes(np.zeros(dirty.shape), np.array([sigma]), observation.beam_area)
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
     still, generator = jnp.zeros((sky.parameters, sky.parameters)), np.random.default_rng(5)  # of the spectra
-    fluxes = np.array([sigma])
-    chain = follow(sky, start, 800, generator, likelihood, mass, still, 0.8, adapts=False, fluxes=fluxes)
+    start = SkyState(start, np.array([sigma]))
+    chain = run_sky_chain(sky, start, 800, generator, likelihood, mass, still, 0.8, adapts=False)
+    fluxes = np.array([state.fluxes for state in chain.states])
     flux = sigma * np.linspace(1e-3, signal_to_noise + 6, 20_000)
     logarithm = jax.vmap(lambda each: log_prior(each, sigma))(jnp.asarray(flux)[:, None])
     density = np.exp(np.asarray(logarithm) - 0.5 * (flux / sigma - signal_to_noise) ** 2)
     density /= density.sum()
     mean = (density * flux).sum()
     scatter = np.sqrt((density * (flux - mean) ** 2).sum())
-    assert chain.fluxes.min() > 0
-    assert abs(chain.fluxes.mean() - mean) < 0.2 * scatter  # of some 200 independent samples
-    assert chain.fluxes.std() == pytest.approx(scatter, rel=0.15)
+    assert fluxes.min() > 0
+    assert abs(fluxes.mean() - mean) < 0.2 * scatter  # of some 200 independent samples
+    assert fluxes.std() == pytest.approx(scatter, rel=0.15)
 
 
 def test_no_sources_change_nothing(observed):

@@ -51,9 +51,9 @@ def inference(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(simulated_ms, tmp_path_factory):
+def finished(simulated_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resolveimage")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pixels():
         patch.setattr(resolve_minor_cycle, "minor_cycle", known_posterior(points=True))
         return folder / "sky", infer(simulated_ms.path, folder / "sky", pbcor=True)
 

@@ -35,10 +35,11 @@ def offsets():
 
 
 @pytest.fixture(scope="module")
-def finished(simulated_ms, tmp_path_factory):
+def finished(simulated_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rmlclean")
     before = digest(simulated_ms.path)
-    result = image(simulated_ms.path, folder / "sky", pbcor=True, imager="casa")
+    with pixels():
+        result = image(simulated_ms.path, folder / "sky", pbcor=True, imager="casa")
     return folder / "sky", result, before
 
 
@@ -291,9 +292,10 @@ def test_savemodel_writes_the_visibilities_of_the_model(simulated_ms, writable_m
 
 
 @pytest.fixture(scope="module")
-def validated(simulated_ms, tmp_path_factory):
+def validated(simulated_ms, pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("validated")
-    return folder / "sky", image(simulated_ms.path, folder / "sky", regstrength="auto")
+    with pixels():
+        return folder / "sky", image(simulated_ms.path, folder / "sky", regstrength="auto")
 
 
 def test_cross_validation_chooses_the_strengths_and_says_how(validated):

@@ -42,9 +42,10 @@ def open_major(linear, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def polarised(linear, tmp_path_factory):
+def polarised(linear, pixels, tmp_path_factory):
     name = tmp_path_factory.mktemp("iquv") / "sky"
-    return name, rmlclean(vis=str(linear.path), imagename=str(name), stokes="IQUV", nmajor=1, pbcor=True, **IMAGING)
+    with pixels():
+        return name, rmlclean(vis=str(linear.path), imagename=str(name), stokes="IQUV", nmajor=1, pbcor=True, **IMAGING)
 
 
 def total(stokes):

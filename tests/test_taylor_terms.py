@@ -12,9 +12,9 @@ from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import TaylorNormalOperator
 from casa_ml_tasks.major.casa import CasaMajorCycle
+from casa_ml_tasks.minor.band import Band
 from casa_ml_tasks.minor.rml.regularisers.noise_level import NoiseLevel
 from casa_ml_tasks.minor.rml.taylor import (
-    Band,
     BandNormalOperator,
     TaylorMaximumLikelihood,
     TaylorObjective,
@@ -161,9 +161,10 @@ def wide(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ours(wide, tmp_path_factory):
+def ours(wide, pixels, tmp_path_factory):
     name = tmp_path_factory.mktemp("ours") / "sky"
-    return name, rmlclean(vis=str(wide.path), imagename=str(name), pbcor=True, nmajor=1, **IMAGING)
+    with pixels():
+        return name, rmlclean(vis=str(wide.path), imagename=str(name), pbcor=True, nmajor=1, **IMAGING)
 
 
 def test_the_spectral_index_is_better_than_tcleans(wide, ours, tmp_path):

@@ -14,7 +14,7 @@ from casa_ml_tasks import parametric
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch, tmp_path, capsys):
+def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch, pixels, tmp_path, capsys):
     fitted = []
 
     def fit(*arguments):
@@ -24,7 +24,8 @@ def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch,
     parametric_fit = parametric.fit
     monkeypatch.setattr(parametric, "fit", fit)
     monkeypatch.setattr(sys, "argv", ["ring_disk.py", "--figure", str(tmp_path / "ring.png")])
-    tutorial = runpy.run_path(str(REPOSITORY / "tutorials" / "ring_disk.py"), run_name="__main__")
+    with pixels():
+        tutorial = runpy.run_path(str(REPOSITORY / "tutorials" / "ring_disk.py"), run_name="__main__")
 
     assert (tmp_path / "ring.png").stat().st_size > 10_000
     printed = capsys.readouterr().out

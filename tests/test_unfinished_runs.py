@@ -10,6 +10,7 @@ from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+from casa_ml_tasks.request import products as request_products
 from casa_ml_tasks.simulation import Source, simulate, with_table
 from casa_ml_tasks.tasks import run
 
@@ -169,9 +170,7 @@ def test_a_report_that_fails_costs_no_image(folder, monkeypatch, casa_log, task)
 
 
 def test_a_measurement_set_that_cannot_be_written_is_refused_where_the_model_is_to_be_saved(folder, monkeypatch):
-    from casa_ml_tasks.data import input_checks
-
-    monkeypatch.setattr(input_checks.os, "access", lambda path, _: path != "sky.ms")
+    monkeypatch.setattr(request_products.os, "access", lambda path, _: path != "sky.ms")
     with pytest.raises(ValueError, match=r"savemodel='virtual' writes into vis='sky.ms', which is not writable"):
         rmlclean(vis="sky.ms", savemodel="virtual", **IMAGING)
     assert products(folder) == []

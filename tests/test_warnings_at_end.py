@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
-from casa_ml_tasks.calibration.residual_visibilities import ANNULI, AnnulusSums
+from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
+from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.tasks.ending import Ending, excess_of
 from casa_ml_tasks.tasks.warnings_at_end import (
     warn_of_calibration,

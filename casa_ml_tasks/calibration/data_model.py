@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.block_model import BlockTerms, fit_blocks
 from casa_ml_tasks.calibration.noise_model import NoiseFactors, fit_noise, student_t_weights
-from casa_ml_tasks.data.input_checks import ARCSEC
-from casa_ml_tasks.data.visibility_store import Origin, Visibilities, chunks
+from casa_ml_tasks.data.visibility_store import chunks
+from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.quantities import angular_unit, quantity, with_error
 from casa_ml_tasks.request.noise import Freedom
 
@@ -156,10 +157,10 @@ class DataModel:
                 "fitted": blocks.fitted.tolist(),
                 "amplitude": blocks.amplitude.tolist(),
                 "amplitude_error": blocks.amplitude_error.tolist(),
-                "east": (blocks.offset[:, 0] / ARCSEC).tolist(),
-                "north": (blocks.offset[:, 1] / ARCSEC).tolist(),
-                "east_error": (blocks.offset_error[:, 0] / ARCSEC).tolist(),
-                "north_error": (blocks.offset_error[:, 1] / ARCSEC).tolist(),
+                "east": (blocks.offset[:, 0] / arcsecond).tolist(),
+                "north": (blocks.offset[:, 1] / arcsecond).tolist(),
+                "east_error": (blocks.offset_error[:, 0] / arcsecond).tolist(),
+                "north_error": (blocks.offset_error[:, 1] / arcsecond).tolist(),
             },
         }
 
@@ -205,7 +206,7 @@ class DataModel:
         blocks = self.blocks
         if number == blocks.reference:
             return "reference of the other execution blocks"
-        offset, error = blocks.offset[number] / ARCSEC, blocks.offset_error[number] / ARCSEC
+        offset, error = blocks.offset[number] / arcsecond, blocks.offset_error[number] / arcsecond
         length, unit = angular_unit(float(np.max(np.abs([offset, error]))))
         east, north = (with_error(*each) for each in zip(offset / length, error / length, strict=True))
         said = {

@@ -27,16 +27,12 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.measurement_set import Block, Selection, blocks
 from casa_ml_tasks.data.visibility_store import ImageFrame, VisibilityStore, chunks, samples
+from casa_ml_tasks.kernels.uv_annuli import ANNULI, annulus_edges, annulus_of, longest_on_grid
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.w_term import wide_field_operator
 
 BINS = 20
-ANNULI = 4096  # 0.3 % wide each
-DECADES = 5  # that they span
 SUMMED_AT_ONCE = 1 << 18  # visibilities; more do not stay in the cache
-
-#: In steps of 1/256 of a turn.
-ROTATIONS = np.exp(2j * np.pi * (np.arange(256) + 0.5) / 256).astype(np.complex64)
 
 Array = NDArray[np.floating]
 
@@ -159,42 +155,6 @@ class AnnulusSums:
 
     def _arrays(self) -> list[Array]:
         return [value for name, value in vars(self).items() if name != "longest"]
-
-
-def longest_on_grid(cell: float) -> float:
-    """The uv distance, wavelengths, of the corner of a grid for pixels of `cell` radians."""
-    return math.sqrt(0.5) / cell
-
-
-def annulus_edges(longest: float) -> NDArray[np.float64]:
-    """(ANNULI + 1,), wavelengths: 0, then evenly spaced in the logarithm up to `longest`."""
-    edges = longest * np.logspace(-DECADES, 0, ANNULI + 1)
-    edges[0] = 0
-    return edges
-
-
-def annulus_of(uvw: NDArray[np.float64], longest: float) -> NDArray[np.uint16]:
-    """The annulus, (n,), of each of (n, 3) baselines, wavelengths."""
-    with np.errstate(divide="ignore"):
-        decades = np.log10(uvw[:, 0] ** 2 + uvw[:, 1] ** 2) / 2 - math.log10(longest)
-    return np.clip(ANNULI * (1 + decades / DECADES), 0, ANNULI - 1).astype(np.uint16)
-
-
-def rotation_beside(uvw: NDArray[np.float64], shape: tuple[int, int], cell: float) -> NDArray[np.complex64]:
-    """What turns each visibility towards the next field to the North-East, (n,).
-
-    Args:
-        uvw: (n, 3), wavelengths.
-        shape: (ny, nx) of the image.
-        cell: size of a pixel, radians.
-    """
-    ny, nx = shape
-    return np.exp(-2j * np.pi * cell * (nx * uvw[:, 0] + ny * uvw[:, 1])).astype(np.complex64)
-
-
-def turns_of(rotation: NDArray[np.complexfloating]) -> NDArray[np.uint8]:
-    """The nearest of `ROTATIONS`, which takes an eighth of the memory."""
-    return np.floor(np.angle(rotation) / (2 * np.pi) * ROTATIONS.size).astype(np.int64).astype(np.uint8)
 
 
 def read_residuals(

@@ -18,39 +18,11 @@ from casa_ml_tasks.data.directions import turned
 from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
 from casa_ml_tasks.data.image_channels import ChannelsOfWidth, ImageChannels
 from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks, open_table
+from casa_ml_tasks.kernels.visibilities import DTYPES, Origin, Visibilities, columns
 
 CHUNK = 1 << 24  # visibilities that are planned at once
 SHARE_OF_MEMORY = 0.25  # of what is free; larger stores are files
 FIELD_ID, OBSERVATION_ID = 4, 6  # in Block.streams
-
-
-@dataclass(frozen=True)
-class Visibilities:
-    """Samples of Stokes I, or of one hand; what is flagged is left out."""
-
-    uvw: NDArray[np.float64]  # (n, 3), wavelengths, towards the image's centre, at frequencies in its frame
-    visibility: NDArray[np.complex64]  # (n,), Jy, phased to the image's centre
-    weight: NDArray[np.float32]  # (n,), nominal, Jy^-2
-    channel: NDArray[np.int32]  # (n,), of the image; -1 where none has the frequency
-    hands: int = 2  # parallel hands in a sample
-    origin: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
-
-    @property
-    def size(self) -> int:
-        """How many."""
-        return int(self.weight.size)
-
-    def __getitem__(self, part: slice | NDArray[Any]) -> Visibilities:
-        return replace(self, **{name: getattr(self, name)[part] for name in _columns(self)})
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where visibilities come from: Measurement Set, spectral window and OBSERVATION_ID (of the execution block)."""
-
-    vis: str
-    spw: int
-    observation: int
 
 
 class Numbering(Protocol):
@@ -103,7 +75,7 @@ class VisibilityStore:
 
     def add(self, piece: Visibilities) -> None:
         """Append some visibilities, all with their origin or all without."""
-        self._hands, self._names = max(self._hands, piece.hands), _columns(piece)
+        self._hands, self._names = max(self._hands, piece.hands), columns(piece)
         self._pieces.append(piece)
         if not self._on_disk and sum(_bytes(each) for each in self._pieces) > self.most_bytes:
             self._on_disk = True
@@ -130,9 +102,9 @@ class VisibilityStore:
         self._pieces.clear()
 
     def _mapped(self, name: str) -> NDArray[Any]:
-        columns = (3,) if name == "uvw" else ()
-        flat = np.memmap(self.directory / name, _DTYPES[name], "r+")
-        return flat.reshape(-1, *columns)
+        row = (3,) if name == "uvw" else ()
+        flat = np.memmap(self.directory / name, DTYPES[name], "r+")
+        return flat.reshape(-1, *row)
 
 
 def read(
@@ -244,21 +216,8 @@ def chunks(size: int, most: int = CHUNK) -> Iterator[slice]:
     yield from (slice(size * i // count, size * (i + 1) // count) for i in range(count))
 
 
-_DTYPES: dict[str, Any] = {
-    "uvw": np.float64,
-    "visibility": np.complex64,
-    "weight": np.float32,
-    "channel": np.int32,
-    "origin": np.uint16,
-}
-
-
 def _bytes(piece: Visibilities) -> int:
-    return sum(getattr(piece, name).nbytes for name in _columns(piece))
-
-
-def _columns(piece: Visibilities) -> tuple[str, ...]:
-    return tuple(name for name in _DTYPES if getattr(piece, name) is not None)
+    return sum(getattr(piece, name).nbytes for name in columns(piece))
 
 
 def _spectral_window(vis: str, row: int) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from casa_ml_tasks.engine.field_layout import FieldLayout
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 
 Image = NDArray[np.floating]
 
@@ -65,22 +70,172 @@ class Fold:
 
 
 @runtime_checkable
-class MajorCycle(Protocol):
-    """Goes to the visibilities and back: CASA's major cycle."""
+class Field(Protocol):
+    """The images of one field: the main field, or an outlier field."""
+
+    @property
+    def imagename(self) -> Path:
+        """Name of the images in the folder of the run, without extension."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channel or term, stokes, ny, nx) of the images."""
+        ...
+
+    @property
+    def terms(self) -> int:
+        """Taylor terms of the spectrum; 0 where the images are of channels."""
+        ...
+
+    @property
+    def mosaic(self) -> Mosaic | None:
+        """The pointings, for all channels alike; None where there is one, without a beam in the operator."""
+        ...
+
+    def product(self, extension: str, term: int = 0) -> Path:
+        """Return the path of a product, for instance of 'residual'; of a Taylor term, where there are any."""
+        ...
 
     def psf(self) -> Image:
-        """The PSF on twice the field, (channel, stokes, 2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx).
+        """Return the PSF on twice the field, (channel, stokes, 2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx).
 
         Of n Taylor terms there are 2 n - 1, with the weights times powers of (nu - nu_0) / nu_0.
         """
         ...
 
     def primary_beam(self) -> Image:
-        """(channel, stokes, ny, nx), dimensionless, 1 at its peak; one for all Taylor terms."""
+        """Return (channel, stokes, ny, nx), dimensionless, 1 at its peak; one for all Taylor terms."""
+        ...
+
+    def noise(self) -> NDArray[np.floating]:
+        """Return the r.m.s. of each dirty image that the weights claim, (channel, stokes), Jy/beam."""
+        ...
+
+    def thermal_noise(self) -> NDArray[np.floating]:
+        """Return `noise` without errors of calibration, where the weights count any, (channel, stokes), Jy/beam."""
+        ...
+
+    def mask(self) -> Image:
+        """Return where tclean would search for emission now, (channel, stokes, ny, nx), 1 or 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class ComparedVisibilities:
+    """Some visibilities of one image channel beside those of a model; arrays are (visibility,).
+
+    Attributes:
+        channel: of the image.
+        data, model: Jy, conjugated where u < 0.
+        nominal: weights that claim the noise of each, counted errors of calibration included, Jy^-2.
+        thermal: weights that claim the thermal noise alone, Jy^-2.
+        annulus: of uv distance, as `kernels.uv_annuli` numbers them.
+    """
+
+    channel: int
+    data: NDArray[np.complexfloating]
+    model: NDArray[np.complexfloating]
+    nominal: NDArray[np.floating]
+    thermal: NDArray[np.floating]
+    annulus: NDArray[np.integer]
+
+
+@runtime_checkable
+class KeepsVisibilities(Protocol):
+    """A major cycle that holds the visibilities, so that they can be compared with a model and weighted anew.
+
+    Models are (channel, 1, ny, nx), Jy/pixel.
+    """
+
+    @property
+    def cell(self) -> float:
+        """Size of a pixel, radians."""
+        ...
+
+    @property
+    def observed(self) -> Visibilities:
+        """The visibilities as they were read, with their natural weights."""
+        ...
+
+    @property
+    def origins(self) -> Sequence[Origin]:
+        """What the numbers in `observed.origin` stand for; empty where origins were not asked for."""
+        ...
+
+    def predicted(self, model: Image) -> NDArray[np.complexfloating]:
+        """Return the visibilities of a model of the continuum, (n,), Jy, in the order of `observed`."""
+        ...
+
+    def compared(self, model: Image) -> Iterator[ComparedVisibilities]:
+        """Yield all visibilities with those of a model, in parts that fit in memory."""
+        ...
+
+    def image_with(
+        self, visibilities: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]
+    ) -> None:
+        """Image other visibilities, or with other weights, from now on.
+
+        Args:
+            visibilities: `observed` with corrected data or weights.
+            nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
+            thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
+        """
+        ...
+
+    def image_noise(
+        self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+    ) -> NDArray[np.floating]:
+        """Return the r.m.s. of each dirty image, (channel, 1), Jy/beam, with the imaging weights of now.
+
+        Args:
+            error: gives errors of calibration, Jy, at uv distances, wavelengths.
+            noise_scale: true thermal noise over the noise that WEIGHT claims; 0 leaves the errors alone.
+        """
+        ...
+
+    def noise_beside(self, model: Image) -> NDArray[np.floating]:
+        """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam."""
+        ...
+
+    def folds(self) -> list[Fold]:
+        """Return the visibilities in the folds that were asked for, and last the core, which may be empty."""
+        ...
+
+
+@runtime_checkable
+class MajorCycle(Field, Protocol):
+    """Goes to the visibilities and back: CASA's major cycle.
+
+    It is the main field as well: what concerns the images of one field is that of the main field. Models and residuals
+    are those of all fields, as `layout` has them side by side.
+    """
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """The main field, which is the major cycle itself, and the outlier fields."""
+        ...
+
+    @property
+    def layout(self) -> FieldLayout:
+        """Where models and residuals have the pixels of each field."""
+        ...
+
+    @property
+    def visibilities(self) -> KeepsVisibilities | None:
+        """The visibilities, where the major cycle holds them."""
         ...
 
     def residual(self, model: Image) -> Image:
-        """model: (channel or term, stokes, ny, nx), Jy/pixel. Returns F^H W (d - F model) / sum of W, Jy/beam."""
+        """Return F^H W (d - F model) / sum of W, Jy/beam, in the shape of the model.
+
+        Args:
+            model: (channel or term, stokes, ny, nx), Jy/pixel; of several fields as `layout` packs them.
+        """
+        ...
+
+    def finish(self, model: Image, restoration: bool, pbcor: bool) -> None:
+        """Write the model of each field and, if asked, the restored image, also over the primary beam."""
         ...
 
     def predict(self, model: Image) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from casatools import coordsys
 
 from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.casa_image import channels_of
 from casa_ml_tasks.data.image_channels import ImageChannels
-from casa_ml_tasks.data.measurement_set import selections, windows
-from casa_ml_tasks.major.casa import imager_parameters
+from casa_ml_tasks.data.measurement_set import windows
+from casa_ml_tasks.major.imager import imager_parameters
+from casa_ml_tasks.request.request import Request
 
 #: Parameters that do not matter to frequencies, as CASA is asked for them.
 _ANY_IMAGE = {
@@ -27,19 +26,18 @@ _ANY_IMAGE = {
 }
 
 
-def image_channels(parameters: Mapping[str, Any]) -> ImageChannels | None:
-    """The channels that CASA gives an image with specmode='cubedata'; None with another.
+def image_channels(request: Request) -> ImageChannels | None:
+    """Return the channels that CASA gives an image with specmode='cubedata'; None with another.
 
-    Args:
-        parameters: tclean's, all of them.
+    CASA opens the Measurement Sets for the answer: ask once and hand it on.
 
     Raises:
-        ValueError: CASA makes no channels of them.
+        ValueError: CASA makes no channels of the request.
     """
-    if parameters["specmode"] != "cubedata":
+    if request.grid.specmode != "cubedata":
         return None
     with tempfile.TemporaryDirectory() as folder:  # where CASA looks for an image, and writes none
-        imager = PySynthesisImager(imager_parameters({**parameters, **_ANY_IMAGE}, Path(folder) / "image"))
+        imager = PySynthesisImager(imager_parameters(request.casa, Path(folder) / "image", **_ANY_IMAGE))
         coordinates = coordsys()
         try:
             imager.initializeImagers()
@@ -47,47 +45,47 @@ def image_channels(parameters: Mapping[str, Any]) -> ImageChannels | None:
             coordinates.fromrecord(imager.SItool.getcsys()["coordsys"])
             return channels_of(coordinates, count)
         except RuntimeError as error:
-            asked = ", ".join(f"{name}={parameters[name]!r}" for name in ("spw", "start", "width", "nchan"))
             raise ValueError(
-                f"{asked}: CASA makes no image channels of these; give a start within the data, and a width of at "
-                "least a channel of theirs"
+                f"{_asked(request, 'spw', 'start', 'width', 'nchan')}: CASA makes no image channels of these; give a "
+                "start within the data, and a width of at least a channel of theirs"
             ) from error
         finally:
             coordinates.done()
             imager.deleteTools()
 
 
-def needs_interpolation(parameters: Mapping[str, Any]) -> bool:
-    """Whether channels of a cube are interpolated between those of the data, which CASA's imager alone does.
+def needs_interpolation(request: Request, channels: ImageChannels | None) -> bool:
+    """Return whether channels of a cube are interpolated between those of the data, which CASA's imager alone does.
 
     With specmode='cubedata' and another `interpolation` than 'nearest', where a channel of the image is not made of
     whole channels of the data. A spectral window of one channel leaves nothing to interpolate.
 
     Args:
-        parameters: tclean's, all of them.
+        request: what is imaged.
+        channels: what `image_channels` has returned for it.
 
     Raises:
-        ValueError: CASA makes no channels of them, or a selection selects nothing.
+        ValueError: a selection selects nothing.
     """
-    if parameters["specmode"] != "cubedata" or parameters["interpolation"] == "nearest":
+    if channels is None or request.grid.interpolation == "nearest":
         return False
-    chosen = selections(parameters)
-    channels = image_channels(parameters)
-    assert channels is not None, "specmode is 'cubedata'"
-    found = [each for selection in chosen for each in windows(selection) if each.recorded > 1]
+    found = [each for selection in request.selection.selections for each in windows(selection) if each.recorded > 1]
     return not all(channels.hold(each.frequency, each.width) for each in found)
 
 
-def check_channels(parameters: Mapping[str, Any]) -> None:
-    """Refuse gridder='native' where channels have to be interpolated.
+def check_channels(request: Request, channels: ImageChannels | None) -> None:
+    """Refuse gridder='native' where channels have to be interpolated; arguments as those of `needs_interpolation`.
 
     Raises:
-        ValueError: they have to, or CASA makes no channels of these parameters.
+        ValueError: they have to.
     """
-    if parameters["gridder"] == "native" and needs_interpolation(parameters):
-        asked = ", ".join(f"{name}={parameters[name]!r}" for name in ("start", "width"))
+    if request.gridding.native and needs_interpolation(request, channels):
         raise ValueError(
-            f"interpolation='{parameters['interpolation']}' has to interpolate, as channels of the image with {asked} "
-            "are not made of whole channels of the data, and gridder='native' does not; use interpolation='nearest', "
-            "or gridder='standard'"
+            f"interpolation='{request.grid.interpolation}' has to interpolate, as channels of the image with "
+            f"{_asked(request, 'start', 'width')} are not made of whole channels of the data, and gridder='native' "
+            "does not; use interpolation='nearest', or gridder='standard'"
         )
+
+
+def _asked(request: Request, *names: str) -> str:
+    return ", ".join(f"{name}={request.casa[name]!r}" for name in names)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from casatasks import casalog
@@ -14,13 +14,15 @@ from scipy.fft import next_fast_len
 
 from casa_ml_tasks.data.directions import directions_of
 from casa_ml_tasks.data.image_channels import ChannelsOfWidth
-from casa_ml_tasks.data.measurement_set import Block, open_table, selections
-from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Visibilities, read
+from casa_ml_tasks.data.measurement_set import Block, open_table
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, read
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.weighting import Weighting
 
 ANTENNA1, ANTENNA2 = 0, 1  # in Block.streams
@@ -91,7 +93,7 @@ def _beams(vis: str) -> list[VoltagePattern]:
 
 
 def mosaic_of(
-    parameters: Mapping[str, Any],
+    request: Request,
     frame: ImageFrame,
     frequencies: NDArray[np.floating],
     cell: float,
@@ -101,7 +103,7 @@ def mosaic_of(
     """Read where the telescopes pointed, and the uv coverage of each pointing.
 
     Args:
-        parameters: tclean's, all of them.
+        request: what is imaged.
         frame: of the image.
         frequencies: of the channels of the image, Hz; the beams are those of their mean.
         cell: radians.
@@ -111,14 +113,14 @@ def mosaic_of(
     Raises:
         ValueError: no pointing sees the image.
     """
-    weighting = Weighting.from_parameters(**parameters).of_channels(frequencies)
+    weighting = request.weighting.of_channels(frequencies)
     pointings = Pointings(frame)
     if weighting.per_channel and frequencies.size > 1:
         frame = replace(frame, channels=ChannelsOfWidth(float(np.abs(np.diff(frequencies)).mean())))
-    store = read(selections(parameters), frame, directory, progress=True, origins=pointings)
+    store = read(request.selection.selections, frame, directory, progress=True, origins=pointings)
     assert store.origin is not None, "asked for"
     frequency = float(frequencies.mean())
-    weights = _weights(store, store.origin, weighting, field.shape, cell, parameters["mosweight"])
+    weights = _weights(store, store.origin, weighting, field.shape, cell, request.gridding.mosweight)
     used = (weights > 0) & within_nyquist(store.uvw, cell)
     whole = np.zeros(2, int), field.shape
     seen, members = [], []

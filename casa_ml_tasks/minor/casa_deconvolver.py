@@ -11,7 +11,7 @@ import numpy as np
 from casatools import iterbotsink, synthesisdeconvolver
 
 from casa_ml_tasks.data.casa_image import read_images, write_image
-from casa_ml_tasks.data.workspace import product_paths, taylor_terms
+from casa_ml_tasks.data.workspace import product_paths
 from casa_ml_tasks.engine.protocols import Image, MinorState, StateSchema
 
 #: The images that casatools' deconvolver reads beside the residual.
@@ -37,7 +37,7 @@ class CasaDeconvolver:
         self._name = Path(directory) / "image"
         self._deconvolution = {**deconvolution, "imagename": str(self._name), "startmodel": ""}
         self._iteration = dict(iteration)
-        self._terms = taylor_terms(deconvolution)
+        self._terms = int(deconvolution["nterms"]) if deconvolution["deconvolver"] == "mtmfs" else 0
         shutil.rmtree(directory, ignore_errors=True)
 
     def _copy_images(self) -> None:

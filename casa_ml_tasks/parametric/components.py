@@ -46,7 +46,7 @@ class Component(ABC):
         """All parameters, fixed and free."""
         return {each.name: getattr(self, each.name) for each in fields(self) if "setting" not in each.metadata}
 
-    def at(self, values: Mapping[str, Any]) -> Self:
+    def at(self, values: Mapping[str, Parameter]) -> Self:
         """A copy with some parameters set."""
         return replace(self, **values)
 
@@ -182,7 +182,7 @@ class Ring(Inclined):
 class _WithParameters(Component):
     """What has the user's own parameters beside its fields."""
 
-    parameters: Mapping[str, Any] = field(default_factory=dict, metadata=SETTING)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict, metadata=SETTING)
 
     def __post_init__(self) -> None:
         if taken := sorted(self.parameters.keys() & {each.name for each in fields(self)}):
@@ -193,7 +193,7 @@ class _WithParameters(Component):
     def parameters_by_name(self) -> dict[str, Any]:
         return super().parameters_by_name() | dict(self.parameters)
 
-    def at(self, values: Mapping[str, Any]) -> Self:
+    def at(self, values: Mapping[str, Parameter]) -> Self:
         own = {name: value for name, value in values.items() if name in self.parameters}
         others = {name: value for name, value in values.items() if name not in own}
         return replace(self, parameters={**self.parameters, **own}, **others)
@@ -211,7 +211,7 @@ class RadialProfile(_WithParameters, Inclined):
         points: quadrature nodes for the profile; at least 5 `outer` over its finest structure.
     """
 
-    profile: Callable[[Array, Mapping[str, Any]], Array] = field(metadata=SETTING)
+    profile: Callable[[Array, Mapping[str, Parameter]], Array] = field(metadata=SETTING)
     outer: float = field(metadata=SETTING)
     points: int = field(default=100, metadata=SETTING)
 
@@ -234,7 +234,7 @@ class VisibilityFunction(_WithParameters):
         parameters: numbers and priors by name.
     """
 
-    function: Callable[[Baselines, Baselines, Mapping[str, Any]], Array] = field(metadata=SETTING)
+    function: Callable[[Baselines, Baselines, Mapping[str, Parameter]], Array] = field(metadata=SETTING)
 
     def centred(self, u: Baselines, v: Baselines) -> Array:
         """What the function gives."""

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from numpyro.distributions import Distribution
 
-from casa_ml_tasks.data.visibility_store import Visibilities
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.parametric.density import Density
 from casa_ml_tasks.parametric.laplace import approximate
 from casa_ml_tasks.parametric.observation import Observation, read_observation

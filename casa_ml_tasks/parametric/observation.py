@@ -13,14 +13,10 @@ from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.directions import TRACKFIELD, directions_of, selected_fields
-from casa_ml_tasks.data.measurement_set import (
-    MSSELECT,
-    SPEED_OF_LIGHT,
-    Selection,
-    open_table,
-    selections,
-)
-from casa_ml_tasks.data.visibility_store import ImageFrame, Visibilities, read
+from casa_ml_tasks.data.measurement_set import MSSELECT, SPEED_OF_LIGHT, Selection, open_table
+from casa_ml_tasks.data.visibility_store import ImageFrame, read
+from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.request.selection import DataSelection
 
 MOST_VISIBILITIES = 200_000  # a gradient of the likelihood takes some 50 ms
 SAME_POINTING = 0.1  # arcsec
@@ -98,7 +94,7 @@ def read_observation(
     """
     if unknown := sorted(selection.keys() - {*MSSELECT, "datacolumn"}):
         raise ValueError(f"the selection parameter {unknown[0]}={selection[unknown[0]]!r} is unknown; see tclean's")
-    chosen = selections({"vis": vis if isinstance(vis, str) else list(vis), **selection})
+    chosen = DataSelection.from_parameters(vis if isinstance(vis, str) else list(vis), **selection).selections
     found = survey(chosen, progress)
     frame = _frame(chosen)
     if field_radius is None:

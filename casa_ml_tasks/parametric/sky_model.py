@@ -15,7 +15,7 @@ from jax import Array
 from numpy.typing import ArrayLike, NDArray
 from numpyro.distributions import Distribution
 
-from casa_ml_tasks.parametric.components import Baselines, Component, RadialProfile
+from casa_ml_tasks.parametric.components import Baselines, Component, Parameter, RadialProfile
 
 TRIALS = 16  # draws from the prior for which a model must be finite
 Components = Component | Sequence[Component] | Mapping[str, Component]
@@ -77,12 +77,14 @@ def free_parameters(sky: Mapping[str, Component]) -> dict[str, Distribution]:
     }
 
 
-def visibilities(sky: Mapping[str, Component], values: Mapping[str, Any], u: Baselines, v: Baselines) -> Array:
+def visibilities(sky: Mapping[str, Component], values: Mapping[str, Parameter], u: Baselines, v: Baselines) -> Array:
     """(visibility,), complex, Jy; values: of the free parameters, by name."""
     return sum((_at(sky[name], name, values).visibility(u, v) for name in sky), jnp.zeros(u.shape, complex))
 
 
-def check_finite(sky: Mapping[str, Component], trials: Sequence[Mapping[str, Any]], u: Baselines, v: Baselines) -> None:
+def check_finite(
+    sky: Mapping[str, Component], trials: Sequence[Mapping[str, Parameter]], u: Baselines, v: Baselines
+) -> None:
     """Raise ValueError where a component gives other than finite visibilities at one of the trial values."""
     for values in trials:
         for name, component in sky.items():
@@ -107,7 +109,7 @@ def check_parameter(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} is neither a finite number nor a numpyro distribution; give one of them")
 
 
-def _at(component: Component, name: str, values: Mapping[str, Any]) -> Component:
+def _at(component: Component, name: str, values: Mapping[str, Parameter]) -> Component:
     own = component.parameters_by_name()
     return component.at({each: values[f"{name}.{each}"] for each in own if f"{name}.{each}" in values})
 

@@ -1,9 +1,9 @@
 """All that a call of an imaging task asks for, read once.
 
 A task makes the Request of its parameters at the door: `Request.from_parameters(**parameters)`. Every setting has
-checked itself then, and the Request has checked that they go together. Below the door only three read the dictionary
-of the parameters, `Request.casa`: CASA's imager (`major.casa.imager_parameters`), the history of the images, and the
-report's table.
+checked itself then, and the Request has checked that they go together. Below the door the dictionary of the
+parameters, `Request.casa`, is for CASA's imager (`major.imager`), the history of the images, the report's table, and
+sentences that quote a parameter as it was given.
 
 Whoever decides that a parameter should have another value than the user has given (our own kernels in place of
 CASA's gridder, regularisers that know negative brightness, an unused imagename) asks for another Request with

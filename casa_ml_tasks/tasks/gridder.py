@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casa_ml_tasks.major.cube_channels import needs_interpolation
+from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.request.request import Request
 
 
@@ -17,5 +17,5 @@ def with_gridder(request: Request) -> Request:
     """
     if request.gridding.imager != "auto" or not request.kernels_may_serve:
         return request
-    ours = request.gridding.native or not needs_interpolation(request.casa)
+    ours = request.gridding.native or not needs_interpolation(request, image_channels(request))
     return request.changed(gridder="native") if ours else request

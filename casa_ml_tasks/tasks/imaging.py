@@ -124,9 +124,10 @@ def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
         check_outputs(field, samples)
     selections = request.selection.selections
     check_stokes(selections, request.grid.stokes)
-    check_channels(request.casa)
+    channels = image_channels(request)
+    check_channels(request, channels)
     check_tracking(selections, request.grid.phasecenter, min(request.grid.cells))
-    data = survey(selections, progress=True, channels=image_channels(request.casa))
+    data = survey(selections, progress=True, channels=channels)
     check_survey(data, request.grid)
     log_data(data, task)
     return data

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.minor.resolve.minor_cycle import SIGNAL
 from casa_ml_tasks.minor.resolve.posterior import Posterior
+from casa_ml_tasks.minor.resolve.problem import SIGNAL
 
 
 def warn_without_signal(dirty: Image | None, noise: NDArray) -> None:

@@ -31,13 +31,13 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        fields = [(each.casa, directory) for each, directory in zip(outliers, directories, strict=True)]
-        return CasaMajorCycle(request.casa, workspace.directory, fields)
+        fields = [(each, directory) for each, directory in zip(outliers, directories, strict=True)]
+        return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
         origins = bool(request.noise.freedom)
         smearing = request.gridding.smearing
-        return NativeMajorCycle(request.casa, workspace.directory, smearing=smearing, folds=folds, origins=origins)
-    return CasaMajorCycle(request.casa, workspace.directory)
+        return NativeMajorCycle(request, workspace.directory, smearing=smearing, folds=folds, origins=origins)
+    return CasaMajorCycle(request, workspace.directory)
 
 
 def check_image(major: MajorCycle, request: Request) -> None:

@@ -44,7 +44,7 @@ def _read_folds(workspace: Workspace, request: Request) -> list[Fold]:
     """Read the visibilities for CASA's imager, which cannot split them."""
     directory = workspace.directory / "folds"
     directory.mkdir(exist_ok=True)
-    with closing(NativeMajorCycle(request.casa, directory, w_term=False, folds=FOLDS)) as split:
+    with closing(NativeMajorCycle(request, directory, w_term=False, folds=FOLDS)) as split:
         return split.folds()
 
 

@@ -15,7 +15,9 @@ from casa_ml_tasks.data.casa_image import image_shape, places_of, read_cell, rea
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorState
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.correlated_field import Prior
-from casa_ml_tasks.minor.resolve.minor_cycle import MOST_ITERATIONS, Resolve
+from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
+from casa_ml_tasks.minor.resolve.problem import ImagingProblem
+from casa_ml_tasks.minor.resolve.settings import Settings
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.request.inference import Inference, Priors
 from casa_ml_tasks.request.request import Request
@@ -35,20 +37,21 @@ def minor_cycle(major: MajorCycle, noise: NDArray, request: Request, inference: 
         request, inference: of the task; what is empty or negative is chosen.
     """
     psf = major.psf()
-    return Resolve(
+    problem = ImagingProblem.of(
         psf,
         noise,
         beam_areas(major),
         read_cell(major.product("psf")),
         compose=composition_of(psf, major, request, inference),
         prior=given_priors(inference.priors),
-        samples=max(inference.nsamples, 0),
-        sources=point_sources(major, inference),
-        most_iterations=MOST_ITERATIONS if inference.maxglobal < 0 else inference.maxglobal,
-        seed=inference.seed,
-        on_iteration=log_iteration,
         mosaic=major.mosaic,
     )
+    settings = Settings(
+        samples=inference.nsamples if inference.nsamples > 0 else Settings.samples,
+        most_iterations=Settings.most_iterations if inference.maxglobal < 0 else inference.maxglobal,
+        seed=inference.seed,
+    )
+    return Resolve(problem, point_sources(major, inference), settings, log_iteration)
 
 
 def has_begun(state: MinorState) -> bool:

@@ -25,7 +25,7 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 
 
 class Centring(NamedTuple):
-    """A position is in these coordinates where its `excitations` are x.
+    """Coordinates x of the fields, which take the place of the excitations in a position.
 
     Attributes:
         logarithm: of $A_0$, the amplitude of a mode in each ring, (field, rings).
@@ -39,12 +39,12 @@ class Centring(NamedTuple):
 
     @classmethod
     def none(cls, sky: LogNormalSky, spectrum: jax.Array, brightness: CoarseBrightness | None = None) -> Centring:
-        """Of excitations; spectrum: whose amplitudes are $A_0$."""
+        """Return the coordinates that are the excitations; spectrum: whose amplitudes are $A_0$, (parameters,)."""
         logarithm = sky.log_amplitude_of_rings(spectrum)
         return cls(logarithm, jnp.zeros_like(logarithm), brightness or CoarseBrightness.none(sky))
 
     def weighted(self, sky: LogNormalSky, known: NDArray[np.floating]) -> Centring:
-        r"""With the weights with which a spectrum is held least.
+        r"""Return the coordinates in which the data and the prior hold a spectrum least.
 
         A change $\delta$ of the logarithm of A costs $\frac12 r (1 - w)^2 \delta^2$ for each mode by the data, and
         $\frac12 2 w^2 \delta^2$ by the prior. The sum is least at $w = r / (r + 2)$.
@@ -58,25 +58,25 @@ class Centring(NamedTuple):
         return self._replace(weight=jnp.asarray(of_rings / (of_rings + 2)))
 
     def enter(self, sky: LogNormalSky, position: Position) -> Position:
-        """From excitations to x."""
+        """Return the position in these coordinates; position: with its excitations."""
         coefficients = self.with_brightness(sky, sky.amplitude(position.spectrum) * position.excitations)
         return position._replace(excitations=coefficients / self._amplitude(sky, position.spectrum))
 
     def leave(self, sky: LogNormalSky, position: Position) -> Position:
-        """From x to excitations."""
+        """Return the position with its excitations; position: in these coordinates."""
         coefficients = self.without_brightness(sky, self._amplitude(sky, position.spectrum) * position.excitations)
         return position._replace(excitations=coefficients / sky.amplitude(position.spectrum))
 
     def with_brightness(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
-        """From c to c', (field, ny, nx)."""
+        """Return c' of c, (field, ny, nx) both."""
         return coefficients + self._shift(sky, coefficients)
 
     def without_brightness(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
-        """From c' to c, (field, ny, nx)."""
+        """Return c of c', (field, ny, nx) both."""
         return coefficients - self._shift(sky, coefficients)
 
     def prior_and_sky(self, sky: LogNormalSky, position: Position) -> tuple[jax.Array, jax.Array]:
-        r"""Minus the logarithm of the prior, and the sky, (channel or term, ny, nx), Jy/pixel.
+        r"""Return minus the logarithm of the prior, and the sky, (channel or term, ny, nx), Jy/pixel.
 
         $\frac12 |c / A|^2 + \sum_k w \ln (A / A_0) - \ln p(\theta)$ and $I(c)$.
         """
@@ -90,12 +90,12 @@ class Centring(NamedTuple):
         return prior, sky.images(jnp.exp(sky.log_planes(coefficients)))
 
     def log_volume(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
-        """Of x over that of excitations: what the energy has more in these coordinates."""
+        """Return the logarithm of the volume of x over that of excitations, by which the energies in them differ."""
         change = sky.log_amplitude_of_rings(spectrum) - self.logarithm
         return jnp.sum(self.weight * sky.modes.count * change)
 
     def slope(self, sky: LogNormalSky, at: Position, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-        r"""$\partial c' / \partial\theta$ and $\partial c / \partial\theta$ at fixed x, (field, ny, nx) both.
+        r"""Return $\partial c' / \partial\theta$ and $\partial c / \partial\theta$ at fixed x, (field, ny, nx) both.
 
         Args:
             sky: of the position.
@@ -108,11 +108,11 @@ class Centring(NamedTuple):
         return slope, jax.jvp(lambda now: self.without_brightness(sky, now), (inside,), (slope,))[1]
 
     def _shift(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
-        """W s of coefficients whose coarse modes may be either, (field, ny, nx)."""
+        """Return w s, (field, ny, nx), of the fine modes of c, (field, ny, nx), whatever its coarse modes are."""
         return sky.of_modes(self.weight) * self.brightness.of_fine_modes(sky, coefficients)
 
     def _amplitude(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:
-        """$A^{1 - w} A_0^w$, (field, ny, nx)."""
+        """Return $A^{1 - w} A_0^w$, (field, ny, nx)."""
         return sky.of_modes(jnp.exp(self._log_amplitude(sky, spectrum)))
 
     def _log_amplitude(self, sky: LogNormalSky, spectrum: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ FAINTEST = 0.1  # of the noise: what a reference has in empty sky
 
 
 class CoarseBrightness(NamedTuple):
-    r"""The logarithm of the brightness, $\ln(1 + K e^{\tau_0 + h}) - \ln(1 + K e^{\tau_0})$ in units of the noise.
+    r"""$s = \ln(1 + K e^{\tau_0 + h}) - \ln(1 + K e^{\tau_0})$, the logarithm of the brightness in units of the noise.
 
     h is the fine part of the logarithm of the planes, $\tau_0$ their coarse part in a sky for reference, and K
     smoothes. What is fainter than the noise does not count.
@@ -47,7 +47,7 @@ class CoarseBrightness(NamedTuple):
 
     @classmethod
     def none(cls, sky: LogNormalSky) -> CoarseBrightness:
-        """With coarse modes alone: the logarithm of the sky is as linear as that of the brightness."""
+        """Return that of coarse modes alone: the logarithm of the sky is as linear as that of the brightness."""
         ny, nx = sky.shape
         images = jnp.zeros((len(sky.mixing), ny, nx), np.float32)
         coarse = jnp.ones((len(sky.offsets), ny, nx), np.float32)
@@ -62,7 +62,7 @@ class CoarseBrightness(NamedTuple):
         finest: float,
         precision: DTypeLike = np.float32,
     ) -> CoarseBrightness:
-        """Beside some planes; with coarse modes alone where these are too bright.
+        """Return that beside some planes, or that of coarse modes alone where the planes are too bright.
 
         Args:
             sky: of which they are planes.
@@ -88,7 +88,7 @@ class CoarseBrightness(NamedTuple):
         return cls(coarse, kernel, reference, _of_planes(reference, kernel))
 
     def of_fine_modes(self, sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
-        """The coarse modes of the logarithm of the brightness, (field, ny, nx).
+        """Return the coarse modes of the logarithm of the brightness, (field, ny, nx).
 
         coefficients: (field, ny, nx), of which only the fine ones count.
         """
@@ -102,6 +102,6 @@ class CoarseBrightness(NamedTuple):
 
 @jax.jit
 def _of_planes(log_planes: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Logarithm of their brightness, (plane, ny, nx)."""
+    """Return the logarithm of the brightness of planes, (plane, ny, nx), from their logarithm, (plane, ny, nx)."""
     smooth = jnp.fft.irfft2(jnp.fft.rfft2(jnp.exp(log_planes)) * kernel, s=log_planes.shape[-2:])
     return jnp.log1p(jnp.maximum(smooth, 0))

@@ -1,4 +1,4 @@
-"""Few points that stand for the sky: what the data say of it, in matrices that a computer can invert."""
+"""A few nodes stand for the sky, so that a computer can invert the matrices of what the data say of it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-MOST_POINTS = 1500  # whose dense matrices take a second, and a product with one as long as the FFTs beside it
+MOST_NODES = 1500  # whose dense matrices take a second, and a product with one as long as the FFTs beside it
 FAINTEST = 0.001  # noise sigma in a cell: fainter emission is held by the prior
 #: Of the noise: by how much the flux of a cell may be misplaced. A cell of flux S and size b misplaces S (b / FWHM)^2.
 MISPLACED = 6.0
-COARSER = 1.3  # that limit is raised by such factors until there are few enough points
+COARSER = 1.3  # that limit is raised by such factors until there are few enough nodes
 #: Of the beam's FWHM: the largest cell, in pixels a power of two. Empty sky is stiff as a whole, not in each beam, and
-#: cells of 3 would leave no points for the brightest sources of an image of more than a hundred beams.
+#: cells of 3 would leave no nodes for the brightest sources of an image of more than a hundred beams.
 LARGEST_CELL = 10.0
 
 
-class Points(NamedTuple):
-    """Where a coarse picture has the flux of some planes.
+class Nodes(NamedTuple):
+    """Pixels that stand for the cells around them, in which planes of the sky have flux.
 
     Attributes:
-        plane, y, x: pixels, (point,).
-        flux: Jy, (point,).
+        plane, y, x: pixels, (node,).
+        flux: Jy, (node,).
     """
 
     plane: NDArray[np.int64]
@@ -31,37 +31,37 @@ class Points(NamedTuple):
     x: NDArray[np.int64]
     flux: NDArray[np.floating]
 
-    def at(self, which: NDArray[np.int64]) -> Points:
-        """Some of them."""
-        return Points(self.plane[which], self.y[which], self.x[which], self.flux[which])
+    def at(self, which: NDArray[np.int64]) -> Nodes:
+        """Return some of the nodes; which: their numbers."""
+        return Nodes(self.plane[which], self.y[which], self.x[which], self.flux[which])
 
     def distances(self, y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of all pairs in pixels, from (y, x), (point, point)."""
+        """Return the distances of all pairs of nodes plus y and x, (node, node) both, pixels."""
         return np.subtract.outer(self.y, self.y) + y, np.subtract.outer(self.x, self.x) + x
 
 
-def coarse_points(
-    planes: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float, most: int = MOST_POINTS
-) -> Points:
-    """Divide images in square cells, smaller where they are brighter, and put their flux in their centroids.
+def coarse_nodes(
+    planes: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float, most: int = MOST_NODES
+) -> Nodes:
+    """Return nodes in the centroids of square cells, which are smaller where the images are brighter.
 
     Args:
         planes: (plane, ny, nx), Jy/pixel, not negative.
         sigma: noise of the dirty image of each, (plane,), Jy/beam.
         beam_area: solid angle of the CLEAN beam, pixels.
-        most: points; the cells are larger where there would be more.
+        most: nodes; the cells are larger where there would be more.
     """
     in_noise, misplaced = planes / sigma[:, None, None], MISPLACED
-    points = _points(in_noise, beam_area, misplaced)
-    while points.flux.size > most and misplaced < in_noise.sum():
+    nodes = _nodes(in_noise, beam_area, misplaced)
+    while nodes.flux.size > most and misplaced < in_noise.sum():
         misplaced *= COARSER
-        points = _points(in_noise, beam_area, misplaced)
-    points = points.at(np.argsort(-points.flux, kind="stable")[:most])
-    return points._replace(flux=points.flux * sigma[points.plane])
+        nodes = _nodes(in_noise, beam_area, misplaced)
+    nodes = nodes.at(np.argsort(-nodes.flux, kind="stable")[:most])
+    return nodes._replace(flux=nodes.flux * sigma[nodes.plane])
 
 
 def agreement(skies: NDArray[np.floating], beam_area: float) -> NDArray[np.float64]:
-    r"""What part of their mean brightness skies agree on, (plane, ny, nx): $1 / (1 + s^2 / B^2)$.
+    r"""Return what part of their mean brightness skies agree on, (plane, ny, nx): $1 / (1 + s^2 / B^2)$.
 
     With the mean B and the variance s^2 of what a beam resolves, B times that is the harmonic mean where the logarithm
     is normal. Where a sky is darker than others, it hardly moves with the curvature of the mean, which is the square of
@@ -76,38 +76,38 @@ def agreement(skies: NDArray[np.floating], beam_area: float) -> NDArray[np.float
     return 1 / (1 + smooth.var(axis=0, ddof=1) / smooth.mean(axis=0) ** 2)
 
 
-def _points(planes: NDArray[np.floating], beam_area: float, misplaced: float) -> Points:
-    """Of all planes; these and fluxes in units of the noise."""
-    found = [_points_of(number, each, beam_area, misplaced) for number, each in enumerate(planes)]
-    return Points(*(np.concatenate(each) for each in zip(*found, strict=True)))
+def _nodes(planes: NDArray[np.floating], beam_area: float, misplaced: float) -> Nodes:
+    """Return the nodes of all planes, (plane, ny, nx), which are in units of the noise as their fluxes are."""
+    found = [_nodes_of(number, each, beam_area, misplaced) for number, each in enumerate(planes)]
+    return Nodes(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
-def _points_of(plane: int, image: NDArray[np.floating], beam_area: float, misplaced: float) -> Points:
-    """misplaced: the most flux that a cell may have in the wrong place, in units of the noise."""
+def _nodes_of(plane: int, image: NDArray[np.floating], beam_area: float, misplaced: float) -> Nodes:
+    """Return the nodes of one plane; misplaced: the most flux of a cell that may be misplaced, over the noise."""
     width = width_of(beam_area)
     cell = 1 << max(0, int(np.log2(LARGEST_CELL * width)))
     padded = np.pad(image.astype(float), [(0, -n % cell) for n in image.shape])
     rows, columns = np.indices(padded.shape)
-    found: list[Points] = [Points(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    found: list[Nodes] = [Nodes(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     active = _sums(padded, cell) > FAINTEST
     while active.any():
         flux = _sums(padded, cell)
         divided = active & (flux * (cell / width) ** 2 > misplaced) & (cell > 1)
         kept = active & ~divided
         y, x = (np.rint(_sums(padded * at, cell)[kept] / flux[kept]).astype(int) for at in (rows, columns))
-        found.append(Points(np.full_like(y, plane), y, x, flux[kept]))
+        found.append(Nodes(np.full_like(y, plane), y, x, flux[kept]))
         cell = max(1, cell // 2)
         active = divided.repeat(2, 0).repeat(2, 1)
         active = active & (_sums(padded, cell) > 0) if active.any() else active
-    return Points(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    return Nodes(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
 def width_of(beam_area: float) -> float:
-    """FWHM of a round Gaussian beam, pixels, of that solid angle, pixels."""
+    """Return the FWHM of a round Gaussian beam, pixels. beam_area: its solid angle, pixels."""
     return float(np.sqrt(beam_area * 4 * np.log(2) / np.pi))
 
 
 def _sums(image: NDArray[np.floating], cell: int) -> NDArray[np.floating]:
-    """Of square cells."""
+    """Return the sums over square cells of so many pixels on a side, (ny / cell, nx / cell)."""
     ny, nx = (n // cell for n in image.shape)
     return image.reshape(ny, cell, nx, cell).sum(axis=(1, 3))

@@ -22,8 +22,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from casa_ml_tasks.minor.band import Band
 from casa_ml_tasks.minor.resolve.correlated_field import Prior, cosines
-from casa_ml_tasks.minor.rml.taylor import Band
 
 #: Of spectral indices: around zero as a whole, and from place to place.
 INDEX = Prior(offset=0.0, offset_deviation=(2.0, 0.5), fluctuations=(0.5, 0.3))
@@ -60,7 +60,7 @@ def _not_negative(images: NDArray[np.floating]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Composition:
-    """Of the images of a sky.
+    """How fields make planes, and planes the images of a sky.
 
     Attributes:
         fields: those that the planes are made of.
@@ -82,18 +82,18 @@ class Composition:
 
     @property
     def of_points(self) -> NDArray[np.bool_]:
-        """Whether each plane is of point sources, (plane,)."""
+        """Return whether each plane is of point sources, (plane,)."""
         fields = np.repeat([each.is_points for each in self.fields], [each.count for each in self.fields])
         return np.asarray(self.mixing[:, fields].any(axis=1))
 
 
 def continuum(prior: Prior) -> Composition:
-    """One image of what is not negative."""
+    """Return the composition of one image that is not negative."""
     return Composition((Fields(prior),), np.ones((1, 1)), np.ones((1, 1)))
 
 
 def continuum_and_points(prior: Prior) -> Composition:
-    """One image, of which any pixel may have a point source."""
+    """Return the composition of one image of which any pixel may have a point source."""
     of_points = prior._replace(offset=prior.offset + np.log(SCALE_OF_POINTS))
     return Composition(
         fields=(Fields(prior), Fields(of_points, is_points=True)),
@@ -104,7 +104,7 @@ def continuum_and_points(prior: Prior) -> Composition:
 
 
 def emission_and_absorption(prior: Prior) -> Composition:
-    """One image of what may be negative, as the Sunyaev-Zel'dovich decrement is."""
+    """Return the composition of one image that may be negative, as the Sunyaev-Zel'dovich decrement is."""
     return Composition(
         fields=(Fields(prior), Fields(prior)),
         mixing=np.eye(2),
@@ -116,7 +116,7 @@ def emission_and_absorption(prior: Prior) -> Composition:
 
 
 def taylor_terms(prior: Prior, moments: NDArray[np.floating]) -> Composition:
-    r"""Power laws of frequency, $I_0 (\nu/\nu_0)^\alpha$.
+    r"""Return the composition of Taylor terms of power laws of frequency, $I_0 (\nu/\nu_0)^\alpha$.
 
     Args:
         prior: of the brightness at $\nu_0$.
@@ -141,12 +141,12 @@ def taylor_terms(prior: Prior, moments: NDArray[np.floating]) -> Composition:
 
 
 def cube(prior: Prior, channels: int) -> Composition:
-    """Channels of which neighbours are alike."""
+    """Return the composition of channels of which neighbours are alike."""
     return Composition((Fields(prior, channels),), cosines(channels), np.eye(channels))
 
 
 def cube_with_continuum(prior: Prior, frequencies: NDArray[np.floating]) -> Composition:
-    """Channels of a line, and a continuum whose brightness is a power of frequency; frequencies: (channel,)."""
+    """Return that of channels of a line and a continuum that is a power of frequency; frequencies: (channel,)."""
     channels = len(frequencies)
     logarithm = np.log(frequencies / np.mean(frequencies))
 

@@ -72,7 +72,7 @@ class CorrelatedField:
     """
 
     def __init__(self, shape: tuple[int, int], prior: Prior, count: int = 1):
-        """shape: (ny, nx); count: of the cosines, as many as channels."""
+        """Prepare the bins of the spectrum; shape: (ny, nx); count: of the cosines, as many as channels."""
         self.shape = shape
         self.count = count
         self._identity = shape, prior._replace(offset=0.0), count
@@ -101,32 +101,32 @@ class CorrelatedField:
         self.directions = orth(np.reshape(slopes, (-1, self.parameters)).T).T
 
     def __eq__(self, other: object) -> bool:
-        """Whether they are alike but for the offset, which is not part of them."""
+        """Return whether the fields are alike but for the offset, which is not part of them."""
         return isinstance(other, CorrelatedField) and self._identity == other._identity
 
     def __hash__(self) -> int:
         return hash(self._identity)
 
     def log_amplitude_of_bins(self, spectrum: jax.Array) -> jax.Array:
-        """(bins,): of one mode of the frequency of each bin; of the mean first."""
+        """Return the logarithm of the amplitude of one mode of each bin, of the mean first, (bins,)."""
         named = self._named(spectrum)
         return jnp.concatenate([named["mean"][None], named["level"] + 0.5 * self._log_power(named)])
 
     def log_amplitude_of_cosines(self, spectrum: jax.Array) -> jax.Array:
-        """ln f, (count,)."""
+        """Return ln f of each cosine, (count,)."""
         if self.count == 1:
             return jnp.zeros(1)
         named = self._named(spectrum)
         return jnp.concatenate([jnp.zeros(1), named["variation"] + 0.5 * self._log_power_of_cosines(named)])
 
     def log_amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
-        """(count, rings): of one mode in each ring; of the mean first."""
+        """Return the logarithm of the amplitude of one mode in each ring, of the mean first, (count, rings)."""
         of_bins = self.log_amplitude_of_bins(spectrum)
         of_one = jnp.concatenate([of_bins[:1], self._between_bins @ of_bins[1:]])
         return jnp.add.outer(self.log_amplitude_of_cosines(spectrum), of_one)
 
     def spectrum(self, standard: jax.Array) -> jax.Array:
-        """With the numbers of NIFTy's prior, which are standard normal, (parameters,)."""
+        """Return the spectrum of the numbers of NIFTy's prior, which are standard normal, (parameters,) both."""
         named = self._named(standard)
         named |= {name: mean + deviation * named[name] for name, (mean, deviation) in self._normal.items()}
         named |= {name: named[name] * jnp.exp(each) for name, each in self._log_deviations(named).items()}
@@ -134,7 +134,7 @@ class CorrelatedField:
         return ravel_pytree(named)[0]
 
     def standard(self, spectrum: jax.Array) -> jax.Array:
-        """The same the other way round."""
+        """Return the standard normal numbers of a spectrum, (parameters,) both."""
         named = self._named(spectrum)
         named |= {name: named[name] + each for name, each in self._log_totals(named).items()}
         named |= {name: named[name] / jnp.exp(each) for name, each in self._log_deviations(named).items()}
@@ -142,11 +142,11 @@ class CorrelatedField:
         return ravel_pytree(named)[0]
 
     def log_volume(self, spectrum: jax.Array) -> jax.Array:
-        """Of spectra over that of their standard normal numbers, but for a constant."""
+        """Return the logarithm of the volume of spectra over that of `standard` numbers, up to a constant."""
         return self._interval_count * self._log_widths(spectrum).sum()
 
     def curvature_of_prior(self, spectrum: jax.Array) -> jax.Array:
-        r"""Of minus the logarithm of a spectrum's probability, (parameters, parameters).
+        r"""Return the curvature of minus the logarithm of a spectrum's probability, (parameters, parameters).
 
         For kinks and bends that are as strong as their deviations $\sigma$ have it, n of them with $n\ln\sigma$ and
         $\sum x^2/2\sigma^2$, which bend by $2n$ along $\ln\sigma$.
@@ -157,25 +157,25 @@ class CorrelatedField:
         return of_others.T @ of_others + jnp.diag(of_wiggles**2) + 2 * self._interval_count * widths.T @ widths
 
     def _log_power(self, named: Mapping[str, jax.Array]) -> jax.Array:
-        """Of one mode of each bin but the mean, over that of the first, (bins - 1,)."""
+        """Return the log power of one mode of each bin but the mean, over that of the first, (bins - 1,)."""
         steepness = jnp.cumsum(named["bends"]) - 0.5 * named["bends"]
         steps = named["kinks"] + self._interval * steepness
         wiggles = jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])
         return (named["slope"] - wiggles[-1] / self._lengths[-1]) * self._lengths + wiggles
 
     def _log_power_of_cosines(self, named: Mapping[str, jax.Array]) -> jax.Array:
-        """Of all but the first, over that of the second, (count - 1,)."""
+        """Return the log power of all cosines but the first, over that of the second, (count - 1,)."""
         return named["variation_slope"] * self._log_numbers
 
     def _log_totals(self, named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Of deviations whose prior is of the whole, over one part of it."""
+        """Return the logarithm of the whole over one part of it, for deviations whose prior is of the whole."""
         totals = {"level": 0.5 * logsumexp(self._log_power(named), b=self._multiplicity)}
         if self.count > 1:
             totals["variation"] = 0.5 * logsumexp(self._log_power_of_cosines(named))
         return totals
 
     def _log_deviations(self, named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Of kinks and bends a priori."""
+        """Return the logarithms of the deviations that kinks and bends have a priori, by name."""
         bends = named["flexibility"] + 0.5 * np.log(self._interval)
         return {"kinks": bends + 0.5 * jnp.log(self._interval**2 / 12 + jnp.exp(named["asperity"])), "bends": bends}
 
@@ -184,29 +184,31 @@ class CorrelatedField:
 
     @staticmethod
     def logarithm(field: jax.Array) -> jax.Array:
-        """Of the brightness over the prior's offset: the field itself."""
+        """Return the logarithm of the brightness over the prior's offset, which is the field itself."""
         return field
 
     @staticmethod
     def field(logarithm: jax.Array) -> jax.Array:
-        """The same the other way round."""
+        """Return the field of a logarithm, which is the same."""
         return logarithm
 
 
 def _of_logarithm(mean: float, deviation: float) -> MeanAndDeviation:
-    """Of the logarithm of what is log-normal with this mean and deviation."""
+    """Return mean and deviation of the logarithm of what is log-normal with this mean and deviation."""
     variance = np.log1p((deviation / mean) ** 2)
     return float(np.log(mean) - variance / 2), float(np.sqrt(variance))
 
 
 def cosines(channels: int) -> NDArray[np.float64]:
-    r"""Along the channels c, (channel, cosine): 1, and $\sqrt2 \cos(\pi j (c + \frac12)/n)$ for $j = 1 \dots n - 1$."""
+    r"""Return the cosines: 1, and $\sqrt2 \cos(\pi j (c + \frac12)/n)$, $j = 1 \dots n - 1$, (channel, cosine)."""
     phase = np.multiply.outer(np.arange(channels) + 0.5, np.arange(channels)) * np.pi / channels
     return np.cos(phase) * np.where(np.arange(channels) > 0, np.sqrt(2), 1)
 
 
 def hartley(images: jax.Array) -> jax.Array:
-    r"""$\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$, symmetric, and its own inverse but for the number of pixels.
+    r"""Return the Hartley transform $\sum_x I_x (\cos 2\pi k x - \sin 2\pi k x)$.
+
+    It is symmetric, and its own inverse but for the number of pixels.
 
     images: (..., ny, nx).
     """

@@ -1,23 +1,15 @@
-"""Hamiltonian Monte Carlo over skies and their power spectrum."""
+"""Hamiltonian Monte Carlo over skies and their power spectra."""
 
 from __future__ import annotations
 
-from math import ceil
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from casa_ml_tasks.minor.resolve.energy import Likelihood, energy, slope_of_energy
-from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, Moved, follow
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass, Noise
-
-LENGTH = 2.5  # of one trajectory; a quarter of an oscillation is 1.6
-MOST_LEAPS = 120
-FIRST_STEP = 0.08
-WANTED = 0.8  # probability that a trajectory is accepted
-GAIN = 0.8  # of the logarithm of the step
+from casa_ml_tasks.sampling import leapfrog
+from casa_ml_tasks.sampling.leapfrog import Dynamics, Moved
 
 
 def trajectory(
@@ -29,11 +21,13 @@ def trajectory(
     step: float,
     leaps: int,
 ) -> Moved:
-    """Leapfrog from a random momentum, accepted or not; its energy is that of excitations, wherever it has leapt.
+    """Return where a leapfrog from a random momentum leads to, accepted or not.
+
+    Its energy is that in the coordinates of excitations, whichever coordinates it leapt in.
 
     Args:
         sky: of excitations and spectra.
-        start: where to begin.
+        start: position to begin with.
         generator: of the random numbers.
         likelihood: of the sky.
         mass: nearly the curvature of the energy.
@@ -55,6 +49,7 @@ def _trajectory(
     step: jax.Array,
     leaps: jax.Array,
 ) -> Moved:
+    """Return the same for given random numbers."""
     centring = mass.centring
 
     def energy_at(position: Position) -> jax.Array:
@@ -68,16 +63,6 @@ def _trajectory(
         return velocity._replace(spectrum=mass.scale @ velocity.spectrum)
 
     dynamics = Dynamics(energy_at, slope, mass.velocity, displacement)
-    moved = follow(dynamics, centring.enter(sky, start), mass.momentum(noise), step, leaps, chance)
+    moved = leapfrog.trajectory(dynamics, centring.enter(sky, start), mass.momentum(noise), step, leaps, chance)
     of_excitations = moved.energy - centring.log_volume(sky, moved.position.spectrum)
     return moved._replace(position=centring.leave(sky, moved.position), energy=of_excitations)
-
-
-def enough_leaps(step: float) -> int:
-    """For a trajectory of LENGTH."""
-    return min(MOST_LEAPS, ceil(LENGTH / step))
-
-
-def better_step(step: float, probability: float) -> float:
-    """Longer after a trajectory that was likely to be accepted, shorter after one that was not."""
-    return step * float(jnp.exp(GAIN * (probability - WANTED)))

@@ -1,4 +1,4 @@
-"""What the inference remembers between two global iterations."""
+"""What the inference keeps between two global iterations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from casa_ml_tasks.engine.protocols import StateSchema
 from casa_ml_tasks.minor.resolve.log_normal_sky import Position
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 
-COOLER = 1.9  # by which factor the noise falls from one iteration to the next
-#: Error of the mean over the uncertainty, with which chains have converged, and with which they need not go on: those
-#: that ended at a third had intervals that were too narrow.
-SETTLED, ENOUGH = 1 / 3, 0.3
-
 
 class Stage(IntEnum):
     """What a global iteration is for."""
@@ -30,7 +25,7 @@ class Stage(IntEnum):
 
 
 class Latent(NamedTuple):
-    """Between two global iterations.
+    """What the inference keeps between two global iterations.
 
     Attributes:
         excitations: (chain, field, ny, nx).
@@ -67,46 +62,38 @@ class Latent(NamedTuple):
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Latent:
-        """What `MinorState.latent` holds."""
+        """Return the arrays of `MinorState.latent` as a tuple."""
         return cls(**{name: arrays[name] for name in cls._fields})
 
     def iterations(self) -> tuple[GlobalIteration, ...]:
-        """The records in words."""
+        """Return the records by name."""
         return tuple(
             GlobalIteration(int(number), Stage(int(stage)).name.lower(), int(samples), energy, error, int(count), *rest)
             for number, stage, samples, energy, error, count, *rest in self.records.tolist()
         )
 
-    def settled(self, error: float = SETTLED) -> bool:
-        """Whether the chains agreed in the last iteration, to that error of the mean over the uncertainty."""
-        return self.iterations()[-1].mean_error < error
-
     def positions(self) -> list[Position]:
-        """Where the chains are."""
+        """Return where the chains are."""
         return _positions(self.excitations, self.spectra)
 
     def warm_positions(self) -> list[Position]:
-        """Where they were before there were samples."""
+        """Return where the chains were before there were samples."""
         return _positions(self.warm_excitations, self.warm_spectra)
 
-    def warmed(self, mean: NDArray[np.float64]) -> Latent:
-        """After an iteration without samples. mean: of its planes, (plane, ny, nx), Jy/pixel."""
+    def with_warm_chains(self, mean: NDArray[np.float64]) -> Latent:
+        """Return the state after an iteration without samples. mean: of its planes, (plane, ny, nx), Jy/pixel."""
         return self._replace(warm_excitations=self.excitations, warm_spectra=self.spectra, mean=mean)
 
-    def begun(self, stage: Stage) -> Latent:
-        """Another stage."""
+    def at_start_of(self, stage: Stage) -> Latent:
+        """Return the same at the beginning of a stage."""
         return self._replace(stage=np.array(stage), since=np.array(0))
 
-    def cooled(self) -> Latent:
-        """With less noise, but not less than the true one."""
-        return self._replace(heat=np.array(max(1.0, float(self.heat) / COOLER)))
-
     def without_samples(self) -> Latent:
-        """As before the first of them."""
+        """Return the same without any samples."""
         return self.with_last_samples(0)
 
     def with_last_samples(self, count: int) -> Latent:
-        """Without those before."""
+        """Return the same with so many of the last samples alone."""
         first = len(self.samples) - count
         return self._replace(
             samples=self.samples[first:],
@@ -142,6 +129,6 @@ def _positions(excitations: NDArray[np.float64], spectra: NDArray[np.float64]) -
 
 
 def as_numbers(record: GlobalIteration) -> list[float]:
-    """A row of `Latent.records`."""
+    """Return a row of `Latent.records`."""
     number, stage, *rest = astuple(record)
     return [number, Stage[stage.upper()], *rest]

@@ -20,7 +20,7 @@ from casa_ml_tasks.minor.resolve.point_field import PointField
 
 
 class Position(NamedTuple):
-    """In the space of skies and spectra.
+    """A point in the space of skies and spectra.
 
     Attributes:
         excitations: of the fields, standard normal a priori, (field, ny, nx).
@@ -58,7 +58,7 @@ class LogNormalSky:
 
     @classmethod
     def of(cls, shape: tuple[int, int], composition: Composition) -> LogNormalSky:
-        """shape: (ny, nx)."""
+        """Return the sky of a composition. shape: (ny, nx)."""
         offsets = [[each.prior.offset, *(each.count - 1) * [0.0]] for each in composition.fields]
         return cls(
             offsets=jnp.asarray(np.concatenate(offsets))[:, None, None],
@@ -74,30 +74,30 @@ class LogNormalSky:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(ny, nx)."""
+        """(ny, nx) of the images."""
         return self.sets[0].shape
 
     @property
     def modes(self) -> Modes:
-        """Of the images."""
+        """The Fourier modes of the images."""
         return self.sets[0].modes
 
     @property
     def parameters(self) -> int:
-        """Of all power spectra."""
+        """The number of parameters of all power spectra together."""
         return sum(each.parameters for each in self.sets)
 
     @property
     def directions(self) -> NDArray[np.float64]:
-        """Of the spectra, orthonormal, (direction, parameters): along others no amplitude changes."""
+        """Orthonormal directions of the spectra, (direction, parameters): along others no amplitude changes."""
         return np.asarray(scipy.linalg.block_diag(*[each.directions for each in self.sets]))
 
     def spectra(self, spectrum: jax.Array) -> list[jax.Array]:
-        """The parameters of each set of fields."""
+        """Return the parameters of each set of fields."""
         return jnp.split(spectrum, np.cumsum([each.parameters for each in self.sets])[:-1])
 
     def in_sets(self, images: jax.Array) -> list[tuple[jax.Array, jax.Array, bool]]:
-        """Images of the fields, (field, ny, nx): of each set, its cosines, and whether it is of brightness."""
+        """Return of each set its part of images, (field, ny, nx), its cosines, and whether it is of brightness."""
         groups = zip(self._parts(images), self.sets, self.of_brightness, strict=True)
         return [(part, jnp.asarray(cosines(each.count)), bright) for part, each, bright in groups]
 
@@ -109,41 +109,41 @@ class LogNormalSky:
 
     @jax.jit
     def log_amplitude_of_rings(self, spectrum: jax.Array) -> jax.Array:
-        """(field, rings): of one mode in each ring; of the mean first. Linear in the spectrum but for a constant."""
+        """Return the logarithm of the amplitude of one mode in each ring, (field, rings), affine in the spectrum."""
         return jnp.concatenate([each.log_amplitude_of_rings(part) for each, part in self._of_sets(spectrum)])
 
     @jax.jit
     def amplitude(self, spectrum: jax.Array) -> jax.Array:
-        """(field, ny, nx): of every mode."""
+        """Return the amplitude of every mode, (field, ny, nx)."""
         return self.of_modes(jnp.exp(self.log_amplitude_of_rings(spectrum)))
 
     @jax.jit
     def spectrum(self, standard: jax.Array) -> jax.Array:
-        """Of numbers that are standard normal a priori, (parameters,); zeros are what the prior expects."""
+        """Return the spectra, (parameters,), of standard normal numbers; zeros give those that the prior expects."""
         return jnp.concatenate([each.spectrum(part) for each, part in self._of_sets(standard)])
 
     def standard(self, spectrum: jax.Array) -> jax.Array:
-        """The same the other way round."""
+        """Return the standard normal numbers of spectra, (parameters,) both."""
         return jnp.concatenate([each.standard(part) for each, part in self._of_sets(spectrum)])
 
     def prior_of_spectra(self, spectrum: jax.Array) -> jax.Array:
-        """Minus the logarithm of their probability, but for a constant."""
+        """Return minus the logarithm of the probability of spectra a priori, up to a constant."""
         standard, volumes = self.standard(spectrum), [each.log_volume(part) for each, part in self._of_sets(spectrum)]
         return 0.5 * jnp.vdot(standard, standard) + sum(volumes)
 
     @jax.jit
     def curvature_of_prior(self, spectrum: jax.Array) -> jax.Array:
-        """Of that, for spectra as wiggly as they are expected, (parameters, parameters)."""
+        """Return the curvature of that for spectra as wiggly as they are expected, (parameters, parameters)."""
         return block_diag(*[each.curvature_of_prior(part) for each, part in self._of_sets(spectrum)])
 
     def of_modes(self, rings: jax.Array) -> jax.Array:
-        """(..., rings): (..., ny, nx); gathered for a quarter of them, of which the others are mirror images."""
+        """Return numbers of rings, (..., rings), in all their modes, (..., ny, nx), by mirroring a quarter of them."""
         ny, nx = self.shape
         quarter = self.modes.ring[: ny // 2 + 1, : nx // 2 + 1]
         return _mirrored(_mirrored(rings[:, quarter], ny, 1), nx, 2)
 
     def log_planes(self, coefficients: jax.Array) -> jax.Array:
-        """coefficients: amplitudes times excitations, (field, ny, nx). Returns (plane, ny, nx), ln(Jy/pixel)."""
+        """Return ln(Jy/pixel), (plane, ny, nx). coefficients: amplitudes times excitations, (field, ny, nx)."""
         return mix(self.mixing, self.offsets + self._logarithms(hartley(coefficients)))
 
     def _logarithms(self, fields: jax.Array) -> jax.Array:
@@ -153,42 +153,42 @@ class LogNormalSky:
 
     @jax.jit
     def steepness(self, coefficients: jax.Array) -> jax.Array:
-        """Of the logarithms over the fields with these, (field, ny, nx); 1 but for point sources."""
+        """Return the slopes of the logarithms along their fields, (field, ny, nx); 1 but for point sources."""
         fields = hartley(coefficients)
         return jax.jvp(self._logarithms, (fields,), (jnp.ones_like(fields),))[1]
 
     @jax.jit
     def coefficients(self, log_planes: jax.Array) -> jax.Array:
-        """Of the fields that come nearest to some planes, (field, ny, nx)."""
+        """Return the coefficients of the fields that come nearest to some planes, (field, ny, nx)."""
         parts = self._parts(mix(self.unmixing, log_planes) - self.offsets)
         fields = jnp.concatenate([each.field(part) for each, part in zip(self.sets, parts, strict=True)])
         return hartley(fields) / np.prod(self.shape)
 
     @jax.jit
     def planes(self, position: Position) -> jax.Array:
-        """(plane, ny, nx), Jy/pixel."""
+        """Return the planes of a position, (plane, ny, nx), Jy/pixel."""
         return jnp.exp(self.log_planes(self.amplitude(position.spectrum) * position.excitations))
 
     def images(self, planes: jax.Array) -> jax.Array:
-        """planes: (plane, ny, nx), Jy/pixel. Returns (channel or term, ny, nx), Jy/pixel."""
+        """Return (channel or term, ny, nx), Jy/pixel. planes: (plane, ny, nx), Jy/pixel."""
         return mix(self.synthesis, planes)
 
     def __call__(self, position: Position) -> jax.Array:
-        """(channel or term, ny, nx), Jy/pixel."""
+        """Return the images of a position, (channel or term, ny, nx), Jy/pixel."""
         return self.images(self.planes(position))
 
 
 def _mirrored(half: jax.Array, length: int, axis: int) -> jax.Array:
-    """What is the same for a frequency and its negative, in the order of an FFT of that length."""
+    """Return all frequencies of an FFT of that length, which have the same as their negatives, from half of them."""
     negative = jnp.flip(jax.lax.slice_in_dim(half, 1, (length + 1) // 2, axis=axis), axis)
     return jnp.concatenate([half, negative], axis)
 
 
 def mix(matrix: jax.Array, images: jax.Array) -> jax.Array:
-    """(m, n) and (..., n, ny, nx): (..., m, ny, nx)."""
+    """Return the product of a matrix (m, n) and images (..., n, ny, nx), (..., m, ny, nx)."""
     return jnp.einsum("mn,...nyx->...myx", matrix, images)
 
 
 def covariance(amplitude: ArrayLike) -> NDArray[np.float64]:
-    """Of two pixels of a field by their distance (modulo the image); amplitude: (..., ny, nx)."""
+    """Return the covariance of two pixels of a field by their distance (modulo the image); amplitude: (..., ny, nx)."""
     return np.fft.fft2(np.asarray(amplitude) ** 2).real

@@ -13,7 +13,7 @@ RINGS_PER_BIN = 4  # in which all modes have one amplitude
 
 
 def frequencies(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Of the modes of an image, (ny, nx), cycles per pixel. shape: (ny, nx)."""
+    """Return the spatial frequency of each mode, (ny, nx), cycles per pixel. shape: (ny, nx)."""
     return np.hypot(*np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij"))
 
 
@@ -37,7 +37,7 @@ class Modes:
 
     @classmethod
     def of(cls, shape: tuple[int, int]) -> Modes:
-        """shape: (ny, nx)."""
+        """Return the modes of an image. shape: (ny, nx)."""
         frequency = frequencies(shape)
         lowest, highest = frequency[frequency > 0].min(), frequency.max()
         intervals = max(2, round(BINS_PER_OCTAVE * np.log2(highest / lowest)))
@@ -48,7 +48,7 @@ class Modes:
         return cls(bins, below + 1, position - below, ring, np.bincount(ring.ravel()))
 
     def multiplicity(self) -> NDArray[np.float64]:
-        """Modes for which each bin stands, (bins,)."""
+        """Return how many modes each bin stands for, (bins,)."""
         others = self.ring > 0
         counts = np.bincount(self.bin[others], 1 - self.fraction[others], self.frequency.size).astype(float)
         counts += np.bincount(self.bin[others] + 1, self.fraction[others], self.frequency.size)
@@ -56,6 +56,6 @@ class Modes:
         return counts
 
     def frequency_of_rings(self) -> NDArray[np.float64]:
-        """(rings,), cycles per pixel; of the mean, zero, first."""
+        """Return the frequency of each ring, that of the mean, zero, first, (rings,), cycles per pixel."""
         rings = np.geomspace(self.frequency[1], self.frequency[-1], self.count.size - 1)
         return np.concatenate([[0.0], rings])

@@ -34,40 +34,40 @@ class PointField:
 
     @cached_property
     def modes(self) -> Modes:
-        """All are as strong."""
+        """The Fourier modes of the image, all of which are as strong."""
         return Modes.of(self.shape)
 
     def log_amplitude_of_rings(self, _: jax.Array) -> jax.Array:
-        """(1, rings): of one mode in each ring."""
+        """Return the logarithm of the amplitude of one mode in each ring, (1, rings)."""
         return jnp.full((1, self.modes.count.size), -0.5 * np.log(np.prod(self.shape)))
 
     @staticmethod
     def spectrum(standard: jax.Array) -> jax.Array:
-        """Nothing, (0,)."""
+        """Return the spectrum, which has no parameters, (0,)."""
         return standard
 
     @staticmethod
     def standard(spectrum: jax.Array) -> jax.Array:
-        """Nothing, (0,)."""
+        """Return the standard normal numbers of the spectrum, of which there are none, (0,)."""
         return spectrum
 
     @staticmethod
     def log_volume(_: jax.Array) -> jax.Array:
-        """None."""
+        """Return zero: a spectrum without parameters has no volume to compare."""
         return jnp.zeros(())
 
     @staticmethod
     def curvature_of_prior(_: jax.Array) -> jax.Array:
-        """(0, 0)."""
+        """Return the curvature along no parameters, (0, 0)."""
         return jnp.zeros((0, 0))
 
     @staticmethod
     def logarithm(field: jax.Array) -> jax.Array:
-        r"""$\ln f/q$ of $\zeta$."""
+        r"""Return $\ln f/q$ of $\zeta$."""
         of_bright = jnp.log1p(-ndtr(-jnp.abs(field)))  # which in the other form is lost in the rounding of 1
         return -jnp.log(-jnp.where(field > 0, of_bright, log_ndtr(field)))
 
     @staticmethod
     def field(logarithm: jax.Array) -> jax.Array:
-        r"""$\zeta$ of $\ln f/q$, nowhere less than of the faintest."""
+        r"""Return $\zeta$ of $\ln f/q$, nowhere less than of the faintest."""
         return -ndtri(-jnp.expm1(-jnp.exp(-jnp.maximum(logarithm, FAINTEST))))

@@ -29,7 +29,7 @@ SCALE = 1.0  # q over the noise
 
 
 class PointSources(NamedTuple):
-    """Some places that have flux of their own; maybe none.
+    """Places that have flux of their own; there may be none.
 
     Attributes:
         rows, columns: pixels that show each source, (source, tap).
@@ -48,7 +48,7 @@ class PointSources(NamedTuple):
 
     @classmethod
     def at(cls, places: Rendering, beams: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
-        """Make it.
+        """Return the point sources at some places.
 
         Args:
             places: of the sources, all different.
@@ -60,16 +60,16 @@ class PointSources(NamedTuple):
         return cls(*map(jnp.asarray, arrays))
 
     def at_sources(self, dirty: jax.Array) -> jax.Array:
-        """What they are seen with in a dirty image, (ny, nx), Jy/beam: (source,), Jy/beam."""
+        """Return what is seen at the sources, (source,), Jy/beam. dirty: (ny, nx), Jy/beam."""
         return jnp.einsum("syx,syx->s", self.patches, dirty[self.rows[:, :, None], self.columns[:, None]])
 
     @jax.jit
     def without(self, dirty: jax.Array) -> jax.Array:
-        """What of a dirty image the sources cannot explain, (1, ny, nx), Jy/beam; of several if there are none."""
+        """Return what of a dirty image they cannot explain, (1, ny, nx), Jy/beam; without sources, of many images."""
         return dirty - jnp.tensordot(self.inverse @ self.at_sources(dirty[0]), self.beams, 1)
 
     def draw(self, dirty: jax.Array, sigma: jax.Array | float, noise: jax.Array) -> jax.Array:
-        """Fluxes of the sources beside a sky whose dirty image that is, (source,), Jy.
+        """Return fluxes drawn for the sources beside a sky, (source,), Jy, as if their prior were flat.
 
         Args:
             dirty: (1, ny, nx), Jy/beam.
@@ -81,13 +81,13 @@ class PointSources(NamedTuple):
 
 
 def log_prior(fluxes: jax.Array, sigma: jax.Array | float) -> jax.Array:
-    """Of all fluxes together, (source,), Jy, up to a constant; sigma: noise of the dirty image, Jy/beam."""
+    """Return the logarithm of the prior of fluxes, (source,), Jy, up to a constant; sigma: noise, Jy/beam."""
     each = -(STEEPNESS + 1) * jnp.log(fluxes) - SCALE * sigma / fluxes
     return jnp.sum(jnp.where(fluxes > 0, each, -jnp.inf))
 
 
 def standing_out(image: NDArray[np.floating], sigma: float, beam_area: float) -> NDArray[np.int64]:
-    """Pixels (source, 2), y and x, of the detected sources in an image of point sources, (ny, nx), Jy/pixel.
+    """Return the pixels y, x of the detected sources in an image of point sources, (source, 2).
 
     Args:
         image: which may spread a source between pixels over them.

@@ -18,7 +18,7 @@ LOWER, UPPER = 16.0, 84.0
 
 @dataclass(frozen=True)
 class PowerSpectrum:
-    """Of the logarithm of the sky: what the correlated field has learned.
+    """Power spectrum of the logarithm of the sky: what the correlated field has learned.
 
     Attributes:
         frequency: spatial frequencies of the logarithm of the brightness, without zero, (bins,), cycles/arcsec.
@@ -31,7 +31,7 @@ class PowerSpectrum:
 
     @property
     def median(self) -> NDArray[np.floating]:
-        """Over the samples, (bins,), arcsec^2."""
+        """Median over the samples, (bins,), arcsec^2."""
         return np.median(self.samples, axis=0)
 
     @property
@@ -98,7 +98,7 @@ class Posterior:
 
     @cached_property
     def mean(self) -> NDArray[np.float32]:
-        """Over the samples, (channel or term, stokes, ny, nx), Jy/pixel."""
+        """Mean over the samples, (channel or term, stokes, ny, nx), Jy/pixel."""
         return self.samples.mean(axis=0, dtype=float).astype(np.float32)
 
     @cached_property
@@ -119,7 +119,7 @@ class Posterior:
 
     @property
     def fluxes(self) -> NDArray[np.float64]:
-        """Of the whole image in every sample, (sample, channel or term, stokes), Jy.
+        """Flux of the whole image in every sample, (sample, channel or term, stokes), Jy.
 
         Its standard deviation is the uncertainty of the flux. The pixels' own cannot be added up to it, for the data
         know sums of neighbouring pixels better than they know each.
@@ -127,7 +127,7 @@ class Posterior:
         return self.samples.sum(axis=(-2, -1), dtype=float)
 
     def plane(self, channel: int, stokes: int = 0) -> Posterior:
-        """The posterior of one image, with axes of length 1 for channel and Stokes, without its components."""
+        """Return the posterior of one image, with axes of length 1 for channel and Stokes, without its components."""
         at = np.s_[channel : channel + 1, stokes : stokes + 1]
         points = None if self.points is None else self.points[at]
         return replace(self, samples=self.samples[(slice(None), *at)], points=points, components={})
@@ -137,5 +137,5 @@ class Inference(MinorCycle, Protocol):
     """A minor cycle whose model is the mean of a posterior."""
 
     def posterior(self, state: MinorState) -> Posterior:
-        """What the inference knows in this state, which it left itself."""
+        """Return what the inference knows in a state that it left itself."""
         ...

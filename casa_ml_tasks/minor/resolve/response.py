@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator, TaylorNormalOperator
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
-from casa_ml_tasks.minor.resolve.coarse_likelihood import Points
+from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes
 from casa_ml_tasks.minor.resolve.modes import frequencies
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 
@@ -20,7 +20,7 @@ MOST = 0.9  # of the transform of a PSF
 
 
 class Response(NamedTuple):
-    r"""H and noise of images $I_c = \sum_p S_{cp} P_p$: of channels, or of Taylor terms.
+    r"""The normal operator H and the noise of images $I_c = \sum_p S_{cp} P_p$: of channels, or of Taylor terms.
 
     A channel has a PSF of its own; of two terms s, t it is $T_{s+t}$ (Rau & Cornwell 2011, A&A 532, A71, eq. 18).
 
@@ -46,7 +46,7 @@ class Response(NamedTuple):
         return self.psfs.shape[1] // 2, self.psfs.shape[2] // 2
 
     def normal(self, precision: DTypeLike = float) -> NormalOperator:
-        """H, of images (channel or term, ny, nx)."""
+        """Return H, which takes images (channel or term, ny, nx)."""
         if self.mosaic is not None:
             return self.mosaic.normal(precision)
         if self._has_terms:
@@ -54,7 +54,7 @@ class Response(NamedTuple):
         return ConvolutionNormalOperator.from_psf(self.psfs, precision)
 
     def coupling(self) -> NDArray[np.float64]:
-        r"""Of two planes by each PSF, $\sum S_{cp} S_{c'p'} / \sigma^2$, (PSF, plane, plane), (Jy/beam)^-2."""
+        r"""Return how each PSF couples planes, $\sum S_{cp} S_{c'p'} / \sigma^2$, (PSF, plane, plane), (Jy/beam)^-2."""
         images = range(len(self.synthesis))
         pairs = [(s, t) for s in images for t in images if self._has_terms or s == t]
         sigma = np.broadcast_to(self.sigma, len(self.synthesis))
@@ -65,13 +65,13 @@ class Response(NamedTuple):
         return coupling
 
     def noise_of_planes(self) -> NDArray[np.float64]:
-        """Of a point source in a plane, if all else is known, (plane,), Jy."""
+        """Return the noise of a point source in each plane, if all else is known, (plane,), Jy."""
         ny, nx = self.shape
         with np.errstate(divide="ignore"):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
 
     def finest(self) -> float:
-        """Frequency within which nine tenths of the PSF's transform are, cycles per pixel, where the sky is seen best.
+        """Return the frequency within which nine tenths of the PSF's transform are, where the sky is seen best.
 
         Nine tenths of the weights lie further in, for an image ends before its PSF does, which spreads the transform.
         But beyond them the data still know a lot of bright sources: with that frequency in place of this one, chains
@@ -84,24 +84,24 @@ class Response(NamedTuple):
         within = np.cumsum(transform[order])
         return float(frequency[order][np.searchsorted(within, MOST * within[-1])])
 
-    def between(self, points: Points, sources: PointSources) -> NDArray[np.float64]:
-        r"""$S^T H S / \sigma^2$ of all pairs of points, (point, point), Jy^-2; H is what the sources leave of it."""
+    def between(self, nodes: Nodes, sources: PointSources) -> NDArray[np.float64]:
+        r"""Return $S^T H S / \sigma^2$ of all pairs of nodes, (node, node), Jy^-2, with what the sources leave of H."""
         # Only one image has point sources beside it.
-        beams = self.synthesis[0, points.plane] / self.sigma[0] * np.asarray(sources.beams)[:, points.y, points.x]
+        beams = self.synthesis[0, nodes.plane] / self.sigma[0] * np.asarray(sources.beams)[:, nodes.y, nodes.x]
         curvature = -beams.T @ np.asarray(sources.inverse) @ beams
         for psf, coupling in zip(self.psfs, self.coupling(), strict=True):
-            seen = np.flatnonzero(coupling.any(axis=1)[points.plane])
-            some = points.at(seen)
+            seen = np.flatnonzero(coupling.any(axis=1)[nodes.plane])
+            some = nodes.at(seen)
             lags = psf[some.distances(*self.shape)] if self.mosaic is None else self.mosaic.between(some.y, some.x)
             curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * lags
         return curvature
 
     def rendering(self, places: NDArray[np.floating]) -> Rendering:
-        """Of point sources in the first image. places: y and x, pixels, (source, 2)."""
+        """Return the pixels of point sources in the first image. places: y and x, pixels, (source, 2)."""
         return Rendering.at(places, self.shape, band_of(self.psfs[0]))
 
     def point_sources(self, places: NDArray[np.floating], dirty: NDArray[np.floating]) -> PointSources:
-        """Those of the first image, whose dirty image that is. places: y and x, pixels, (source, 2)."""
+        """Return point sources of the first image. places: y, x, pixels, (source, 2); dirty: (ny, nx), Jy/beam."""
         rendering = self.rendering(places)
         beams = np.zeros((len(places), *self.shape))
         if len(places):
@@ -112,5 +112,5 @@ class Response(NamedTuple):
         return PointSources.at(rendering, beams, dirty)
 
     def seen(self) -> NDArray[np.bool_]:
-        """Where the data see the sky, (ny, nx)."""
+        """Return where the data see the sky, (ny, nx)."""
         return np.ones(self.shape, bool) if self.mosaic is None else self.mosaic.seen()

@@ -1,4 +1,4 @@
-"""The power spectra, given the fields: what the data say of them is all in how strong the modes are."""
+"""The power spectra, given the fields, of which only the power of the modes matters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from casa_ml_tasks.minor.resolve.leapfrog import Dynamics, follow, unit_curvature
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
+from casa_ml_tasks.sampling.leapfrog import Dynamics, trajectory, unit_curvature
 
 MOST_ITERATIONS = 200  # of the search for the most probable spectrum
 TRAJECTORIES, LEAPS, STEP = 20, 10, 0.2  # of a draw
@@ -18,13 +18,13 @@ NOTHING = 1e-12  # of the power of another field: rounding
 
 @jax.jit
 def power_of_rings(sky: LogNormalSky, coefficients: jax.Array) -> jax.Array:
-    """Sum of squares in each ring of modes, (field, rings). coefficients: amplitudes times excitations, of each."""
+    """Return the sum of squares in each ring of modes, (field, rings). coefficients: (field, ny, nx)."""
     zeros = jnp.zeros((len(coefficients), sky.modes.count.size))
     return zeros.at[:, sky.modes.ring].add(coefficients**2)
 
 
 def spectral_energy(sky: LogNormalSky, spectrum: jax.Array, power: jax.Array) -> jax.Array:
-    r"""$E(\theta) = \sum_k \left[\frac{c_k^2}{2 A_k(\theta)^2} + \ln A_k(\theta)\right] - \ln p(\theta)$.
+    r"""Return $E(\theta) = \sum_k \left[\frac{c_k^2}{2 A_k(\theta)^2} + \ln A_k(\theta)\right] - \ln p(\theta)$.
 
     Minus the logarithm of the probability of the spectra, given the coefficients $c = A\xi$ of the fields (as the
     critical filter has it, Ensslin & Frommert 2011, Phys. Rev. D 83, 105014, here for fields without uncertainty).
@@ -38,13 +38,13 @@ def spectral_energy(sky: LogNormalSky, spectrum: jax.Array, power: jax.Array) ->
 
 
 def _misfit(sky: LogNormalSky, spectrum: jax.Array, power: jax.Array, seen: jax.Array | float = 1.0) -> jax.Array:
-    """Its sum; seen: part of the fields that has this power, (field or 1, rings), where the rest is not known."""
+    """Return the sum in E; seen: part of the fields that has this power, (field or 1, rings), the rest is not known."""
     logarithm, count = sky.log_amplitude_of_rings(spectrum), seen * sky.modes.count
     return jnp.sum(jnp.where(count > 0, 0.5 * power * jnp.exp(-2 * logarithm) + count * logarithm, 0))
 
 
 def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_area: float) -> NDArray[np.float64]:
-    """The spectra that suit what an image shows best, of the most probable standard normal numbers, (parameters,).
+    """Return the spectra that suit best what an image shows, of the most probable `standard` numbers, (parameters,).
 
     Args:
         sky: with the prior of the spectra.
@@ -70,14 +70,15 @@ def most_probable(sky: LogNormalSky, coefficients: jax.Array, part: float, beam_
 @jax.jit
 @jax.value_and_grad
 def _energy_of_standard(standard: jax.Array, sky: LogNormalSky, power: jax.Array, seen: jax.Array) -> jax.Array:
-    """Of standard normal numbers whose spectrum that is."""
+    """Return the energy of the spectra of standard normal numbers."""
     return _misfit(sky, sky.spectrum(standard), power, seen) + 0.5 * jnp.vdot(standard, standard)
 
 
 @jax.jit
 def curvature(sky: LogNormalSky, spectrum: jax.Array, modes: jax.Array | NDArray[np.floating]) -> jax.Array:
-    r"""Of the sum in E, (parameters, parameters), for c as strong as A: $2 \sum_k n_k\, \partial_\theta \ln A_k\,
-    \partial_\theta \ln A_k$.
+    r"""Return the curvature of the sum in E, (parameters, parameters), for c as strong as A.
+
+    It is $2 \sum_k n_k\, \partial_\theta \ln A_k\, \partial_\theta \ln A_k$.
 
     modes: n, (field, rings), how many are at fixed coefficients; w^2 for each in coordinates of a `Centring`.
     """
@@ -86,7 +87,7 @@ def curvature(sky: LogNormalSky, spectrum: jax.Array, modes: jax.Array | NDArray
 
 
 def scale_of(sky: LogNormalSky, spectrum: jax.Array) -> NDArray[np.float64]:
-    r"""T, (parameters, parameters): E is as curved as $|t|^2/2$ along $\theta = T t$, for c as strong as A."""
+    r"""Return T, (parameters, parameters), so that E is as curved as $|t|^2/2$ along $\theta = T t$, for c like A."""
     of_sum = curvature(sky, spectrum, np.broadcast_to(sky.modes.count, (len(sky.offsets), sky.modes.count.size)))
     return unit_curvature(np.asarray(of_sum), np.asarray(sky.curvature_of_prior(spectrum)))
 
@@ -98,7 +99,7 @@ def draw(
     generator: np.random.Generator,
     scale: NDArray[np.float64],
 ) -> jax.Array:
-    """Spectra that suit the fields, (parameters,), by trajectories of Hamiltonian Monte Carlo that see no data.
+    """Return spectra that suit the fields, (parameters,), drawn by Hamiltonian Monte Carlo that sees no data.
 
     Args:
         sky: with the prior of the spectra.
@@ -130,8 +131,8 @@ def _drawn(
 
     dynamics = Dynamics(energy, slope, lambda momentum: momentum, lambda velocity: scale @ velocity)
 
-    def trajectory(start: jax.Array, random: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def move(start: jax.Array, random: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         momentum, chance = random
-        return follow(dynamics, start, momentum, STEP, LEAPS, chance).position, None
+        return trajectory(dynamics, start, momentum, STEP, LEAPS, chance).position, None
 
-    return jax.lax.scan(trajectory, spectrum, (momenta, chances))[0]
+    return jax.lax.scan(move, spectrum, (momenta, chances))[0]

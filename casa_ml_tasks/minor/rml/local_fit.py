@@ -278,7 +278,7 @@ def _value(curvature: Curvature, right: NDArray[np.float64], x: NDArray[np.float
 
 def _free_least_squares(curvature: Curvature, right: NDArray[np.float64]) -> NDArray[np.float64]:
     """The minimum over all x, of either sign."""
-    return np.linalg.lstsq(curvature.columns(np.ones(right.size, bool)), right)[0]
+    return np.asarray(np.linalg.lstsq(curvature.columns(np.ones(right.size, bool)), right)[0], float)
 
 
 def least_squares(curvature: Curvature, right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""One trajectory of Hamiltonian Monte Carlo, whatever moves (Neal 2011, Handbook of Markov Chain Monte Carlo, 5)."""
+"""One trajectory of Hamiltonian Monte Carlo (Neal 2011, Handbook of Markov Chain Monte Carlo, 5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, solve_triangular
 
-#: Of the step: from here to there at random, so that no trajectory closes in itself, and that none sticks for ever.
+#: Every trajectory has the step times a random number between these, so that none closes in itself or sticks for ever.
 SHORTEST, LONGEST = 0.5, 1.2
 
 
@@ -19,8 +19,8 @@ class Moved(NamedTuple):
     """The end of a trajectory.
 
     Attributes:
-        position: where.
-        energy: there.
+        position: the end, or the start where the end was not accepted.
+        energy: at that position.
         probability: with which the end was to be accepted.
     """
 
@@ -33,10 +33,10 @@ class Dynamics(NamedTuple):
     r"""How positions and momenta move, both of them arrays or trees of arrays.
 
     Attributes:
-        energy: of a position.
-        slope: there, in the coordinates of the momenta.
-        velocity: of a momentum, $M^{-1} p$.
-        displacement: of the position along a velocity.
+        energy: minus the logarithm of the probability of a position.
+        slope: gradient of the energy at a position, in the coordinates of the momenta.
+        velocity: $M^{-1} p$ of a momentum p.
+        displacement: how a position changes with a velocity.
     """
 
     energy: Callable[[Any], jax.Array]
@@ -45,25 +45,25 @@ class Dynamics(NamedTuple):
     displacement: Callable[[Any], Any]
 
     def kinetic(self, momentum: Any) -> jax.Array:
-        """$p^T M^{-1} p / 2$."""
+        """Return the kinetic energy $p^T M^{-1} p / 2$."""
         return 0.5 * jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, momentum, self.velocity(momentum)))
 
 
-def follow(
+def trajectory(
     dynamics: Dynamics, start: Any, momentum: Any, step: jax.Array | float, leaps: jax.Array | int, chance: jax.Array
 ) -> Moved:
-    """Leap, and accept where that led to or not.
+    """Return where some leaps lead to, accepted or not.
 
     Half a kick is at either end. With half a drift there instead, chains on their way to a smaller noise are hardly
     accepted, for what they gain in speed counts against them: many times the leaps for as many trajectories.
 
     Args:
-        dynamics: of what moves.
+        dynamics: of positions and momenta.
         start: position to begin with.
         momentum: drawn with the covariance M.
-        step: of the leapfrog, on the whole.
+        step: of the leapfrog, on average.
         leaps: how many.
-        chance: two random numbers, even between 0 and 1.
+        chance: two random numbers, uniform between 0 and 1.
     """
 
     def leap(number: jax.Array, now: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -89,13 +89,16 @@ def follow(
 
 
 def _moved(position: Any, length: jax.Array | float, direction: Any) -> Any:
+    """Return the position plus the length times the direction, leaf by leaf."""
     return jax.tree.map(lambda at, along: at + length * along, position, direction)
 
 
 def unit_curvature(curvature: NDArray[np.floating], prior: NDArray[np.floating]) -> NDArray[np.float64]:
-    """T, (n, n), with which the sum of both curvatures is 1 along x = T t; what is negative in the first is nothing.
+    """Return T, (n, n), such that the sum of both curvatures is 1 along x = T t.
 
-    curvature, prior: (n, n); the second positive.
+    Args:
+        curvature: (n, n); its negative eigenvalues count as zero.
+        prior: (n, n), positive definite.
     """
     root = cholesky(prior, lower=True)
     in_prior = solve_triangular(root, solve_triangular(root, curvature, lower=True).T, lower=True)

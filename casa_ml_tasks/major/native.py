@@ -17,6 +17,7 @@ from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, chunks, read
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
+from casa_ml_tasks.kernels.cuda.device import PycudaDevice
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
@@ -50,7 +51,6 @@ class NativeMajorCycle(NativeImages):
         directory: str | Path,
         w_term: bool = True,
         tolerance: float = TOLERANCE,
-        smearing: float = 0.0,
         folds: int = 0,
         origins: bool = False,
     ):
@@ -61,10 +61,8 @@ class NativeMajorCycle(NativeImages):
             directory: an existing folder for the images; a primary beam in it is used again.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
-            smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
-                allows; 0 does not. Not for cubes, nor with origins.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
-            origins: tell visibilities apart by where they come from, for a data model. Not for cubes.
+            origins: tell visibilities apart by where they come from, for a data model. Not for cubes, nor for averages.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
@@ -73,7 +71,8 @@ class NativeMajorCycle(NativeImages):
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond
             self._fold_count = folds
-            self._transform = Transform((self.shape[2], self.shape[3]), self.cell, w_term, tolerance)
+            device = PycudaDevice if request.gridding.device == "gpu" else None
+            self._transform = Transform((self.shape[2], self.shape[3]), self.cell, w_term, tolerance, device)
             self._frame = ImageFrame(
                 *read_direction(self.product("pb")),
                 lsrk=request.grid.continuum,
@@ -81,7 +80,7 @@ class NativeMajorCycle(NativeImages):
                 tracks=request.grid.tracks,
             )
             numbering = Origins() if origins else None
-            self.observed = self._read(Path(directory) / "visibilities", smearing, numbering)
+            self.observed = self._read(Path(directory) / "visibilities", numbering)
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
             self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
@@ -101,14 +100,14 @@ class NativeMajorCycle(NativeImages):
         """The visibilities, which this holds."""
         return self
 
-    def _read(self, directory: Path, smearing: float, origins: Origins | None) -> Visibilities:
+    def _read(self, directory: Path, origins: Origins | None) -> Visibilities:
         weighting = self._request.weighting
         return self._within_nyquist(
             read(
                 self._request.selection.selections,
                 self._frame,
                 directory,
-                smearing,
+                self._request.gridding.smearing,
                 self.cell * float(np.hypot(*self._transform.shape)) / 2,
                 progress=True,
                 origins=origins,

@@ -35,8 +35,7 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
         origins = bool(request.noise.freedom)
-        smearing = request.gridding.smearing
-        return NativeMajorCycle(request, workspace.directory, smearing=smearing, folds=folds, origins=origins)
+        return NativeMajorCycle(request, workspace.directory, folds=folds, origins=origins)
     return CasaMajorCycle(request, workspace.directory)
 
 

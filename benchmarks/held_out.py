@@ -333,11 +333,11 @@ def beam_ellipse(beam: Beam, limits: Sequence[float]) -> Ellipse:
 
 def prediction(vis: str, imaging: Mapping[str, Any], work: Path) -> None:
     """Print how well the minor cycle foresaw the next major cycle's residual; the second never stops early."""
-    parameters = rmlclean_parameters(vis=vis, **imaging)
     workspace = Workspace(work / "prediction", ())
     workspace.begin(resume=False)
-    major = CasaMajorCycle(parameters, workspace.directory)
+    parameters = rmlclean_parameters(vis=vis, imagename=str(workspace.imagename), **imaging)
     request = Request.from_parameters(**parameters)
+    major = CasaMajorCycle(request, workspace.directory)
     regularisation = Regularisation.from_parameters(request, **parameters)
     noise = major.noise()[0] * request.noise.scale_or(survey(request.selection.selections).noise_scale)
     minor: MinorCycle = rml_minor_cycles.minor_cycle(major, workspace, noise, [request], regularisation)

@@ -19,21 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
-from tests.real_data import real_ms
-from tests.simulated_ms import simulate
+from scipy.constants import arcsecond
 
 from benchmarks.measure import print_table, rmlclean_parameters
+from benchmarks.real_data_files import RealDataMissing, real_ms
 from benchmarks.skies import add_options, chosen_skies
 from benchmarks.stopwatch import Timing, interleaved
 from casa_ml_tasks.data.casa_image import read_cell, read_direction
-from casa_ml_tasks.data.measurement_set import selections
 from casa_ml_tasks.data.visibility_store import ImageFrame, read
 from casa_ml_tasks.engine.protocols import Image, MajorCycle
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.native import ARCSEC, NativeMajorCycle
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.selection import DataSelection
+from casa_ml_tasks.simulation import simulate
 
 #: Where a real Measurement Set is imaged.
 REAL = {
@@ -75,11 +76,11 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
     """Build both, give both the same model, and sum directly."""
     cycles: dict[str, MajorCycle] = {}
     dirty: dict[str, Image] = {}
-    common = rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1)
+    common = Request.from_parameters(**rmlclean_parameters(**imaging, weighting="natural", wprojplanes=-1))
 
     makers: dict[str, Callable[[Path], MajorCycle]] = {
-        "native": lambda path: NativeMajorCycle({**common, "gridder": "native"}, path, GRIDDERS[gridder]),
-        "casa": lambda path: CasaMajorCycle({**common, "gridder": gridder}, path),
+        "native": lambda path: NativeMajorCycle(common.changed(gridder="native"), path, GRIDDERS[gridder]),
+        "casa": lambda path: CasaMajorCycle(common.changed(gridder=gridder), path),
     }
 
     def build(name: str) -> None:
@@ -100,11 +101,13 @@ def measure(imaging: dict[str, Any], gridder: str, runs: int, folder: Path) -> R
 
     residuals = interleaved({name: partial(subtract, name) for name in cycles}, runs)
     beam = cycles["native"].product("pb")
-    store = read(selections(common), ImageFrame(*read_direction(beam)), folder / "directly")
+    store = read(
+        DataSelection.from_parameters(**common).selections, ImageFrame(*read_direction(beam)), folder / "directly"
+    )
     ny, nx = model.shape[-2:]
     rng = np.random.default_rng(2)
     directions = rng.integers(ny, size=DIRECTIONS), rng.integers(nx, size=DIRECTIONS)
-    true = direct_sums(store, model[0, 0], directions, read_cell(beam) * ARCSEC, GRIDDERS[gridder])
+    true = direct_sums(store, model[0, 0], directions, read_cell(beam) * arcsecond, GRIDDERS[gridder])
     for cycle in cycles.values():
         cycle.close()
     pairs = [tuple(images[name][0, 0] for name in ("native", "casa")) for images in (dirty, after)]
@@ -190,7 +193,7 @@ def observations(options: argparse.Namespace, folder: Path) -> Iterator[tuple[st
         place.mkdir()
         try:
             vis = real_ms(archive, place)
-        except pytest.skip.Exception as missing:
+        except RealDataMissing as missing:
             print(f"{archive} is left out: {missing}\n")
             continue
         yield archive.split(".")[0], {"vis": vis, "datacolumn": "data", **imaging}

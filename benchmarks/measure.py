@@ -16,6 +16,7 @@ from casa_ml_tasks.data.casa_image import read_beam, read_cell
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+from casa_ml_tasks.request.request import Request
 
 
 def timed(task: Callable[..., Any], **parameters: Any) -> tuple[Any, float]:
@@ -42,7 +43,7 @@ def rmlclean_parameters(**changes: Any) -> dict[str, Any]:
     """Every parameter of rmlclean, at its default where `changes` does not name it."""
     signature = inspect.signature(type(rmlclean).__call__).parameters
     defaults = {name: parameter.default for name, parameter in signature.items() if name != "self"}
-    return {**defaults, **changes}
+    return {**defaults, "imagename": "image", **changes}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Deconvolution:
     @classmethod
     def of(cls, directory: Path, **parameters: Any) -> Deconvolution:
         """Make PSF and dirty image by CASA's imager, in an existing folder."""
-        major = CasaMajorCycle(rmlclean_parameters(**parameters), directory)
+        major = CasaMajorCycle(Request.from_parameters(**rmlclean_parameters(**parameters)), directory)
         try:
             beam = read_beam(major.product("psf"))
             if beam is None:

@@ -36,6 +36,7 @@ from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.resolve.problem import ImagingProblem
 from casa_ml_tasks.minor.resolve.settings import Settings
+from casa_ml_tasks.request.request import Request
 
 IMSIZE = 128
 PIXELS_PER_BEAM = 5
@@ -201,7 +202,8 @@ def main() -> None:
         def major_cycle(name: str, cell: float) -> NativeMajorCycle:
             parameters = {"vis": str(observed.vis), "imsize": IMSIZE, "cell": f"{cell:.4f}arcsec", "datacolumn": "data"}
             (work := Path(folder) / name).mkdir()
-            return NativeMajorCycle(rmlclean_parameters(**parameters, gridder="native"), work)
+            request = Request.from_parameters(**rmlclean_parameters(**parameters, gridder="native"))
+            return NativeMajorCycle(request, work)
 
         with closing(major_cycle("rough", observed.cell)) as major:
             beam = beam_of(major)

@@ -12,9 +12,8 @@ from casa_ml_tasks.data.casa_image import read_beams, read_image
 from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import simulate, with_table
-from tests.major_cycles import opener, parameters_of
+from tests.major_cycles import opener, parameters_of, request_of
 
 IMAGING = {"imsize": [64, 72], "cell": "0.12arcsec", "datacolumn": "data", "nmajor": 2}
 
@@ -173,7 +172,8 @@ SPECTRA = [
 @pytest.mark.parametrize(("windows", "asked", "expected"), SPECTRA, ids=str)
 def test_a_visibility_goes_to_the_channel_that_has_its_frequency(windows, asked, expected, window_ms, native, tmp_path):
     vis = window_ms(windows)
-    assert not needs_interpolation(parameters_of(vis, **SPECTRAL | asked))
+    request = request_of(vis, **SPECTRAL | asked)
+    assert not needs_interpolation(request, image_channels(request))
     theirs, sums = spectrum_of_tclean(vis, tmp_path, **asked)
     major = native(vis, **asked)
     ours = major.residual(np.zeros(major.shape))[:, 0, 16, 16]
@@ -195,8 +195,10 @@ INTERPOLATED = [
 @pytest.mark.parametrize(("windows", "asked"), INTERPOLATED, ids=str)
 def test_channels_that_have_to_be_interpolated_are_left_to_casa(windows, asked, window_ms, tmp_path):
     vis = window_ms(windows)
-    assert needs_interpolation(parameters_of(vis, **SPECTRAL | asked))
-    assert not needs_interpolation(parameters_of(vis, **SPECTRAL | asked | {"interpolation": "nearest"}))
+    request = request_of(vis, **SPECTRAL | asked)
+    channels, nearest = image_channels(request), request.changed(interpolation="nearest")
+    assert needs_interpolation(request, channels)
+    assert not needs_interpolation(nearest, channels)
     arguments = {"vis": vis, "imagename": str(tmp_path / "sky"), "datacolumn": "data", **SPECTRAL, **asked}
     with pytest.raises(ValueError, match=r"^interpolation='linear' has to .* use interpolation='nearest', or gridder="):
         rmlclean(**arguments, gridder="native")
@@ -230,14 +232,14 @@ def test_briggs_weights_of_overlapping_windows_are_tcleans(asked, perchanweightd
 
 
 def test_what_lies_outside_the_channels_is_not_counted(window_ms, casa_log):
-    parameters = parameters_of(window_ms("gap"), **SPECTRAL | {"start": 2, "nchan": 3})
-    channels = image_channels(parameters)
-    found = survey(DataSelection.from_parameters(**parameters).selections, channels=channels)
+    request = request_of(window_ms("gap"), **SPECTRAL | {"start": 2, "nchan": 3})
+    channels = image_channels(request)
+    found = survey(request.selection.selections, channels=channels)
     assert found.visibilities == 2 * ROWS
     assert found.weighted_power == pytest.approx(2 * ROWS * (3**2 + 4**2))
     assert f"{6 * ROWS} of {8 * ROWS} visibilities lie outside the image's channels" in casa_log()
     with pytest.raises(ValueError, match="no selected channel of the data lies in those of the image, 240 to 241 GHz"):
-        survey(DataSelection.from_parameters(**parameters).selections, channels=ImageChannels((240e9, 241e9)))
+        survey(request.selection.selections, channels=ImageChannels((240e9, 241e9)))
 
 
 def test_predicted_visibilities_are_those_of_their_channels(window_ms, native, tmp_path):

@@ -57,7 +57,7 @@ def steps_of(major, data, start=EMPTY, **changes):
     """The data steps of several fields, whose visibilities are not compared with the model."""
     request = Request.from_parameters(**AUTO | changes)
     context = Context(data, workspace=None, checkpoint=None, interrupted=start)
-    return imaging.begin_data_steps(major, imaging.ImagingCall((request,)), context)
+    return imaging.begin_data_steps(major, imaging.ImagingCall((request,), None), context)
 
 
 @pytest.mark.parametrize("louder", [0.7, 1.0, 2.5])

@@ -20,7 +20,7 @@ from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.parametric import read_observation
 from casa_ml_tasks.request.selection import DataSelection
 from casa_ml_tasks.simulation import Source, direct_sum, lsrk_over_topocentric, simulate, with_table
-from tests.major_cycles import parameters_of
+from tests.major_cycles import request_of
 
 EAST, NORTH, SIGMA = 1.0, -0.5, 0.02  # arcsec, Jy
 CENTRE = (np.radians(246.0), np.radians(-24.0))  # J2000, of simulated sets
@@ -111,8 +111,7 @@ def dirty_images(vis, folder, phasecenter):
     """tclean's and ours, (ny, nx)."""
     common = {"imsize": 64, "cell": "0.1arcsec", "phasecenter": phasecenter}
     tclean(vis=vis, imagename=f"{folder}/theirs", niter=0, datacolumn="data", **common)
-    parameters = parameters_of(vis, **common | {"imsize": [64, 64]}, gridder="native")
-    major = NativeMajorCycle(parameters, folder)
+    major = NativeMajorCycle(request_of(vis, **common | {"imsize": [64, 64]}, gridder="native"), folder)
     try:
         return read_image(f"{folder}/theirs.residual")[0, 0], major.residual(np.zeros((1, 1, 64, 64)))[0, 0]
     finally:
@@ -234,7 +233,7 @@ def offset_of(path, place, follows):
 def test_the_model_column_holds_what_an_object_sends(followed, tmp_path, point_ms):
     path = shutil.copytree(followed, tmp_path / "copy.ms").as_posix()
     options = {"imsize": [64, 64], "cell": "0.1arcsec", "gridder": "native", "savemodel": "modelcolumn"}
-    major = NativeMajorCycle(parameters_of(path, **options, phasecenter="TRACKFIELD"), tmp_path)
+    major = NativeMajorCycle(request_of(path, **options, phasecenter="TRACKFIELD"), tmp_path)
     model = np.zeros((1, 1, 64, 64), np.float32)
     model[0, 0, 32 + round(10 * NORTH), 32 - round(10 * EAST)] = 1
     major.predict(model)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks import rmlclean
-from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.data.workspace import Product, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -56,6 +56,11 @@ def killed_in_the_middle(of, name):
 killed_in_the_middle(casa.PySynthesisImager, "runMajorCycle")
 killed_in_the_middle(native.NativeMajorCycle, "residual")
 """,
+    "writing of the PSF, before its beam": """
+import os, signal
+from casatools import synthesisnormalizer
+synthesisnormalizer.dividepsfbyweight = lambda tool: os.kill(os.getpid(), signal.SIGKILL)
+""",
     "restoration": """
 import os, signal
 from casa_ml_tasks.major import casa
@@ -69,6 +74,16 @@ def image(vis, folder, imager):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         rmlclean(vis=str(vis), imager=imager, **IMAGING)
+
+
+def kill(step, moment, vis, folder, imager):
+    """In a process that ends in this step, the so many-th time that it is reached."""
+    code = KILLED_IN[step].format(moment=moment) + CALL
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(vis), imager],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 @pytest.fixture(scope="module", params=["auto", "casa"])
@@ -89,17 +104,20 @@ def undisturbed(imager, simulated_ms, tmp_path_factory):
     [("minor cycle", 2), ("minor cycle", 4), ("major cycle", 1), ("major cycle", 2), ("restoration", 1)],
 )
 def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, undisturbed, tmp_path, step, moment):
-    code = KILLED_IN[step].format(moment=moment) + CALL
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(simulated_ms.path), imager],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kill(step, moment, simulated_ms.path, tmp_path, imager)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".log"] == ["sky.work"]
     image(simulated_ms.path, tmp_path, imager)
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_psf_without_its_beam_is_written_again(simulated_ms, tmp_path):
+    kill("minor cycle", 2, simulated_ms.path, tmp_path, "auto")
+    kill("writing of the PSF, before its beam", 1, simulated_ms.path, tmp_path, "auto")
+    assert read_beam(tmp_path / "sky.work" / "image.psf") is None
+    image(simulated_ms.path, tmp_path, "auto")
+    assert read_beam(tmp_path / "sky.psf") is not None
 
 
 def test_an_image_that_was_being_written_is_written_again(tmp_path):

@@ -67,6 +67,10 @@ def test_the_sums_of_two_halves_are_those_of_the_whole():
         np.testing.assert_allclose(actual, expected, atol=1e-5 * np.abs(expected).max())
     for one, other, both in zip(halves[0].fold_sums(), halves[1].fold_sums(), whole.fold_sums(), strict=True):
         np.testing.assert_allclose(one + other, both, atol=1e-5 * np.abs(both).max())
+    np.testing.assert_allclose(
+        joined.image_noise(lambda uvdist: 0 * uvdist + 0.1, 1.5),
+        whole.image_noise(lambda uvdist: 0 * uvdist + 0.1, 1.5),
+    )
 
 
 def test_a_part_without_data_of_a_channel_counts_nothing():

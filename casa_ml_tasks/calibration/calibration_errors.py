@@ -12,12 +12,12 @@ while their image is not. Where the residual image says so, a fraction of the vi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from casa_ml_tasks.engine.solver import Numbers
 
 MOST_BINS = 20
 FEWEST_IN_BIN = 100  # visibilities, for an error of 7 %
@@ -86,18 +86,18 @@ class CalibrationErrors:
         amplitude = float(np.sum(self.amplitude**2))
         return float(np.sqrt(np.sum(self.error**2) / amplitude)) if amplitude > 0 else 0.0
 
-    def as_numbers(self) -> dict[str, Any]:
+    def as_numbers(self) -> Numbers:
         """Return every attribute, and the fraction, as plain numbers."""
         arrays = {name: getattr(self, name).tolist() for name in ("uvdist", "error", "amplitude")}
         return {**arrays, "factor": self.factor, "fraction": self.fraction}
 
     @classmethod
-    def from_numbers(cls, numbers: Mapping[str, Any] | None) -> CalibrationErrors:
+    def from_numbers(cls, numbers: Numbers | None) -> CalibrationErrors:
         """Return the errors that `as_numbers` gave; those of a perfect calibration from None."""
         if numbers is None:
             return cls.none()
         uvdist, error, amplitude = (np.array(numbers[name], float) for name in ("uvdist", "error", "amplitude"))
-        return cls(uvdist, error, amplitude, float(numbers["factor"]))
+        return cls(uvdist, error, amplitude, float(np.array(numbers["factor"])))
 
 
 def fit_errors(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from casatasks import casalog
@@ -13,7 +11,7 @@ from casa_ml_tasks.calibration.data_model import DataModel, Freedom
 from casa_ml_tasks.engine.alternation import Verdict, same_model_for_other_data
 from casa_ml_tasks.engine.exit_criteria import FINISHED
 from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.solver import Numbers, Progress
 
 MOST_FITS = 10
 SETTLED_WEIGHTS = 0.01  # relative change of the weights that is none
@@ -72,7 +70,7 @@ class DataModelStep:
         self._visibilities.image_with(replace(corrected, weight=weight), corrected.weight, corrected.weight)
         return Verdict.CHANGED
 
-    def as_numbers(self) -> Mapping[str, Any]:
+    def as_numbers(self) -> Numbers:
         """Return nothing: the model of a killed run tells the data model again."""
         return {}
 

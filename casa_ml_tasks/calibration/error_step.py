@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from casatasks import casalog
@@ -13,11 +12,12 @@ from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors, fit_errors
 from casa_ml_tasks.calibration.image_noise import ImageNoise
+from casa_ml_tasks.calibration.residual_statistics import MOST_COMPARED
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import FINISHED, StopCode
 from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MajorCycle
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.solver import Numbers, Progress
 from casa_ml_tasks.kernels.uv_annuli import annulus_edges, longest_on_grid
 
 #: The residual exceeds the noise if it does so by this factor.
@@ -26,7 +26,6 @@ EXCESS = 1.15
 #: factor above is enough.
 EXCESS_BESIDE = 1.5
 MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
-MOST_COMPARED = 1 << 20  # visibilities that tell errors of calibration
 
 #: Compares the visibilities with a model, (channel or term, stokes, ny, nx), Jy/pixel, given the true noise over the
 #: noise that the weights claim. None where they cannot be compared.
@@ -55,7 +54,7 @@ class CalibrationErrorStep:
         noise_scale: float,
         may_count: bool,
         compare: CompareVisibilities,
-        known: Mapping[str, Any] | None = None,
+        known: Numbers | None = None,
     ):
         """Take up the errors of calibration that a killed run has found.
 
@@ -116,7 +115,7 @@ class CalibrationErrorStep:
         )
         return Verdict.CHANGED
 
-    def as_numbers(self) -> dict[str, Any]:
+    def as_numbers(self) -> Numbers:
         """Return the errors of calibration as plain numbers; empty where there are none."""
         return self.errors.as_numbers() if self.errors else {}
 

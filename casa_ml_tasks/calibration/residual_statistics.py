@@ -11,7 +11,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities
 from casa_ml_tasks.kernels.uv_annuli import longest_on_grid
 
-MOST_COMPARED = 1 << 20  # visibilities with the model, where they have to be read for it
+MOST_COMPARED = 1 << 20  # visibilities with a model, where a sample of them is enough
 
 
 @dataclass(frozen=True)

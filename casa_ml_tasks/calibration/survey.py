@@ -73,7 +73,7 @@ def survey(selections: Sequence[Selection], progress: bool = False, channels: Im
     of several Measurement Sets is the one that makes the chi^2 of all noise together right.
 
     Args:
-        selections: what `selections()` returned.
+        selections: of the Measurement Sets.
         progress: show a progress bar.
         channels: of a cube; visibilities that lie outside are not counted, and the log says how many.
 

@@ -104,41 +104,11 @@ class Block:
         return np.asarray(spoilt(self.flag, axis=0))
 
 
-def selections(parameters: Mapping[str, Any]) -> list[Selection]:
-    """The Selection of each Measurement Set that the task's parameters name.
-
-    Args:
-        parameters: tclean's `vis`, `datacolumn`, `stokes`, `gridder` (all but 'native' are CASA's), and its selection
-            parameters, which act whatever `selectdata` says.
-
-    Raises:
-        ValueError: something in `vis` is no readable Measurement Set, a column is missing, or the list of a selection
-            parameter is not as long as `vis`.
-    """
-    paths = _as_list(parameters.get("vis", ""))
-    if not any(paths):
-        raise ValueError("vis='' names no Measurement Set; give its path, or a list of paths")
-    strings = {name: _one_per_ms(name, parameters.get(name, ""), len(paths)) for name in MSSELECT}
-    wanted = parameters.get("datacolumn", "corrected")
-    columns = [data_column(path, wanted) for path in paths]
-    return [
-        Selection(
-            vis=path,
-            datacolumn=column,
-            fallback=column != wanted,
-            stokes=stokes if (stokes := parameters.get("stokes", "I")) in TOTAL_INTENSITY else "I",
-            imager="native" if parameters.get("gridder", "native") == "native" else "casa",
-            **{name: values[i] for name, values in strings.items()},
-        )
-        for i, (path, column) in enumerate(zip(paths, columns, strict=True))
-    ]
-
-
 def blocks(selection: Selection, progress: bool = False, channels: ImageChannels | None = None) -> Iterator[Block]:
     """The selected visibilities, some rows at a time so that memory stays bounded.
 
     Args:
-        selection: one of what `selections()` returned.
+        selection: of one Measurement Set.
         progress: show a progress bar.
         channels: of a cube; channels of the data that lie outside are left out.
 
@@ -247,17 +217,6 @@ def open_table(path: str) -> Iterator[Any]:
         yield tb
     finally:
         tb.close()
-
-
-def _as_list(value: Any) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list | tuple | np.ndarray) else [str(value)]
-
-
-def _one_per_ms(name: str, value: Any, count: int) -> list[str]:
-    values = _as_list(value)
-    if len(values) not in (1, count):
-        raise ValueError(f"{name}={values} has {len(values)} values for {count} Measurement Sets; give 1 or {count}")
-    return values if len(values) == count else values * count
 
 
 def data_column(path: str, wanted: str) -> str:

@@ -38,11 +38,6 @@ OF_TERMS = ("model", "residual", "psf", "pb", "weight", "sumwt", "image", "uncer
 _TERM = re.compile(r"\.tt\d+")
 
 
-def taylor_terms(parameters: Mapping[str, Any]) -> int:
-    """Taylor terms of the spectrum with their own images: `nterms` with deconvolver='mtmfs', else 0."""
-    return int(parameters["nterms"]) if parameters["deconvolver"] == "mtmfs" else 0
-
-
 def product_path(imagename: str | Path, extension: str, term: int | None = None) -> Path:
     """imagename.image.pbcor for the extension 'image.pbcor', or imagename.image.tt0.pbcor of a Taylor term."""
     path, (kind, *more) = Path(imagename), extension.split(".")

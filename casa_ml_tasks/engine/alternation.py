@@ -7,14 +7,14 @@ again, beginning with the model of the last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, Outcome, StopCode
 from casa_ml_tasks.engine.protocols import MinorState
-from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.engine.solver import Numbers, Progress
 
 MOST_ROUNDS = 20  # a data step may stop earlier by its own rule; this ends those that have none
 
@@ -46,7 +46,7 @@ class DataStep(Protocol):
         """
         ...
 
-    def as_numbers(self) -> Mapping[str, Any]:
+    def as_numbers(self) -> Numbers:
         """Return what has been found as plain numbers for a checkpoint; empty where the model alone tells it again."""
         ...
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria, StopCode
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle, MinorState
+
+#: What a checkpoint keeps of something that is found besides the image.
+Numbers = Mapping[str, float | list[float]]
 
 #: A step whose best length is below this is shortened.
 SHORT_STEP = 0.9
@@ -64,7 +67,7 @@ class Progress:
     state: MinorState = field(default_factory=MinorState)
     records: tuple[CycleRecord, ...] = ()
     stop: StopCode = StopCode.NONE
-    calibration: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Numbers] | None = None
 
 
 class Checkpoint(Protocol):

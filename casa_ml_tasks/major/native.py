@@ -6,27 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_direction, read_frequencies
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, blocks
-from casa_ml_tasks.data.model_column import ModelColumn
-from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, chunks, read
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, chunks
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice
-from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
+from casa_ml_tasks.major.measurement_sets import read_visibilities, write_model_column
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
 
 
@@ -67,6 +63,7 @@ class NativeMajorCycle(NativeImages):
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
         """
+        origins = origins or bool(request.noise.freedom)
         super().__init__(request, directory)
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond
@@ -80,7 +77,9 @@ class NativeMajorCycle(NativeImages):
                 tracks=request.grid.tracks,
             )
             numbering = Origins() if origins else None
-            self.observed = self._read(Path(directory) / "visibilities", numbering)
+            self.observed = read_visibilities(
+                request, self._frame, self._transform, Path(directory) / "visibilities", numbering
+            )
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
             self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
@@ -99,37 +98,6 @@ class NativeMajorCycle(NativeImages):
     def visibilities(self) -> NativeMajorCycle:
         """The visibilities, which this holds."""
         return self
-
-    def _read(self, directory: Path, origins: Origins | None) -> Visibilities:
-        weighting = self._request.weighting
-        return self._within_nyquist(
-            read(
-                self._request.selection.selections,
-                self._frame,
-                directory,
-                self._request.gridding.smearing,
-                self.cell * float(np.hypot(*self._transform.shape)) / 2,
-                progress=True,
-                origins=origins,
-                outside=weighting.needs_density and not weighting.per_channel,
-            )
-        )
-
-    def _within_nyquist(self, store: Visibilities) -> Visibilities:
-        inside = within_nyquist(store.uvw, self.cell)
-        if not inside.any():
-            raise ValueError(
-                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a "
-                "smaller one"
-            )
-        if inside.all():
-            return store
-        casalog.post(
-            f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell and are left "
-            "out; use a smaller cell",
-            "WARN",
-        )
-        return store[inside]
 
     def _planned(
         self,
@@ -263,22 +231,6 @@ class NativeMajorCycle(NativeImages):
             self.note_model(model)
             return
         self.close()  # CASA's imager keeps a Measurement Set with MODEL_DATA locked
-        self._write_model_column(model[:, 0].astype(np.float32))
-
-    def _write_model_column(self, images: NDArray[np.float32]) -> None:
-        """images: (channel, ny, nx), Jy/pixel."""
-        for selection in self._request.selection.selections:
-            with ModelColumn(selection.vis) as column:
-                for block in blocks(selection, progress=True):
-                    uvw, phase = baselines(block, selection.vis, self._frame)
-                    wavelengths = uvw[:, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
-                    channel = np.zeros(block.frequency.size, int)
-                    if self._frame.channels is not None:
-                        channel = self._frame.channels.of(block.frequency)
-                    visibility = np.zeros(wavelengths.shape[1:], np.complex64)
-                    for number in np.unique(channel[channel >= 0]):
-                        group = np.flatnonzero(channel == number)
-                        points = wavelengths[:, group].reshape(3, -1).T
-                        degridded = self._transform.degrid(images[number], points)
-                        visibility[group] = degridded.reshape(visibility[group].shape)
-                    column.write(block, np.conj(phase) * visibility)
+        write_model_column(
+            self._request.selection.selections, self._frame, self._transform, model[:, 0].astype(np.float32)
+        )

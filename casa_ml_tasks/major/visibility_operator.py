@@ -75,7 +75,7 @@ class VisibilityOperator:
 
     def psf(self) -> Image:
         """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
-        return (self.sums.psf / _or_one(self.sums.weight)[:, None, None, None]).astype(np.float32)
+        return self.sums.psf / _or_one(self.sums.weight).astype(np.float32)[:, None, None, None]
 
     def noise(self) -> NDArray[np.float64]:
         r"""Return the r.m.s. of each dirty image, (channel, 1), Jy/beam: $\sqrt{\sum g^2/w}\,/\sum g$.

@@ -17,6 +17,7 @@ from casa_ml_tasks.calibration.residual_statistics import residual_statistics
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.calibration.survey import Survey, check_survey, survey
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.stokes import check_stokes
 from casa_ml_tasks.data.tracking import check_tracking
 from casa_ml_tasks.data.workspace import Product, Workspace
@@ -84,9 +85,11 @@ class ImagingCall:
 
     Attributes:
         fields: the request of each field, the main field first.
+        channels: of a cube, where they have been asked for already.
     """
 
     fields: tuple[Request, ...]
+    channels: ImageChannels | None
 
     @property
     def request(self) -> Request:
@@ -130,7 +133,7 @@ def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
             raise ValueError(f"device='gpu' cannot be used: {error}") from error
     selections = request.selection.selections
     check_stokes(selections, request.grid.stokes)
-    channels = image_channels(request)
+    channels = call.channels or image_channels(request)
     check_channels(request, channels)
     check_tracking(selections, request.grid.phasecenter, min(request.grid.cells))
     data = survey(selections, progress=True, channels=channels)

@@ -31,11 +31,10 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
     """
     if outliers:
         directories = [each.directory for each in workspace.outliers]
-        fields = [(each, directory) for each, directory in zip(outliers, directories, strict=True)]
+        fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
-        origins = bool(request.noise.freedom)
-        return NativeMajorCycle(request, workspace.directory, folds=folds, origins=origins)
+        return NativeMajorCycle(request, workspace.directory, folds=folds)
     return CasaMajorCycle(request, workspace.directory)
 
 

@@ -90,10 +90,10 @@ class Resolveimage:
         """Check the parameters as the inference takes them, and choose the gridder."""
         inferred = without_clean(arguments)
         warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = with_gridder(Request.from_parameters(**inferred.values))
+        request, channels = with_gridder(Request.from_parameters(**inferred.values))
         inference = Inference.from_parameters(request, **request.casa)
         check_images(request)
-        return InferenceCall((request,), inference)
+        return InferenceCall((request,), channels, inference)
 
     def check(self, call: InferenceCall) -> Survey:
         """Check the call against disk and data."""

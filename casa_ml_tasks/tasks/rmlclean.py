@@ -75,13 +75,13 @@ class Rmlclean:
 
     def read(self, arguments: Arguments) -> CleanCall:
         """Check the parameters, and choose the gridder and regularisers for them."""
-        request = with_gridder(Request.from_parameters(**arguments.values))
+        request, channels = with_gridder(Request.from_parameters(**arguments.values))
         outliers = outlier_requests(request)
         given = None if request.cleans else Regularisation.from_parameters(request, **request.casa)
         check_images(request)
         warn_of_unused(self.name, replace(arguments, values=request.casa), lacking_in_clean)
         if given is None or given == given.signed():
-            return CleanCall((request, *outliers), given)
+            return CleanCall((request, *outliers), channels, given)
         signed = given.signed()
         names, strengths = list(signed.regularizer), signed.regstrength
         casalog.post(
@@ -91,7 +91,7 @@ class Rmlclean:
             self.name,
         )
         request = request.changed(regularizer=names, regstrength="auto" if strengths is None else list(strengths))
-        return CleanCall((request, *outliers), signed)
+        return CleanCall((request, *outliers), channels, signed)
 
     def check(self, call: CleanCall) -> Survey:
         """Check the call against disk and data."""

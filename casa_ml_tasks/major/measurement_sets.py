@@ -1,0 +1,95 @@
+"""Between Measurement Sets and our own major cycles: visibilities are read, and those of a model written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from casatasks import casalog
+from numpy.typing import NDArray
+from scipy.constants import arcsecond
+
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Selection, blocks
+from casa_ml_tasks.data.model_column import ModelColumn
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, read
+from casa_ml_tasks.kernels.uv_grid import within_nyquist
+from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.major.planned_visibilities import Transform
+from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.request import Request
+
+
+def read_visibilities(
+    request: Request,
+    frame: ImageFrame,
+    transform: Transform,
+    directory: Path,
+    origins: Origins | None = None,
+) -> Visibilities:
+    """Return the selected visibilities that the grid of the image holds; the log says how many it does not.
+
+    Args:
+        request: what is imaged.
+        frame: of the image.
+        transform: between the image and visibilities.
+        directory: for files, if memory does not suffice.
+        origins: numbers the origins of the visibilities.
+
+    Raises:
+        ValueError: the selection selects nothing, or nothing that the grid holds.
+    """
+    weighting = request.weighting
+    radius = transform.cell * float(np.hypot(*transform.shape)) / 2
+    store = read(
+        request.selection.selections,
+        frame,
+        directory,
+        request.gridding.smearing,
+        radius,
+        progress=True,
+        origins=origins,
+        outside=weighting.needs_density and not weighting.per_channel,
+    )
+    inside = within_nyquist(store.uvw, transform.cell)
+    if not inside.any():
+        raise ValueError(
+            f"cell='{casa_angle(transform.cell / arcsecond)}' is too coarse for every selected visibility; use a "
+            "smaller one"
+        )
+    if inside.all():
+        return store
+    casalog.post(
+        f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell and are left "
+        "out; use a smaller cell",
+        "WARN",
+    )
+    return store[inside]
+
+
+def write_model_column(
+    selections: Iterable[Selection], frame: ImageFrame, transform: Transform, images: NDArray[np.float32]
+) -> None:
+    """Write the visibilities of a model into MODEL_DATA; 0 where the image has no channel.
+
+    Args:
+        selections: of the Measurement Sets.
+        frame: of the image.
+        transform: between the image and visibilities.
+        images: (channel, ny, nx), Jy/pixel.
+    """
+    for selection in selections:
+        with ModelColumn(selection.vis) as column:
+            for block in blocks(selection, progress=True):
+                uvw, phase = baselines(block, selection.vis, frame)
+                wavelengths = uvw[:, None] * (block.frequency[:, None] / SPEED_OF_LIGHT)
+                channel = np.zeros(block.frequency.size, int)
+                if frame.channels is not None:
+                    channel = frame.channels.of(block.frequency)
+                visibility = np.zeros(wavelengths.shape[1:], np.complex64)
+                for number in np.unique(channel[channel >= 0]):
+                    group = np.flatnonzero(channel == number)
+                    points = wavelengths[:, group].reshape(3, -1).T
+                    degridded = transform.degrid(images[number], points)
+                    visibility[group] = degridded.reshape(visibility[group].shape)
+                column.write(block, np.conj(phase) * visibility)

@@ -35,6 +35,8 @@ class NativeImages(CasaImages):
         """Make the primary beam where it is not there yet."""
         self._imager.setWeighting()
         if self.product("pb").exists():
+            if self._request.grid.continuum:  # or the normaliser would crash: it knows no images yet
+                self._imager.PStools[0].gatherpsfweight()
             return
         if self._request.grid.continuum:
             self._imager.makePB()

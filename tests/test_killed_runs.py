@@ -58,6 +58,7 @@ killed_in_the_middle(native.NativeMajorCycle, "residual")
 """,
     "writing of the PSF, before its beam": """
 import os, signal
+import casa_ml_tasks
 from casatools import synthesisnormalizer
 synthesisnormalizer.dividepsfbyweight = lambda tool: os.kill(os.getpid(), signal.SIGKILL)
 """,

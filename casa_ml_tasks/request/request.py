@@ -59,35 +59,26 @@ class Request:
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def from_parameters(
-        cls, *, minorcycle: str = "", outlierfile: str = "", interactive: Any = False, **others: Any
-    ) -> Self:
+    def from_parameters(cls, **parameters: Any) -> Self:
         """Read the parameters of a task. No Measurement Set is opened and nothing is written.
-
-        Args:
-            minorcycle: 'clean' for tclean's; of a task that has no choice, ''.
-            outlierfile: path, or ''.
-            interactive: is refused.
-            others: all other parameters of the task.
 
         Raises:
             ValueError: for the first parameter that is wrong.
         """
-        if interactive:
+        if interactive := parameters.get("interactive", False):
             raise ValueError(f"interactive={interactive} is not supported; use interactive=False and a mask")
-        given = {"minorcycle": minorcycle} if minorcycle else {}
         return cls(
-            DataSelection.from_parameters(**others),
-            ImageGrid.from_parameters(**others),
-            Gridding.from_parameters(**others),
-            Weighting.from_parameters(**others),
-            Noise.from_parameters(**others),
-            Stopping.from_parameters(**others),
-            Masking.from_parameters(**others),
-            Output.from_parameters(**others),
-            cleans=minorcycle == "clean",
-            outlierfile=outlierfile,
-            casa={**others, **given, "outlierfile": outlierfile, "interactive": interactive},
+            DataSelection.from_parameters(**parameters),
+            ImageGrid.from_parameters(**parameters),
+            Gridding.from_parameters(**parameters),
+            Weighting.from_parameters(**parameters),
+            Noise.from_parameters(**parameters),
+            Stopping.from_parameters(**parameters),
+            Masking.from_parameters(**parameters),
+            Output.from_parameters(**parameters),
+            cleans=parameters.get("minorcycle") == "clean",
+            outlierfile=parameters.get("outlierfile", ""),
+            casa=parameters,
         )
 
     def changed(self, **parameters: Any) -> Request:

@@ -130,7 +130,7 @@ def test_coefficients_are_those_of_the_planes_or_of_the_nearest_ones(kind, rng):
 @pytest.mark.parametrize(
     ("kind", "pixels"), [(kind, NO_SOURCES) for kind in COMPOSITIONS] + [(kind, PIXELS) for kind in OF_ONE_IMAGE]
 )
-def test_the_response_between_points_is_what_the_visibilities_say(kind, pixels, shape, rng):
+def test_the_response_between_nodes_is_what_the_visibilities_say(kind, pixels, shape, rng):
     observation = observation_for(kind, shape)
     composed_of = composed(kind, observation)
     planes = len(composed_of.mixing), *shape

@@ -10,7 +10,8 @@ import pytest
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, OperatorBesideSources, TaylorNormalOperator
-from casa_ml_tasks.minor.rml.taylor import Band, BandNormalOperator
+from casa_ml_tasks.minor.band import Band
+from casa_ml_tasks.minor.rml.taylor import BandNormalOperator
 from tests.test_normal_operator import direct_psf
 
 pytestmark = pytest.mark.usefixtures("double_precision")

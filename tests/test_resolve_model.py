@@ -341,7 +341,7 @@ def test_fine_modes_are_as_heavy_as_the_prior_has_them(rng, weighty):
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (33, 46)])
-def test_coarse_points_keep_the_flux_and_are_finer_where_it_is_bright(shape):
+def test_coarse_nodes_keep_the_flux_and_are_finer_where_it_is_bright(shape):
     y, x = np.indices(shape)
     image = 1e-3 * np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) + 5.0 * ((y == 20) & (x == 25))
     sigma, beam_area = np.array([1e-3]), 60.0
@@ -355,7 +355,7 @@ def test_coarse_points_keep_the_flux_and_are_finer_where_it_is_bright(shape):
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (33, 46)])
-def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_there_are_no_data(shape):
+def test_coarse_nodes_are_finer_in_the_plane_with_less_noise_and_none_where_there_are_no_data(shape):
     y, x = np.indices(shape)
     planes = np.exp(-((y - 12.0) ** 2 + (x - 14.0) ** 2) / 200) * np.array([1e-3, 2e-3, 1e-3])[:, None, None]
     points = coarse_nodes(planes, np.array([1e-3, 1e-4, np.inf]), 60.0)
@@ -373,14 +373,14 @@ def test_coarse_points_are_finer_in_the_plane_with_less_noise_and_none_where_the
     assert over_noise.max() < (few.flux / np.array([1e-3, 1e-4])[few.plane]).max()  # in larger cells
 
 
-def test_there_are_never_more_coarse_points_than_matrices_can_hold(rng):
+def test_there_are_never_more_coarse_nodes_than_matrices_can_hold(rng):
     image = rng.uniform(0.5, 1.5, size=(1, 256, 256))
     points = coarse_nodes(image, np.array([1e-6]), 20.0)
     assert MOST_NODES / 3 < points.flux.size <= MOST_NODES
     assert points.flux.sum() == pytest.approx(image.sum(), rel=0.01)
 
 
-def test_a_bright_source_has_its_points_in_an_image_of_many_beams(rng):
+def test_a_bright_source_has_its_nodes_in_an_image_of_many_beams(rng):
     image = rng.uniform(0.05, 0.15, size=(1, 256, 256))
     image[0, 180, 60] = 1e3
     points = coarse_nodes(image, np.array([1.0]), 6.0)

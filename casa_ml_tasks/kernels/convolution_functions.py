@@ -134,7 +134,7 @@ class ConvolutionFunctions:
         return np.sqrt(8 * self.tolerance / 3) / (2 * np.pi * self.w_centre) if self.w_term else np.inf
 
     def taper(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The PS term along y and along x of the image, by which the image is divided before (after) the FFT."""
+        """Return the PS term along y and along x of the image, by which the image is divided before (after) the FFT."""
         y, x = (
             self._spheroidal((np.arange(n) - n // 2) / size)
             for n, size in zip(self.shape, self.grid_shape, strict=True)
@@ -142,7 +142,7 @@ class ConvolutionFunctions:
         return y, x
 
     def table(self, pair: AntennaPair, plane: int = 0) -> NDArray[np.complex128]:
-        """The convolution function c of a pair of antennas at w = `plane` times `w_step`.
+        """Return the convolution function c of a pair of antennas at w = `plane` times `w_step`.
 
         Returns:
             (oversampling + 1, oversampling + 1, taps, taps): entry [p, q, j, i] is c at the distance
@@ -158,14 +158,14 @@ class ConvolutionFunctions:
         return self._tables[key]
 
     def _spheroidal(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Prolate spheroidal function at x in fields of view; its transform is confined to `width` uv cells."""
+        """Return the prolate spheroidal function at x in fields of view, its transform confined to `width` uv cells."""
         width = 4 - np.log10(self.tolerance)
         inside = np.abs(x) < 0.5
         values = pro_ang1(0, 0, np.pi * width / 2, np.where(inside, 2 * x, 0.0))[0]
         return np.where(inside, values / pro_ang1(0, 0, np.pi * width / 2, 0.0)[0], 0.0)
 
     def _image_plane(self, pair: AntennaPair, plane: int, samples: int) -> NDArray[np.complex128]:
-        """The product of the terms over the field of view, (samples, samples)."""
+        """Return the product of the terms over the field of view, (samples, samples)."""
         x = np.arange(samples) / samples - 0.5
         taper = self._spheroidal(x)
         product = np.multiply.outer(taper, taper).astype(complex)
@@ -179,7 +179,10 @@ class ConvolutionFunctions:
         return product
 
     def _sampled(self, pair: AntennaPair, plane: int) -> tuple[NDArray[np.complex128], int]:
-        """The image plane, finely enough sampled, and the taps that hold all but tolerance / 3 of its transform."""
+        """Return the image plane, finely enough sampled, and the number of its taps.
+
+        The taps hold all but tolerance / 3 of its transform.
+        """
         largest = min(self.grid_shape)
         samples = 32
         while True:
@@ -205,7 +208,7 @@ class ConvolutionFunctions:
         return np.ascontiguousarray(table.transpose(0, 2, 1, 3))
 
     def _from_disk(self, pair: AntennaPair, plane: int) -> NDArray[np.complex128]:
-        """The table from `cache_directory`; built, and left there, where it is not."""
+        """Return the table from `cache_directory`, where it is built and left if there is none."""
         if self.cache_directory is None:
             return self._build(pair, plane)
         identity = repr(
@@ -251,7 +254,7 @@ def _load(path: Path, identity: str, oversampling: int) -> NDArray[np.complex128
 
 
 def _save(path: Path, identity: str, table: NDArray[np.complex128]) -> None:
-    """Write so that a killed process leaves either the whole file or none under its name."""
+    """Write a file so that a killed process leaves either the whole file or none under its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:

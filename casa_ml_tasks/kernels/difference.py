@@ -16,10 +16,10 @@ class Operator(Protocol):
     """From images to visibilities, and its adjoint."""
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
-        """image: (ny, nx). Returns (visibility,)."""
+        """Return the visibilities of an image, (visibility,). image: (ny, nx)."""
 
     def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-        """visibilities: (visibility,). Returns (ny, nx)."""
+        """Return the adjoint of `degrid` applied to visibilities, (ny, nx). visibilities: (visibility,)."""
 
 
 def chi_squared_and_gradient(
@@ -28,7 +28,7 @@ def chi_squared_and_gradient(
     data: NDArray[np.complexfloating],
     weight: NDArray[np.floating],
 ) -> tuple[float, NDArray[np.floating]]:
-    """As `FourierOperator.gradient`, for an operator that visits the visibilities more than once."""
+    """Return what `FourierOperator.gradient` does, for an operator that visits the visibilities more than once."""
     difference = operator.degrid(image)
     misfit = weighted_difference(0, difference.size, difference, data, weight)
     return misfit, operator.grid(difference)

@@ -34,25 +34,25 @@ class FlatOperator(Protocol):
         ...
 
     def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """As `FourierOperator.sort`."""
+        """Return what `FourierOperator.sort` does."""
         ...
 
     def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """As `FourierOperator.restore`."""
+        """Return what `FourierOperator.restore` does."""
         ...
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
-        """As `FourierOperator.degrid`."""
+        """Return what `FourierOperator.degrid` does."""
         ...
 
     def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-        """As `FourierOperator.grid`."""
+        """Return what `FourierOperator.grid` does."""
         ...
 
     def gradient(
         self, image: NDArray[np.floating], data: NDArray[np.complexfloating], weight: NDArray[np.floating]
     ) -> tuple[float, NDArray[np.floating]]:
-        """As `FourierOperator.gradient`."""
+        """Return what `FourierOperator.gradient` does."""
         ...
 
 
@@ -90,19 +90,19 @@ class FourierOperator:
         return self.uvgrid.shape
 
     def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """From the caller's order, any shape, to (visibility,), conjugated where the plan folds."""
+        """Return values of the caller's order in the plan's, (visibility,), conjugated where it folds."""
         return self.plan.sort(visibilities, self.threads)
 
     def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `sort`: (total,), 0 where masked."""
+        """Return values in the caller's order, (total,), 0 where masked: the inverse of `sort`."""
         return self.plan.restore(visibilities, self.threads)
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
-        """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""
+        """Return the visibilities of an image, (visibility,), Jy. image: (ny, nx), Jy/pixel."""
         return self.degrid_from(self.uvgrid.from_image(image, self.threads))
 
     def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-        r"""The adjoint, $\sum_k \mathrm{Re}\,V_k \exp(-2\pi i(u_k l_x + v_k m_y))$, (ny, nx), not normalised."""
+        r"""Return the adjoint, $\sum_k \mathrm{Re}\,V_k \exp(-2\pi i(u_k l_x + v_k m_y))$, (ny, nx), not normalised."""
         grid = self.uvgrid.empty()
         self.grid_onto(visibilities, grid)
         return self.uvgrid.to_image(grid, self.threads)
@@ -110,7 +110,7 @@ class FourierOperator:
     def gradient(
         self, image: NDArray[np.floating], data: NDArray[np.complexfloating], weight: NDArray[np.floating]
     ) -> tuple[float, NDArray[np.floating]]:
-        r"""$\chi^2 = \sum_k w_k |V_k - d_k|^2$ and $F^H W (F I - d)$, (ny, nx), in one pass over the visibilities.
+        r"""Return $\chi^2 = \sum_k w_k |V_k - d_k|^2$ and $F^H W (F I - d)$, (ny, nx), in one pass over the data.
 
         Block by block of the grid, so that what is degridded is still in the cache when it is gridded.
 
@@ -135,7 +135,7 @@ class FourierOperator:
         return float(misfit), self.uvgrid.to_image(grid, self.threads)
 
     def degrid_from(self, grid: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-        """Visibilities, (visibility,), from the grid of an image: what follows `uvgrid.from_image`."""
+        """Return the visibilities, (visibility,), from the grid of an image: what follows `uvgrid.from_image`."""
         visibilities = np.empty(self.plan.order.size, grid.dtype)
         run(lambda first, last: self._degrid_block(grid, first, last, visibilities), self._blocks, self.threads)
         return visibilities
@@ -177,7 +177,7 @@ class FourierOperator:
         return list(pairwise(self.plan.blocks.tolist()))
 
     def _every_other_block(self, function: Callable[[int, int], Any]) -> list[Any]:
-        """Neighbouring blocks share rows of the grid: first the even ones, then the odd ones."""
+        """Run the even blocks, then the odd ones: neighbouring blocks share rows of the grid."""
         return run(function, self._blocks[::2], self.threads) + run(function, self._blocks[1::2], self.threads)
 
     def _where(self, tile: _Tile, first: int, last: int) -> tuple[Any, ...]:
@@ -236,7 +236,7 @@ def covering_grid(
     precision: DTypeLike,
     usable: NDArray[np.bool_],
 ) -> UVGrid:
-    """The smallest grid that holds all usable visibilities; arguments and errors as `fourier_operator`'s."""
+    """Return the smallest grid that holds all usable visibilities; arguments and errors as `fourier_operator`'s."""
     if min(shape) < 2 or not cell > 0:
         raise ValueError(
             f"shape={shape} and cell={cell} describe no image; give at least 2 x 2 pixels of a size above 0"
@@ -260,7 +260,7 @@ def covering_grid(
 
 
 def _even_parts(length: int, most: int) -> list[tuple[int, int]]:
-    """Bounds of as few parts as possible, none longer than `most`."""
+    """Return the bounds of as few parts as possible, none longer than `most`."""
     count = -(-length // most)
     bounds = [length * part // count for part in range(count + 1)]
     return list(pairwise(bounds))

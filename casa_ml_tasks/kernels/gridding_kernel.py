@@ -42,11 +42,11 @@ class GriddingKernel:
     coefficients: NDArray[np.float64]
 
     def cost(self, visibilities: int, pixels: int) -> float:
-        """Of gridding so many visibilities for an image of so many pixels, in kernel rows of one visibility."""
+        """Return the cost of gridding visibilities for an image of so many pixels, in kernel rows of one visibility."""
         return _cost(self.support, self.oversampling, visibilities, pixels)
 
     def transform(self, frequency: ArrayLike) -> NDArray[np.float64]:
-        r"""$\hat\phi(k) = \int \phi(d) \cos(2\pi k d)\,dd$ of the polynomials, k in cycles a uv cell."""
+        r"""Return $\hat\phi(k) = \int \phi(d) \cos(2\pi k d)\,dd$ of the polynomials, k in cycles a uv cell."""
         nodes, weights = np.polynomial.legendre.leggauss(64)
         frequency = np.asarray(frequency, float)
         total = np.zeros(frequency.shape)
@@ -58,13 +58,16 @@ class GriddingKernel:
 
 
 def shape_parameter(support: int, oversampling: float) -> float:
-    r"""$\beta = \pi\sqrt{W^2(1 - 1/2\sigma)^2 - 0.8}$ (Beatty, Nishimura & Pauly 2005, IEEE TMI 24, 799, eq. 5)."""
+    r"""Return $\beta = \pi\sqrt{W^2(1 - 1/2\sigma)^2 - 0.8}$.
+
+    The formula is that of Beatty, Nishimura & Pauly (2005, IEEE TMI 24, 799, eq. 5).
+    """
     return float(np.pi * np.sqrt((support * (1 - 0.5 / oversampling)) ** 2 - 0.8))
 
 
 @lru_cache(None)
 def expected_error(support: int, oversampling: float) -> float:
-    r"""Relative l2 error of visibilities of an image of white noise: the replicas of the image that leak into it.
+    r"""Return the relative l2 error of visibilities of an image of white noise, into which replicas of the image leak.
 
     $\epsilon^2 = 2\langle\sum_{m\ne0}\hat\phi(k+m)^2/\hat\phi(k)^2\rangle$ over the field, $|k| \le 1/2\sigma$;
     the 2 is for two axes. In the outermost pixels of the field it is up to four times larger.
@@ -78,13 +81,13 @@ def expected_error(support: int, oversampling: float) -> float:
 
 
 def _transform(beta: float, support: int, frequency: ArrayLike) -> NDArray[np.float64]:
-    """Of the Kaiser-Bessel function itself, up to a factor; frequency in cycles a uv cell."""
+    """Return the transform of the Kaiser-Bessel function, up to a factor; frequency in cycles a uv cell."""
     root = np.sqrt(beta**2 - (np.pi * support * np.asarray(frequency, complex)) ** 2)
     return np.real(np.sinh(root) / root)
 
 
 def choose_kernel(tolerance: float, precision: np.dtype, visibilities: int, pixels: int) -> GriddingKernel:
-    """The cheapest kernel within the tolerance: wide ones cost per visibility, oversampling costs per pixel.
+    """Return the cheapest kernel within the tolerance: wide ones cost per visibility, oversampling costs per pixel.
 
     Args:
         tolerance: relative l2 error of the visibilities of an image of white noise.
@@ -119,7 +122,7 @@ def _cost(support: int, oversampling: float, visibilities: int, pixels: int) -> 
 
 @lru_cache(None)
 def kaiser_bessel(support: int, oversampling: float, tolerance: float) -> GriddingKernel:
-    """The kernel in polynomials of the lowest degree whose error, corrected at the edge, is within the tolerance."""
+    """Return the kernel in polynomials of the lowest degree whose error, also at the edge, is within the tolerance."""
     beta = shape_parameter(support, oversampling)
     t = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
     distance = np.arange(support) - support / 2 + (t[:, None] + 1) / 2

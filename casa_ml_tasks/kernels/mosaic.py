@@ -40,7 +40,14 @@ class Mosaic:
         corners: NDArray[np.int64],
         field: NDArray[np.bool_],
     ) -> Mosaic:
-        """psfs: normalised together; beams: A, in their boxes; field: where there is an image, (ny, nx)."""
+        """Return the mosaic of an image in flat noise.
+
+        Args:
+            psfs: T, normalised together, (pointing, 2 height, 2 width), Jy/beam.
+            beams: A, in their boxes, (pointing, height, width).
+            corners: pixel y, x that each box begins with, (pointing, 2).
+            field: where there is an image, (ny, nx).
+        """
         peaks = psfs[:, beams.shape[1], beams.shape[2]]
         power = np.zeros(field.shape)
         boxes = [_box(corner, beams.shape[1:]) for corner in corners]
@@ -52,18 +59,18 @@ class Mosaic:
         return cls(psfs, flat, corners, field.shape)
 
     def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator:
-        """H."""
+        """Return H."""
         return MosaicNormalOperator.from_psfs(self.psf(), self.psfs, self.beams, self.corners, precision)
 
     def seen(self) -> NDArray[np.bool_]:
-        """Where any pointing sees the sky, (ny, nx)."""
+        """Return where any pointing sees the sky, (ny, nx)."""
         field = np.zeros(self.shape, bool)
         for beam, corner in zip(self.beams, self.corners, strict=True):
             field[_box(corner, beam.shape)] |= beam > 0
         return field
 
     def psf(self) -> NDArray[np.float64]:
-        r"""$\sum_k T_k(d) \sum_x a_k(x) a_k(x + d)$ over its peak: the mean row of H, (2 ny, 2 nx), Jy/beam.
+        r"""Return $\sum_k T_k(d) \sum_x a_k(x) a_k(x + d)$ over its peak: the mean row of H, (2 ny, 2 nx), Jy/beam.
 
         T and the autocorrelations of a have no negative Fourier transform, so that neither has their product.
         """
@@ -76,7 +83,7 @@ class Mosaic:
         return whole
 
     def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        """Return H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
         height, width = self.beams.shape[1:]
         total = np.zeros((y.size, y.size))
         for psf, beam, corner in zip(self.psfs, self.beams, self.corners, strict=True):
@@ -115,7 +122,7 @@ class MosaicNormalOperator:
         corners: NDArray[np.integer],
         precision: DTypeLike = float,
     ) -> MosaicNormalOperator:
-        """Make it.
+        """Return the operator.
 
         Args:
             psf: of the convolution that it is on average, (2 ny, 2 nx), Jy/beam.
@@ -131,7 +138,7 @@ class MosaicNormalOperator:
 
     @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (..., ny, nx), Jy/pixel. Returns the dirty image, (..., ny, nx), Jy/beam, with the beams once more."""
+        """Return the dirty image, (..., ny, nx), Jy/beam, with the beams once more. image: (..., ny, nx), Jy/pixel."""
         *planes, _, _ = image.shape
 
         def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
@@ -162,7 +169,7 @@ def _box(corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, slic
 def _in_box(
     y: NDArray[np.int64], x: NDArray[np.int64], corner: NDArray[np.int64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
-    """Which of some pixels are in a box, and their rows and columns there."""
+    """Return which of some pixels are in a box, and their rows and columns there."""
     rows, columns = y - corner[0], x - corner[1]
     (inside,) = np.nonzero((rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1]))
     return inside, rows[inside], columns[inside]

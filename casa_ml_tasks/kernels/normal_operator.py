@@ -52,7 +52,7 @@ class ConvolutionNormalOperator:
 
     @classmethod
     def from_psf(cls, psf: NDArray[np.floating], precision: DTypeLike = float) -> ConvolutionNormalOperator:
-        """Return it.
+        """Return the operator.
 
         Args:
             psf: (..., 2 ny, 2 nx), with its peak in the pixel (ny, nx), Jy/beam.
@@ -62,7 +62,7 @@ class ConvolutionNormalOperator:
 
     @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (..., ny, nx), Jy/pixel. Returns the dirty image of it, (..., ny, nx), Jy/beam."""
+        """Return the dirty image of an image, (..., ny, nx), Jy/pixel to Jy/beam."""
         return cropped(spectrum(image) * self.transfer)
 
     def spectral_norm(self) -> jax.Array:
@@ -85,7 +85,7 @@ class TaylorNormalOperator:
 
     @classmethod
     def from_psfs(cls, psfs: NDArray[np.floating], precision: DTypeLike = float) -> TaylorNormalOperator:
-        """Return it.
+        """Return the operator.
 
         Args:
             psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam.
@@ -97,12 +97,12 @@ class TaylorNormalOperator:
 
     @property
     def transfer(self) -> jax.Array:
-        """Those of every term by itself, $T_{2s}$, (term, 2 ny, nx + 1)."""
+        """The transfer functions of every term by itself, $T_{2s}$, (term, 2 ny, nx + 1)."""
         return self.transfers[::2]
 
     @jax.jit
     def __call__(self, terms: jax.Array) -> jax.Array:
-        """terms: (term, ny, nx), Jy/pixel. Returns the dirty Taylor images, (term, ny, nx), Jy/beam."""
+        """Return the dirty images of Taylor terms, (term, ny, nx), Jy/pixel to Jy/beam."""
         spectra = spectrum(terms)
         count = len(terms)
         return cropped(jnp.stack([jnp.sum(self.transfers[s : s + count] * spectra, axis=0) for s in range(count)]))
@@ -130,12 +130,12 @@ class OperatorBesideSources:
 
     @property
     def transfer(self) -> jax.Array:
-        """That of H, which is another operator in few directions only."""
+        """The transfer function of H, from which it differs in few directions."""
         return self.operator.transfer
 
     @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
-        """image: (ny, nx), Jy/pixel. Returns (ny, nx), Jy/beam."""
+        """Return $H'$ of an image, (ny, nx), Jy/pixel to Jy/beam."""
         best = self.inverse @ jnp.tensordot(self.beams, image, 2)
         return self.operator(image) - jnp.tensordot(best.astype(self.beams.dtype), self.beams, 1)
 

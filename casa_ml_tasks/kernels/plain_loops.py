@@ -12,7 +12,7 @@ from casa_ml_tasks.kernels.vector_intrinsics import HALF, LANES
 
 @compiled
 def _kernel_values(coefficients, position, k, taps):
-    """Horner's rule for LANES taps: along rows in the first half, along columns in the second."""
+    """Write LANES taps by Horner's rule: along rows in the first half, along columns in the second."""
     for lane in range(LANES):
         t = position[2 * k + lane // HALF]
         total = coefficients[lane]

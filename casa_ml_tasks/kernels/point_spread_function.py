@@ -18,7 +18,7 @@ def psf_of_weights(
     cell: float,
     threads: int = 0,
 ) -> NDArray[np.float64]:
-    r"""$\sum_k w_k \cos(2\pi(u_k l + v_k m))$ at all lags of an image, (2 ny, 2 nx), not normalised; w is ignored.
+    r"""Return $\sum_k w_k \cos(2\pi(u_k l + v_k m))$ at all lags of an image, (2 ny, 2 nx), not normalised, without w.
 
     Args:
         uvw: (row, 3), metres, or wavelengths with a wavenumber of 1.

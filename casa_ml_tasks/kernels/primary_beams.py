@@ -18,7 +18,7 @@ class VoltagePattern(Protocol):
     """A circular antenna response; implementations are frozen dataclasses, so that their `repr` identifies them."""
 
     def voltage(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The response to an electric field, 1 on the axis, real; what A-terms are made of.
+        """Return the response to an electric field, 1 on the axis, real; what A-terms are made of.
 
         Args:
             angle: distance from the pointing centre, radians.
@@ -27,7 +27,7 @@ class VoltagePattern(Protocol):
         ...
 
     def power(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The primary beam as CASA's `.pb` images have it: `voltage` squared, as far as the model reaches."""
+        """Return the primary beam as CASA's `.pb` images have it: `voltage` squared, as far as the model reaches."""
         ...
 
 
@@ -53,7 +53,7 @@ class AiryBeam:
     give the convolution functions endless sidelobes."""
 
     def voltage(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The response to an electric field; see `VoltagePattern.voltage`."""
+        """Return the response to an electric field; see `VoltagePattern.voltage`."""
         angle = np.abs(np.asarray(angle, np.float64))
         x = np.pi * self.diameter * frequency / speed_of_light * angle
         pattern = _airy(x)
@@ -63,7 +63,7 @@ class AiryBeam:
         return pattern
 
     def power(self, angle: ArrayLike, frequency: float) -> NDArray[np.float64]:
-        """The primary beam; see `VoltagePattern.power`."""
+        """Return the primary beam; see `VoltagePattern.power`."""
         reached = np.abs(angle) * frequency <= self.cutoff
         return np.where(reached, self.voltage(angle, frequency) ** 2, 0.0)
 
@@ -83,7 +83,7 @@ ANTENNA_BEAMS: dict[tuple[str, int], VoltagePattern] = {
 
 
 def antenna_beam(telescope: str, dish_diameter: float) -> VoltagePattern:
-    """The beam of an antenna.
+    """Return the beam of an antenna.
 
     Args:
         telescope: OBSERVATION/TELESCOPE_NAME.
@@ -103,5 +103,5 @@ def antenna_beam(telescope: str, dish_diameter: float) -> VoltagePattern:
 
 
 def _airy(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """2 J1(x) / x, 1 at x = 0."""
+    """Return 2 J1(x) / x, 1 at x = 0."""
     return np.divide(2 * j1(x), x, out=np.ones_like(x), where=x > 0)

@@ -92,7 +92,9 @@ class Projection:
         return np.where(self._conjugated, visibilities.conj(), visibilities)
 
     def grid(self, visibilities: ArrayLike, weights: ArrayLike | None = None) -> NDArray[np.float64]:
-        r"""The adjoint: $\sum_k w_k \mathrm{Re}(V_k A_k \exp(-2\pi i (u_k l + v_k m + w_k (n - 1))))$, unnormalised.
+        r"""Return the adjoint applied to visibilities, (ny, nx), not normalised.
+
+        It is $\sum_k w_k \mathrm{Re}(V_k A_k \exp(-2\pi i (u_k l + v_k m + w_k (n - 1))))$.
 
         Args:
             visibilities: (visibility,), complex, Jy.
@@ -119,7 +121,7 @@ class Projection:
         return self._crop(fftshift(fft2(ifftshift(grid), workers=-1)).real)
 
     def _window(self) -> tuple[slice, slice]:
-        """Where the image lies in the padded image."""
+        """The rows and columns of the padded image where the image lies."""
         y, x = (
             slice(size // 2 - n // 2, size // 2 - n // 2 + n)
             for n, size in zip(self.functions.shape, self.functions.grid_shape, strict=True)
@@ -142,7 +144,7 @@ def _sort_into_tables(
     types: NDArray[np.int64],
     pointings: NDArray[np.float64],
 ) -> Iterator[_Patches]:
-    """Each visibility falls between two w planes, so it appears under two tables (one where w is off)."""
+    """Sort the visibilities by tables: each is between two w planes and so under two tables (one where w is off)."""
     antennas = np.concatenate([types[..., None], pointings], axis=-1)
     swapped = _follows(antennas[:, 0], antennas[:, 1])
     antennas = np.where(swapped[:, None, None], antennas[:, ::-1], antennas)
@@ -169,7 +171,10 @@ def _sort_into_tables(
 
 
 def _follows(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each row of `left` sorts after that of `right`, lexically: a baseline and its reverse share a table."""
+    """Return whether each row of `left` sorts after that of `right`, lexically.
+
+    So a baseline and its reverse share a table.
+    """
     differs = left != right
     column = np.argmax(differs, axis=1)[:, None]
     return (np.take_along_axis(left, column, 1) > np.take_along_axis(right, column, 1)).ravel()
@@ -211,13 +216,13 @@ def _check_sampling(uvw: NDArray[np.float64], cell: float) -> None:
 
 @njit(cache=True)
 def _start(position, taps):  # type: ignore[no-untyped-def]
-    """First grid index of a patch."""
+    """Return the first grid index of a patch."""
     return np.floor(position) - (taps // 2 - 1)
 
 
 @njit(cache=True)
 def _phase(position, oversampling):  # type: ignore[no-untyped-def]
-    """Table phase below a position, and the way from there to the next."""
+    """Return the table phase below a position, and the way from there to the next."""
     fine = (position - np.floor(position)) * oversampling
     phase = min(int(fine), oversampling - 1)
     return phase, fine - phase
@@ -225,7 +230,7 @@ def _phase(position, oversampling):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _blend(table, position, j, row):  # type: ignore[no-untyped-def]
-    """Row j of the convolution function at `position`, interpolated between four phases, into `row`."""
+    """Write row j of the convolution function at `position`, interpolated between four phases, into `row`."""
     p, dv = _phase(position[0], table.shape[0] - 1)
     q, du = _phase(position[1], table.shape[1] - 1)
     lower_left, lower_right = table[p, q, j], table[p, q + 1, j]
@@ -257,7 +262,9 @@ def _degrid(grid, table, position, visibility, weight, out):  # type: ignore[no-
 
 @njit(cache=True, parallel=True)
 def _grid(grid, table, position, visibility, weight, values, first):  # type: ignore[no-untyped-def]
-    """Adjoint of `_degrid`. Grid rows run in parallel, each summing in the order of the visibilities: no races.
+    """Add the adjoint of `_degrid` to the grid.
+
+    Rows run in parallel, each summing in the order of the visibilities: no races.
 
     `first`: (ny + 1,), where the patches that start at each grid row begin in `visibility`.
     """

@@ -39,7 +39,7 @@ class ProlateTerm:
     odd: bool
 
     def times(self, s: NDArray[np.floating], values: NDArray[Any], threads: int, factor: complex = 1.0) -> NDArray[Any]:
-        """factor psi(s) values, of the values' shape and precision."""
+        """Return factor psi(s) values, of the values' shape and precision."""
         product = np.zeros_like(values)
         self.add(s, values, product, threads, factor)
         return product
@@ -62,7 +62,7 @@ class ProlateTerm:
 
 
 def prolate_terms(largest_phase: float, tolerance: float) -> list[ProlateTerm]:
-    """The fewest terms whose sum is exp(iX s t) within the tolerance.
+    """Return the fewest terms whose sum is exp(iX s t) within the tolerance.
 
     Args:
         largest_phase: X, radians.
@@ -70,12 +70,12 @@ def prolate_terms(largest_phase: float, tolerance: float) -> list[ProlateTerm]:
     """
     found = sorted(_eigenfunctions(largest_phase), key=lambda term: -abs(term[0]))
     terms: list[ProlateTerm] = []
-    points = np.linspace(-1, 1, 101 + int(4 * largest_phase))
-    missing = np.exp(1j * largest_phase * np.multiply.outer(points, points))
+    samples = np.linspace(-1, 1, 101 + int(4 * largest_phase))
+    missing = np.exp(1j * largest_phase * np.multiply.outer(samples, samples))
     for eigenvalue, coefficients, odd in found:
         term = ProlateTerm(eigenvalue, _series(coefficients, odd, NEGLIGIBLE * tolerance), odd)
         terms.append(term)
-        psi = term.times(points, np.ones_like(points), 1)
+        psi = term.times(samples, np.ones_like(samples), 1)
         missing -= term.eigenvalue * np.multiply.outer(psi, psi)
         if np.sqrt(np.mean(np.abs(missing) ** 2)) < tolerance:
             break
@@ -83,7 +83,7 @@ def prolate_terms(largest_phase: float, tolerance: float) -> list[ProlateTerm]:
 
 
 def _eigenfunctions(largest_phase: float) -> list[tuple[complex, NDArray[np.float64], bool]]:
-    """(lambda, coefficients of psi in Legendre polynomials, odd) of each psi.
+    """Return (lambda, coefficients of psi in Legendre polynomials, odd) of each psi.
 
     From the matrix of the kernel in these polynomials: the even and the odd ones do not mix.
     """
@@ -104,7 +104,7 @@ def _eigenfunctions(largest_phase: float) -> list[tuple[complex, NDArray[np.floa
 
 
 def _series(coefficients: NDArray[np.float64], odd: bool, negligible: float) -> NDArray[np.float64]:
-    """Of the polynomial in Legendre's, one in Chebyshev's of y = 2 s^2 - 1, times s if odd."""
+    """Return the coefficients in Chebyshev's polynomials of y = 2 s^2 - 1, times s if odd, from those in Legendre's."""
 
     def psi(y: NDArray[np.float64]) -> NDArray[np.float64]:
         s = np.sqrt((1 + y) / 2)
@@ -115,7 +115,10 @@ def _series(coefficients: NDArray[np.float64], odd: bool, negligible: float) -> 
 
 @compiled
 def _add(first, last, series, odd, factor, two, s, values, total):
-    """total += factor psi(s) values, from `first` to `last`; psi by Clenshaw's recurrence. `two` has the precision."""
+    """Add factor psi(s) values to the total, from `first` to `last`; `two` has the precision.
+
+    psi is evaluated by Clenshaw's recurrence.
+    """
     twice_y, latest, before = np.empty(CHUNK, s.dtype), np.empty(CHUNK, s.dtype), np.empty(CHUNK, s.dtype)
     for begin in range(first, last, CHUNK):
         count = min(CHUNK, last - begin)

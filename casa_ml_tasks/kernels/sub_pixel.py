@@ -38,7 +38,7 @@ class Rendering(NamedTuple):
 
     @classmethod
     def at(cls, places: ArrayLike, shape: tuple[int, int], band: tuple[float, float]) -> Rendering:
-        """Make it.
+        """Return the rendering of some sources.
 
         Args:
             places: y and x of the sources, pixels, (source, 2).
@@ -51,32 +51,35 @@ class Rendering(NamedTuple):
         return cls(rows, columns, of_rows, of_columns)
 
     def patches(self) -> NDArray[np.float64]:
-        """Of 1 Jy, and its derivatives along y and x, (3, source, tap, tap), Jy/pixel and Jy/pixel^2."""
+        """Return the pixels of sources of 1 Jy and their derivatives along y and x, (3, source, tap, tap).
+
+        Their units are Jy/pixel and Jy/pixel^2.
+        """
         derivatives = (0, 0), (1, 0), (0, 1)
         return np.array([self.of_rows[y, :, :, None] * self.of_columns[x, :, None] for y, x in derivatives])
 
     def images(self, shape: tuple[int, int]) -> NDArray[np.float64]:
-        """The same as whole images, (3, source, ny, nx)."""
+        """Return the patches as whole images, (3, source, ny, nx)."""
         images = np.zeros((3, len(self.rows), *shape))
         for source, patch in enumerate(self.patches().transpose(1, 0, 2, 3)):
             images[:, source, self.rows[source, :, None], self.columns[source]] = patch
         return images
 
     def image(self, flux: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
-        """Of sources of these fluxes, Jy, (source,): (ny, nx), Jy/pixel."""
+        """Return the image of sources of these fluxes, (ny, nx), Jy/pixel. flux: (source,), Jy."""
         image = np.zeros(shape)
         for rows, columns, patch in zip(self.rows, self.columns, _scaled(self.patches()[0], flux), strict=True):
             image[np.ix_(rows, columns)] += patch
         return image
 
     def seen(self, image: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The adjoint of `image`: inner products with (ny, nx), (source,)."""
+        """Return the inner products of an image, (ny, nx), with every source, (source,): the adjoint of `image`."""
         around = image[self.rows[:, :, None], self.columns[:, None]].astype(float)
         return np.einsum("syx,syx->s", self.patches()[0], around)
 
 
 def band_of(psf: NDArray[np.floating]) -> tuple[float, float]:
-    """Highest spatial frequencies along y and x that have weight, within what can be rendered, cycles a pixel.
+    """Return the highest spatial frequencies along y and x that have weight and can be rendered, cycles a pixel.
 
     Args:
         psf: (2 ny, 2 nx), peak in the pixel (ny, nx), Jy/beam. Its central row is the transform of the weights along u.
@@ -96,9 +99,9 @@ def _scaled(patches: NDArray[np.float64], flux: ArrayLike) -> NDArray[np.float64
 
 
 def _taps(position: NDArray[np.float64], length: int, band: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Indices (source, tap), and weights and derivatives, (2, source, tap).
+    """Return indices (source, tap), and weights and derivatives, (2, source, tap).
 
-    The least squares of the error in the band and the price of the pixels.
+    They are the least squares of the error in the band and the price of the pixels.
     """
     reach = int(np.ceil(3.2 / (1 - 2 * band))) + 2  # Kaiser's estimate for 1e-5 (1974, Proc. ISCAS, 20)
     taps = min(2 * reach + 1, length)
@@ -117,6 +120,6 @@ def _taps(position: NDArray[np.float64], length: int, band: float) -> tuple[NDAr
 
 
 def _slope_of_sinc(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    r"""Of $\sin \pi x / \pi x$."""
+    r"""Return the derivative of $\sin \pi x / \pi x$."""
     away = np.where(np.abs(x) < 1e-4, 1.0, x)
     return np.where(np.abs(x) < 1e-4, -(np.pi**2) * x / 3, (np.cos(np.pi * away) - np.sinc(away)) / away)

@@ -13,12 +13,12 @@ SHARES = 4  # of a thread: enough to even out their lengths, few enough to cost 
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(function: Callable[..., Any], ranges: Sequence[tuple[int, ...]], threads: int) -> list[Any]:
-    """`function(first, last)` of every range, in any order at once; the results in the order of the ranges."""
+    """Return `function(first, last)` of every range, in the order of the ranges; they run in any order at once."""
 
     def share(bounds: tuple[int, int]) -> list[Any]:
         return [function(*each) for each in ranges[slice(*bounds)]]
@@ -29,12 +29,12 @@ def run(function: Callable[..., Any], ranges: Sequence[tuple[int, ...]], threads
 
 
 def pieces(length: int, threads: int, smallest: int = 10_000) -> list[tuple[int, int]]:
-    """(first, last) of consecutive parts of about the same size, a few for every thread."""
+    """Return (first, last) of consecutive parts of about the same size, a few for every thread."""
     return even(length, max(1, min(SHARES * threads if threads > 1 else 1, length // smallest)))
 
 
 def even(length: int, count: int) -> list[tuple[int, int]]:
-    """(first, last) of so many consecutive parts of about the same size."""
+    """Return (first, last) of so many consecutive parts of about the same size."""
     return list(pairwise(length * i // count for i in range(count + 1))) if count else []
 
 

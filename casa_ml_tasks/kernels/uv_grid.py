@@ -74,11 +74,11 @@ class UVGrid:
         return along_y[:, None].astype(self.precision), along_x.astype(self.precision)
 
     def empty(self, size: tuple[int, int] | None = None) -> NDArray[np.complexfloating]:
-        """A grid of zeros."""
+        """Return a grid of zeros."""
         return np.zeros(size or self.size, np.result_type(self.precision, np.complex64))
 
     def from_image(self, image: NDArray[np.floating], threads: int = 1) -> NDArray[np.complexfloating]:
-        """image: (ny, nx). Returns the grid to degrid from, (rows, columns)."""
+        """Return the grid to degrid from, (rows, columns). image: (ny, nx)."""
         if image.shape != self.shape:
             raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         columns = self._spectral_columns()
@@ -91,7 +91,7 @@ class UVGrid:
         return self._cut_out(spectrum)
 
     def to_image(self, grid: NDArray[np.complexfloating], threads: int = 1) -> NDArray[np.floating]:
-        """The adjoint of `from_image`. grid: (rows, columns). Returns (ny, nx)."""
+        """Return the image of a grid, (ny, nx): the adjoint of `from_image`. grid: (rows, columns)."""
         width, spectrum = self.padded[1], self._paste(grid)
         spectrum[:, 1 : (width + 1) // 2] *= self.precision.type(0.5)  # irfft counts them twice
         image = np.empty(self.shape, self.precision)
@@ -103,7 +103,7 @@ class UVGrid:
         return image
 
     def from_complex_rows(self, rows: Rows, threads: int = 1) -> NDArray[np.complexfloating]:
-        """As `from_image`, for an image that is not real, asked for by rows(first, last), (last - first, nx).
+        """Return what `from_image` does, for an image that is not real: rows(first, last) gives (last - first, nx).
 
         Only the half-plane that the visibilities cover is made.
         """
@@ -115,7 +115,7 @@ class UVGrid:
         return grid
 
     def to_complex_rows(self, grid: NDArray[np.complexfloating], take: Take, threads: int = 1) -> None:
-        """The adjoint of `from_complex_rows`: gives the rows to take(first, last, rows). grid: (rows, columns)."""
+        """Give the rows of a grid's image to take(first, last, rows): the adjoint of `from_complex_rows`."""
         width = self.padded[1]
         u = np.arange(self.size[1]) - self.margin
         spectrum = np.zeros((self.padded[0], self.size[1]), grid.dtype)
@@ -131,7 +131,7 @@ class UVGrid:
         self._image(spectrum, transform, take, threads)
 
     def _spectrum(self, rows: Rows, transform: Transform, columns: int, threads: int) -> NDArray[np.complexfloating]:
-        """The Fourier transform of the padded image, some rows at a time so that they stay in the cache."""
+        """Return the Fourier transform of the padded image, some rows at a time so that they stay in the cache."""
         (ny, nx), (height, width) = self.shape, self.padded
         along_y, along_x = self.correction
         spectrum = self.empty((height, columns))
@@ -147,7 +147,7 @@ class UVGrid:
         return fft(spectrum, axis=0, overwrite_x=True, workers=threads)
 
     def _image(self, spectrum: NDArray[np.complexfloating], transform: Transform, take: Take, threads: int) -> None:
-        """The adjoint of `_spectrum`, which it overwrites."""
+        """Return the padded image of a spectrum, which is overwritten: the adjoint of `_spectrum`."""
         (ny, nx), (height, width) = self.shape, self.padded
         along_y, along_x = self.correction
         spectrum = ifft(spectrum, axis=0, norm="forward", overwrite_x=True, workers=threads)
@@ -163,12 +163,12 @@ class UVGrid:
         run(portion, self._portions(), threads)
 
     def _portions(self) -> list[tuple[int, int]]:
-        """(first, last) of rows of the image that are transformed together."""
+        """Return (first, last) of rows of the image that are transformed together."""
         step = max(1, PORTION // self.padded[1])
         return [(first, min(first + step, self.shape[0])) for first in range(0, self.shape[0], step)]
 
     def _wrapped(self) -> list[tuple[slice, slice]]:
-        """Runs of rows of the grid, and where they are in the FFT's order."""
+        """Return runs of rows of the grid, and where they are in the FFT's order."""
         rows, height = self.size[0], self.padded[0]
         runs, start = [], 0
         while start < rows:
@@ -179,11 +179,11 @@ class UVGrid:
         return runs
 
     def _spectral_columns(self) -> int:
-        """Columns of the half-plane spectrum, from U = 0, that are needed."""
+        """Return the columns of the half-plane spectrum, from U = 0, that are needed."""
         return min(self.padded[1] // 2 + 1, self.size[1] - self.margin)
 
     def _parts(self) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-        """Columns of the grid and of the spectrum that are equal; then those that are each other's conjugates."""
+        """Return the columns of grid and spectrum that are equal; then those that are each other's conjugates."""
         u = np.arange(self.size[1]) - self.margin
         width = self.padded[1]
         direct = (u >= 0) & (u <= width // 2)
@@ -216,6 +216,6 @@ class UVGrid:
 
 
 def within_nyquist(uvw: NDArray[np.floating], cell: float) -> NDArray[np.bool_]:
-    """Whether a grid for pixels of `cell` radians holds each of (n, 3) baselines, wavelengths; (n,)."""
+    """Return whether a grid for pixels of `cell` radians holds each of (n, 3) baselines, wavelengths; (n,)."""
     longest = 0.5 / cell
     return (np.abs(uvw[:, 0]) <= longest) & (np.abs(uvw[:, 1]) <= longest)

@@ -80,7 +80,7 @@ class UVPlan:
         return cls(order, folded, position.reshape(-1), cells, starts, blocks, usable.size)
 
     def sort(self, visibilities: NDArray[Any], threads: int = 1) -> NDArray[Any]:
-        """From the caller's order, `total` numbers of any shape, to (visibility,), conjugated where folded."""
+        """Return `total` numbers of any shape in the plan's order, (visibility,), conjugated where folded."""
         flat = np.ascontiguousarray(visibilities).reshape(-1)
         if flat.size != self.total:
             raise ValueError(f"{flat.size} visibilities for a plan of {self.total}")
@@ -90,7 +90,7 @@ class UVPlan:
         return result
 
     def restore(self, visibilities: NDArray[Any], threads: int = 1) -> NDArray[Any]:
-        """The inverse of `sort`: (total,), 0 where masked."""
+        """Return values in the caller's order, (total,), 0 where masked: the inverse of `sort`."""
         result = np.zeros(self.total, visibilities.dtype)
         loop = _scatter_conjugated if np.iscomplexobj(visibilities) else _scatter
         run(
@@ -103,7 +103,9 @@ class UVPlan:
 
 @compiled_as_written
 def longest_baselines(uvw, wavenumber, usable, limit):
-    """Largest |u| and |v| of usable visibilities, wavelengths; how many rows are not finite, how many beyond `limit`.
+    """Return the largest |u| and |v| of usable visibilities, wavelengths.
+
+    Return also how many rows are not finite, and how many are beyond `limit`.
 
     uvw: (row, 3), metres; wavenumber: (channel,), 1/m; usable: (row, channel).
     """
@@ -124,21 +126,21 @@ def longest_baselines(uvw, wavenumber, usable, limit):
 
 @compiled_as_written
 def _uv(baseline, wavenumber, scale):
-    """U and V of a visibility in uv cells, folded to U >= 0, and whether that was necessary."""
+    """Return u and V of a visibility in uv cells, folded to U >= 0, and whether that was necessary."""
     u, v = baseline[0] * wavenumber * scale[0], baseline[1] * wavenumber * scale[1]
     return abs(u), -v if u < 0 else v, u < 0
 
 
 @compiled_as_written
 def _patch(u, v, corner, support, stride):
-    """The first row and column of a patch, from those of V = 0 and U = 0, and its index in the flat grid."""
+    """Return the first row and column of a patch, from those of V = 0 and U = 0, and its index in the flat grid."""
     row, column = np.int64(np.ceil(v - support / 2)), np.int64(np.ceil(u - support / 2))
     return row, column, (row + corner[1]) * stride + column + corner[0]
 
 
 @compiled_as_written
 def _count(first, last, uvw, wavenumber, usable, scale, corner, support, stride, counts):
-    """Visibilities of some rows on each patch, (patch,)."""
+    """Return how many visibilities of some rows are on each patch, (patch,)."""
     for row in range(first, last):
         for channel in range(wavenumber.size):
             if usable[row, channel]:
@@ -148,7 +150,7 @@ def _count(first, last, uvw, wavenumber, usable, scale, corner, support, stride,
 
 @compiled_as_written
 def _cumulate(counts):
-    """Counts, (part, patch), become the places of their first visibilities; returns occupied patches and theirs."""
+    """Turn counts, (part, patch), into the places of first visibilities; return occupied patches and theirs."""
     parts, patches = counts.shape
     cells, starts = [], []
     total = 0
@@ -169,7 +171,7 @@ def _cumulate(counts):
 def _place(
     first, last, uvw, wavenumber, usable, scale, corner, support, stride, ends, order, position, folded
 ):  # fmt: skip
-    """The second half of the counting sort: each visibility of some rows to the next place of its patch."""
+    """Put each visibility of some rows at the next place of its patch: the second half of the counting sort."""
     for row in range(first, last):
         for channel in range(wavenumber.size):
             if usable[row, channel]:
@@ -184,7 +186,7 @@ def _place(
 
 
 def _blocks(rows: NDArray[np.integer], starts: NDArray[np.integer], support: int) -> NDArray[np.int64]:
-    """First cells of blocks of at least `support` rows, and of about equal numbers of visibilities and cells."""
+    """Return the first cells of blocks of at least `support` rows and about equally many visibilities and cells."""
     cost = starts[1:] + 4 * np.arange(1, starts.size)
     bounds = [0]
     for begin in np.flatnonzero(np.diff(rows, prepend=-1)):

@@ -15,12 +15,14 @@ CORE = 2.0  # inner radius, in the same units: what is nearer to the centre is n
 
 
 def cells(uv: NDArray[np.floating], field_of_view: float) -> NDArray[np.integer]:
-    """The square that each visibility is in, (n, 2). uv: (n, 2), wavelengths; field_of_view: radians."""
+    """Return the square that each visibility is in, (n, 2). uv: (n, 2), wavelengths; field_of_view: radians."""
     return np.floor(_folded(uv) * (field_of_view / CELL)).astype(np.int64)
 
 
 def folds(uv: NDArray[np.floating], field_of_view: float, count: int, seed: int = 1) -> NDArray[np.uint8]:
-    """The fold of each visibility, (n,), below `count`, or `count` for the core; a cell is in one fold in any call.
+    """Return the fold of each visibility, (n,), below `count`, or `count` for the core.
+
+    A cell is in one fold in any call.
 
     Args:
         uv: (n, 2), wavelengths.
@@ -34,13 +36,13 @@ def folds(uv: NDArray[np.floating], field_of_view: float, count: int, seed: int 
 
 
 def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Numbers that look random: the finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
+    """Return numbers that look random: the finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))
 
 
 def _folded(uv: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Each visibility or its conjugate, whichever has u > 0, or v >= 0 on the axis."""
+    """Return each visibility or its conjugate, whichever has u > 0, or v >= 0 on the axis."""
     conjugate = (uv[:, :1] < 0) | ((uv[:, :1] == 0) & (uv[:, 1:] < 0))
     return np.where(conjugate, -uv, uv)

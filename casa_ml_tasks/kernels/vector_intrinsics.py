@@ -48,7 +48,7 @@ def _lengths(unroll: Any) -> tuple[int, int]:
 
 
 def _pointer(context: Any, builder: Any, array: types.Array, value: Any, index: Any, lanes: int) -> Any:
-    """To `lanes` reals of an array, from the real with this index."""
+    """Return a pointer to `lanes` reals of an array, from the real with this index."""
     real = _LLVM[_real(array)]
     data = builder.bitcast(cgutils.create_struct_proxy(array)(context, builder, value).data, real.as_pointer())
     return builder.bitcast(builder.gep(data, [index]), ir.VectorType(real, lanes).as_pointer())
@@ -64,7 +64,7 @@ def _times(builder: Any, index: Any, factor: int) -> Any:
 
 
 def _rows(builder: Any, offset: Any, stride: Any, count: int) -> list[Any]:
-    """Indices, in reals, of the rows of a patch that begins at a complex cell of the grid."""
+    """Return the indices, in reals, of the rows of a patch that begins at a complex cell of the grid."""
     cells = [builder.add(offset, _times(builder, stride, row)) for row in range(count)]
     return [_times(builder, cell, 2) for cell in cells]
 
@@ -82,7 +82,7 @@ def _align_stack(builder: Any) -> None:
 
 @intrinsic
 def load_patch(typing_context, grid, offset, stride, unroll):
-    """The rows of the patch of the grid at `offset`, a tuple of Vectors."""
+    """Return the rows of the patch of the grid at `offset`, a tuple of Vectors."""
     support, _ = _lengths(unroll)
     patch = types.UniTuple(Vector(_real(grid)), support)
 
@@ -115,7 +115,7 @@ def add_patch(typing_context, grid, offset, stride, patch, unroll):
 
 @intrinsic
 def empty_patch(typing_context, grid, unroll):
-    """A patch of zeros."""
+    """Return a patch of zeros."""
     support, _ = _lengths(unroll)
     patch = types.UniTuple(Vector(_real(grid)), support)
 
@@ -129,7 +129,7 @@ def empty_patch(typing_context, grid, unroll):
 
 @intrinsic
 def kernel_values(typing_context, coefficients, position, index, unroll):
-    """The kernel's taps around a visibility by Horner's rule, along rows and along columns at once.
+    """Return the kernel's taps around a visibility by Horner's rule, along rows and columns at once.
 
     coefficients: (powers, LANES), flat; position: (row, column) of all visibilities, flat; index: of this one.
     """
@@ -155,7 +155,7 @@ def kernel_values(typing_context, coefficients, position, index, unroll):
 
 @intrinsic
 def weighted_sum(typing_context, patch, kernel):
-    r"""The visibility $\sum_{rc} \phi_r \phi_c G_{rc}$ as a pair (real, imaginary)."""
+    r"""Return the visibility $\sum_{rc} \phi_r \phi_c G_{rc}$ as a pair (real, imaginary)."""
     pair = types.UniTuple(kernel.real, 2)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -180,7 +180,7 @@ def weighted_sum(typing_context, patch, kernel):
 
 @intrinsic
 def add_outer_product(typing_context, patch, kernel, real, imaginary):
-    r"""The patch with $\phi_r \phi_c V$ added to every cell: the adjoint of `weighted_sum`."""
+    r"""Return the patch with $\phi_r \phi_c V$ added to every cell: the adjoint of `weighted_sum`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kernel = arguments[1]

@@ -42,15 +42,15 @@ class ExpandedOperator:
         return self.flat.shape
 
     def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """As `FourierOperator.sort`."""
+        """Return what `FourierOperator.sort` does."""
         return self.flat.sort(visibilities)
 
     def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """As `FourierOperator.restore`."""
+        """Return what `FourierOperator.restore` does."""
         return self.flat.restore(visibilities)
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
-        """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""
+        """Return the visibilities of an image, (visibility,), Jy. image: (ny, nx), Jy/pixel."""
         total, threads = np.zeros_like(self.phase), self.flat.threads
         for term in self.terms:
             visibilities = self.flat.degrid(term.times(self.x, image, threads))
@@ -58,7 +58,7 @@ class ExpandedOperator:
         return np.multiply(total, self.phase, out=total)
 
     def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-        """The adjoint, (ny, nx), not normalised."""
+        """Return the adjoint of `degrid` applied to visibilities, (ny, nx), not normalised."""
         total, threads = np.zeros(self.shape, self.x.dtype), self.flat.threads
         turned = visibilities * self.phase.conj()
         for term in self.terms:
@@ -69,7 +69,7 @@ class ExpandedOperator:
     def gradient(
         self, image: NDArray[np.floating], data: NDArray[np.complexfloating], weight: NDArray[np.floating]
     ) -> tuple[float, NDArray[np.floating]]:
-        """As `FourierOperator.gradient`."""
+        """Return what `FourierOperator.gradient` does, for the operator with w."""
         return chi_squared_and_gradient(self, image, data, weight)
 
 
@@ -82,7 +82,16 @@ def expanded_operator(
     longest: float,
     terms: list[ProlateTerm],
 ) -> ExpandedOperator:
-    """uvw and wavenumber: that `flat` was planned for; x: (ny, nx), in [-1, 1]; longest: largest |w|, wavelengths."""
+    """Plan the operator with an expansion of the w-term.
+
+    Args:
+        flat: the operator without w.
+        uvw, wavenumber: that `flat` was planned for.
+        x: centred n - 1 over its largest modulus, (ny, nx), in [-1, 1].
+        centre: of n - 1.
+        longest: largest |w|, wavelengths.
+        terms: of the expansion.
+    """
     precision = flat.uvgrid.precision
     w = flat.sort(np.multiply.outer(uvw[:, 2], wavenumber))
     np.negative(w, where=flat.plan.folded, out=w)

@@ -63,7 +63,7 @@ class StackedOperator:
         return self.uvgrid.shape
 
     def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """From the caller's order, any shape, to (visibility,), conjugated where folded."""
+        """Return values of the caller's order in the plan's, (visibility,), conjugated where folded."""
         flat = np.asarray(visibilities).reshape(-1)
         if flat.size != self.folded.size:
             raise ValueError(f"{flat.size} visibilities for a plan of {self.folded.size}")
@@ -71,14 +71,14 @@ class StackedOperator:
         return np.concatenate([layer.flat.sort(flat[layer.index]) for layer in self.layers])
 
     def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `sort`: (total,), 0 where masked."""
+        """Return values in the caller's order, (total,), 0 where masked: the inverse of `sort`."""
         result = np.zeros(self.folded.size, visibilities.dtype)
         for layer, part in zip(self.layers, self._by_layer(visibilities), strict=True):
             result[layer.index] = layer.flat.restore(part)
         return np.where(self.folded, result.conj(), result)
 
     def degrid(self, image: NDArray[np.floating]) -> NDArray[np.complexfloating]:
-        """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""
+        """Return the visibilities of an image, (visibility,), Jy. image: (ny, nx), Jy/pixel."""
         result = np.zeros(self._bounds[-1], np.result_type(self.uvgrid.precision, np.complex64))
         parts = self._by_layer(result)
         image = (self._checked(image) * self._correction).astype(self.uvgrid.precision)
@@ -100,7 +100,7 @@ class StackedOperator:
         return result
 
     def grid(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-        """The adjoint, (ny, nx), not normalised."""
+        """Return the adjoint of `degrid` applied to visibilities, (ny, nx), not normalised."""
         parts = self._by_layer(visibilities)
         total = np.zeros(self.shape)
         screen, step = self._first_screen()
@@ -125,7 +125,7 @@ class StackedOperator:
     def gradient(
         self, image: NDArray[np.floating], data: NDArray[np.complexfloating], weight: NDArray[np.floating]
     ) -> tuple[float, NDArray[np.floating]]:
-        """As `FourierOperator.gradient`."""
+        """Return what `FourierOperator.gradient` does, for the operator with w."""
         return chi_squared_and_gradient(self, image, data, weight)
 
     def _checked(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -151,7 +151,7 @@ class StackedOperator:
         return range(self.layers[0].first_plane, self.layers[-1].first_plane + self.kernel.support)
 
     def _first_screen(self) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-        r"""$e^{2\pi ip\delta x}$ of the first plane p, and the factor from each plane to the next, (ny, nx) both."""
+        r"""Return $e^{2\pi ip\delta x}$ of the first plane p, and the factor from one plane to the next, (ny, nx)."""
         step = np.exp(2j * np.pi * self.spacing * self.x)
         return step**self._planes.start, step
 

@@ -85,7 +85,7 @@ def wide_field_operator(
 
 
 def _n_minus_one(shape: tuple[int, int], cell: float) -> tuple[NDArray[np.float64], float, float]:
-    """x = n - 1 - c over the image, (ny, nx), its centre c and its largest modulus R."""
+    """Return x = n - 1 - c over the image, (ny, nx), its centre c and its largest modulus R."""
     m, l = ((np.arange(n) - n // 2) * cell for n in shape)  # noqa: E741
     squared = m[:, None] ** 2 + l**2
     if squared.max() >= 1:
@@ -96,7 +96,7 @@ def _n_minus_one(shape: tuple[int, int], cell: float) -> tuple[NDArray[np.float6
 
 
 def _w_kernel(extent: float, tolerance: float, count: int, pixels: int) -> tuple[GriddingKernel, int]:
-    """The cheapest kernel along w, and the number of planes. extent: largest |w| times R, turns."""
+    """Return the cheapest kernel along w, and the number of planes. extent: largest |w| times R, turns."""
 
     def planes(choice: tuple[int, float]) -> int:
         support, oversampling = choice

@@ -55,6 +55,7 @@ class NativeImages(CasaImages):
         shutil.rmtree(self.product("psf"), ignore_errors=True)  # or CASA would keep its beam
         if self._request.grid.continuum:
             self._write("psf", centre * sums)
+            self._imager.PStools[0].gatherpsfweight()  # opens the images, which makePB has not where there was one
             self._imager.PStools[0].dividepsfbyweight()
             self._disown_weight()
         else:

@@ -22,7 +22,7 @@ class Band:
 
     @classmethod
     def of_moments(cls, moments: NDArray[np.floating]) -> Band:
-        r"""The nodes of Gauss and Legendre on a band, uniform in $\ln \nu$, of the data's mean and variance.
+        r"""Return the nodes of Gauss and Legendre on a band, uniform in $\ln \nu$, of the data's mean and variance.
 
         Args:
             moments: $\langle x^q \rangle$ over the weights, (2 terms - 1,): the peaks of the PSFs.
@@ -46,9 +46,9 @@ class Band:
         return np.asarray(np.linalg.inv(np.vander(self.frequencies - 1, increasing=True)), float)
 
     def terms(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
-        """images: (frequency, ...) at the frequencies. Returns the Taylor terms, (term, ...)."""
+        """Return the Taylor terms, (term, ...), of images at the frequencies, (frequency, ...)."""
         return np.tensordot(self.conversion, images, 1)
 
     def images(self, terms: NDArray[np.floating]) -> NDArray[np.float64]:
-        """terms: (term, ...). Returns the images at the frequencies, (frequency, ...)."""
+        """Return the images at the frequencies, (frequency, ...), of Taylor terms, (term, ...)."""
         return np.tensordot(np.vander(self.frequencies - 1, increasing=True), terms, 1)

@@ -19,40 +19,40 @@ class Device(Protocol):
     """Memory, kernels of `gridding.cu` compiled for one UVGrid, and FFTs of its padded size."""
 
     def upload(self, array: NDArray[Any] | Buffer, dtype: DTypeLike) -> Buffer:
-        """A copy on the device; what is there already is returned as it is."""
+        """Return a copy on the device; what is there already is returned as it is."""
 
     def download(self, buffer: Buffer) -> NDArray[Any]:
-        """A copy in the host's memory."""
+        """Return a copy in the host's memory."""
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
-        """Of zeros, on the device."""
+        """Return an array of zeros on the device."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
-        """Of anything, on the device."""
+        """Return an array of any values on the device."""
 
     def launch(self, kernel: str, rows: int, columns: int, block: int, *arguments: Buffer | np.generic) -> None:
         """Start `rows` x `columns` blocks of `block` threads."""
 
     def rfft2(self, padded: Buffer, spectrum: Buffer) -> None:
-        """As numpy's, into `spectrum`."""
+        """Write numpy's rfft2 into `spectrum`."""
 
     def irfft2(self, spectrum: Buffer, padded: Buffer) -> None:
-        """As numpy's with norm="forward", into `padded`; the spectrum may be overwritten."""
+        """Write numpy's irfft2 with norm="forward" into `padded`; the spectrum may be overwritten."""
 
     def sum(self, buffer: Buffer) -> float:
-        """Of all elements."""
+        """Return the sum of all elements."""
 
 
 DeviceFactory = Callable[[UVGrid], Device]
 
 
 def source() -> str:
-    """CUDA C of all kernels."""
+    """Return the CUDA C of all kernels."""
     return files("casa_ml_tasks.kernels.cuda").joinpath("gridding.cu").read_text()
 
 
 def definitions(precision: np.dtype, support: int, powers: int) -> list[str]:
-    """Compiler options that choose the gridding kernel; precision is float32 or float64."""
+    """Return the compiler options that choose the gridding kernel; precision is float32 or float64."""
     real = {"float32": "float", "float64": "double"}[np.dtype(precision).name]
     return [f"-DREAL={real}", f"-DREAL2={real}2", f"-DSUPPORT={support}", f"-DPOWERS={powers}"]
 

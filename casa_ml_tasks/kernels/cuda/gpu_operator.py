@@ -48,23 +48,23 @@ class GpuFourierOperator:
         return self.uvgrid.shape
 
     def sort(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """From the caller's order, any shape, to (visibility,), conjugated where the plan folds."""
+        """Return values of the caller's order in the plan's, (visibility,), conjugated where it folds."""
         return self.plan.sort(visibilities, self.threads)
 
     def restore(self, visibilities: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of `sort`: (total,), 0 where masked."""
+        """Return values in the caller's order, (total,), 0 where masked: the inverse of `sort`."""
         return self.plan.restore(visibilities, self.threads)
 
     def upload(self, values: NDArray[Any]) -> Buffer:
-        """An image, visibilities or weights on the GPU, real or complex, for calls that use them again."""
+        """Return an image, visibilities or weights on the GPU, real or complex, for calls that use them again."""
         return self.device.upload(values, self._complex if np.iscomplexobj(values) else self.uvgrid.precision)
 
     def degrid(self, image: NDArray[np.floating] | Buffer) -> NDArray[np.complexfloating] | Buffer:
-        """image: (ny, nx), Jy/pixel. Returns (visibility,), Jy."""
+        """Return the visibilities of an image, (visibility,), Jy. image: (ny, nx), Jy/pixel."""
         return self._beside(image, self.degrid_from(self._from_image(image)))
 
     def grid(self, visibilities: NDArray[np.complexfloating] | Buffer) -> NDArray[np.floating] | Buffer:
-        r"""The adjoint, $\sum_k \mathrm{Re}\,V_k \exp(-2\pi i(u_k l_x + v_k m_y))$, (ny, nx), not normalised."""
+        r"""Return the adjoint, $\sum_k \mathrm{Re}\,V_k \exp(-2\pi i(u_k l_x + v_k m_y))$, (ny, nx), not normalised."""
         grid = self.device.zeros(self.uvgrid.size, self._complex)
         self.grid_onto(visibilities, grid)
         return self._beside(visibilities, self._to_image(grid))
@@ -75,7 +75,7 @@ class GpuFourierOperator:
         data: NDArray[np.complexfloating] | Buffer,
         weight: NDArray[np.floating] | Buffer,
     ) -> tuple[float, NDArray[np.floating] | Buffer]:
-        r"""$\chi^2 = \sum_k w_k |V_k - d_k|^2$ and $F^H W (F I - d)$, (ny, nx), in one pass over the visibilities.
+        r"""Return $\chi^2 = \sum_k w_k |V_k - d_k|^2$ and $F^H W (F I - d)$, (ny, nx), in one pass over the data.
 
         Args:
             image: (ny, nx), Jy/pixel.
@@ -93,7 +93,7 @@ class GpuFourierOperator:
         return self.device.sum(misfit), self._beside(image, self._to_image(grid))
 
     def degrid_from(self, grid: Buffer) -> Buffer:
-        """Visibilities, (visibility,), from a grid, (rows, columns), both on the GPU."""
+        """Return visibilities, (visibility,), from a grid, (rows, columns), both on the GPU."""
         visibilities = self.device.empty(self.plan.order.shape, self._complex)
         blocks = -(-self.plan.order.size // BLOCK)
         self.device.launch("degrid", 1, blocks, BLOCK, grid, *self._visibilities, visibilities)
@@ -111,7 +111,7 @@ class GpuFourierOperator:
 
     @cached_property
     def _visibilities(self) -> tuple[Any, ...]:
-        """Arguments of every kernel: stride of the grid, corner and position of each visibility, and their number."""
+        """Return what every kernel takes: the grid's stride, corners and positions of visibilities, their number."""
         corner = np.repeat(self.plan.cells.astype(np.int32), np.diff(self.plan.starts))
         return (
             np.int32(self.uvgrid.size[1]),
@@ -122,18 +122,18 @@ class GpuFourierOperator:
 
     @cached_property
     def _correction(self) -> tuple[Any, ...]:
-        """Arguments of `pad` and `crop`: correction along y and x, and both sizes of the image."""
+        """Return the arguments of `pad` and `crop`: correction along y and x, and both sizes of the image."""
         corrections = (self.device.upload(each.reshape(-1), self.uvgrid.precision) for each in self.uvgrid.correction)
         return (*corrections, *map(np.int32, (*self.shape, *self.uvgrid.padded)))
 
     def _shares(self) -> tuple[int, int, np.int32]:
-        """Blocks, warps a block, and batches of LANES visibilities a warp."""
+        """Return blocks, warps a block, and batches of LANES visibilities a warp."""
         warps, count = WARPS[self.uvgrid.precision.name], self.plan.order.size
         batches = min(max(count // (LANES * ENOUGH_WARPS), 1), MOST_BATCHES)
         return -(-count // (LANES * batches * warps)), warps, np.int32(batches)
 
     def _from_image(self, image: NDArray[np.floating] | Buffer) -> Buffer:
-        """The grid to degrid from, (rows, columns)."""
+        """Return the grid to degrid from, (rows, columns)."""
         if image.shape != self.shape:
             raise ValueError(f"image of shape {image.shape} for a plan of images of {self.shape}")
         device, (height, width), (rows, columns) = self.device, self.uvgrid.padded, self.uvgrid.size
@@ -148,7 +148,7 @@ class GpuFourierOperator:
         return grid
 
     def _to_image(self, grid: Buffer) -> Buffer:
-        """The adjoint of `_from_image`."""
+        """Return the image of a grid: the adjoint of `_from_image`."""
         device, (height, width), (rows, columns) = self.device, self.uvgrid.padded, self.uvgrid.size
         half = width // 2 + 1
         spectrum = device.empty((height, half), self._complex)
@@ -170,7 +170,7 @@ class GpuFourierOperator:
 
 
 def on_gpu(operator: FourierOperator, device: DeviceFactory = PycudaDevice) -> GpuFourierOperator:
-    """The same operator on a GPU.
+    """Return the same operator on a GPU.
 
     Args:
         operator: as `fourier_operator` plans it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes, coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
-from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.correlated_field import MeanAndDeviation, Prior
 from casa_ml_tasks.minor.resolve.energy import Likelihood
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
@@ -54,7 +53,7 @@ class ImagingProblem:
         beam_area: ArrayLike,
         cell: float,
         compose: Callable[[Prior], Composition] = continuum,
-        prior: Mapping[str, Any] | None = None,
+        prior: Mapping[str, float | MeanAndDeviation] | None = None,
         mosaic: Mosaic | None = None,
     ) -> ImagingProblem:
         """Return the problem of images of total intensity: of one, of channels, or of Taylor terms.
@@ -71,7 +70,7 @@ class ImagingProblem:
         noises, areas = np.ravel(sigma).astype(float), np.ravel(beam_area).astype(float)
         noise = float(np.median(noises[np.isfinite(noises)])) / float(np.median(areas))
         empty = float(np.log(OFFSET * noise))
-        composition = compose(Prior(empty)._replace(**(prior or {})))
+        composition = compose(Prior(**{**Prior(empty)._asdict(), **(prior or {})}))
         return cls(Response(psf[:, 0], noises, composition.synthesis, mosaic), composition, areas, cell, empty)
 
     @property

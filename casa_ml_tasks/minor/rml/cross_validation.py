@@ -44,7 +44,7 @@ class Trial:
     misfit: NDArray[np.float64]
 
     def excess(self, best: Trial) -> tuple[float, float]:
-        """Mean misfit beyond that of the best trial, and its standard error from the scatter of the folds."""
+        """Return the mean misfit beyond that of the best trial, and its standard error by the scatter of folds."""
         difference = self.misfit - best.misfit
         return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(difference.size))
 
@@ -78,7 +78,7 @@ class CrossValidation:
         return max(filter(as_good, self.trials), key=strength)
 
     def as_numbers(self) -> list[dict[str, Any]]:
-        """Every trial: its strengths, its misfit beyond the best one's, the error of that, whether chosen."""
+        """Return every trial: its strengths, its misfit beyond the best one's, the error of that, whether chosen."""
         found = []
         for trial in self.trials:
             excess, error = trial.excess(self.best)
@@ -95,7 +95,10 @@ def cross_validate(
     support: NDArray[np.bool_],
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> CrossValidation:
-    """From strength 1 of everything, one regulariser after the other, up or down as long as the prediction improves.
+    """Search for the strengths that predict best.
+
+    The search begins with strength 1 of everything and goes through the regularisers one after the other, up or down
+    as long as the prediction improves.
 
     Args:
         folds: at least 2, and last what is never held out.
@@ -114,7 +117,7 @@ def cross_validate(
         if steps not in trials:
             strengths = tuple(STEP**step for step in steps)
             with ThreadPoolExecutor(min(available_cores(), len(problems))) as pool:
-                found = list(pool.map(lambda problem: problem.solved(strengths), problems))
+                found = list(pool.map(lambda problem: problem.at_optimum(strengths), problems))
             problems[:] = [problem for problem, _ in found]
             trials[steps] = Trial(strengths, np.array([each for _, each in found]))
             on_trial(trials[steps])
@@ -194,8 +197,8 @@ class _HeldOut:
             parts = parts_of(nothing, positivity, nothing if "points" in regularisers else None)
             return cls(objective, jnp.asarray(support), parts, likelihood, held_out.power)
 
-    def solved(self, strengths: tuple[float, ...]) -> tuple[_HeldOut, float]:
-        """Itself at the optimum for these strengths, and the held-out misfit there."""
+    def at_optimum(self, strengths: tuple[float, ...]) -> tuple[_HeldOut, float]:
+        """Return the same fold at the optimum for these strengths, and the held-out misfit there."""
         with jax.enable_x64(True):
             objective = replace(self.objective, strengths=jnp.asarray(strengths, float))
             most = FURTHER_ITERATIONS if self.parts.any() else FIRST_ITERATIONS

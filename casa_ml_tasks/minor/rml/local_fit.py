@@ -32,7 +32,7 @@ class LocalFit(NamedTuple):
         flux: of the source, Jy.
         y, x: its position, pixels.
         gain: decrease of chi^2 times sigma^2 below that of the best pixels alone, (Jy/beam)^2.
-        left, left_alone: largest residual, and that of the best pixels alone, Jy/beam.
+        residual, residual_of_pixels: the largest residual, and that of the best pixels alone, Jy/beam.
         alone_flux: of the source, if all beside it is twice as coarse as the beam, Jy.
         cost: how much higher chi^2 times sigma^2 is then than that of the best pixels alone, (Jy/beam)^2.
     """
@@ -41,8 +41,8 @@ class LocalFit(NamedTuple):
     y: float
     x: float
     gain: float
-    left: float
-    left_alone: float
+    residual: float
+    residual_of_pixels: float
     alone_flux: float
     cost: float
 
@@ -59,7 +59,7 @@ class Square(NamedTuple):
 
     @classmethod
     def around(cls, y: float, x: float, reach: int, shape: tuple[int, int]) -> Square:
-        """Pixels up to so many away, without those outside of the image."""
+        """Return the pixels up to `reach` away, without those outside of the image."""
         middle = round(y), round(x)
         return cls(*(slice(max(at - reach, 0), min(at + reach + 1, n)) for at, n in zip(middle, shape, strict=True)))
 
@@ -69,13 +69,13 @@ class Square(NamedTuple):
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def lags(self, psf: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The normal operator on these pixels, (pixel, pixel). psf: (2 ny, 2 nx), Jy/beam."""
+        """Return the normal operator on these pixels, (pixel, pixel). psf: (2 ny, 2 nx), Jy/beam."""
         ny, nx = (n // 2 for n in psf.shape)
         y, x = np.indices(self.shape).reshape(2, -1)
         return psf[ny + np.subtract.outer(y, y), nx + np.subtract.outer(x, x)].astype(float)
 
     def blobs(self, width: float) -> NDArray[np.float64]:
-        """Gaussians of that FWHM, in pixels, less than half of it apart, (blob, pixel)."""
+        """Return Gaussians of that FWHM, in pixels, less than half of it apart, (blob, pixel)."""
         axes = []
         for each in self:
             length = each.stop - each.start
@@ -101,7 +101,7 @@ class LocalFits:
     def of_point(
         self, square: Square, start: tuple[float, float], dirty: NDArray[np.floating], sigma: float
     ) -> LocalFit:
-        """The fits of one square.
+        """Return the fits of one square.
 
         Args:
             square: the pixels.
@@ -118,18 +118,18 @@ class LocalFits:
         coarse = Emission(bases.coarse_matrix, bases.coarse @ seen, bases.coarse, _free_least_squares)
         pixels_alone = Curvature.of(fine.matrix)
         alone = best_pixels(pixels_alone, seen)
-        value, left_alone = _value(pixels_alone, seen, alone), np.abs(seen - pixels_alone.times(alone)).max()
-        best, at = self._moved(square, start, dirty, fine)
-        single, _ = self._moved(square, at, dirty, coarse)
+        value, residual_of_pixels = _value(pixels_alone, seen, alone), np.abs(seen - pixels_alone.times(alone)).max()
+        best, at = self._best_position(square, start, dirty, fine)
+        single, _ = self._best_position(square, at, dirty, coarse)
         gain, cost = 2 * (value - best.value), 2 * (single.value - value)
-        return LocalFit(best.flux, *at, gain, best.left, float(left_alone), single.flux, cost)
+        return LocalFit(best.flux, *at, gain, best.residual, float(residual_of_pixels), single.flux, cost)
 
-    def _moved(
+    def _best_position(
         self, square: Square, at: tuple[float, float], dirty: NDArray[np.floating], emission: Emission
     ) -> tuple[Fit, tuple[float, float]]:
-        """Steps towards the position beside that kind of emission."""
+        """Return the fit at the best position beside that kind of emission, and the position."""
         for _ in range(MOST_STEPS):
-            fit = _beside(square, at, dirty, emission, self.psf, self.band)
+            fit = _fit_at(square, at, dirty, emission, self.psf, self.band)
             if fit.flux <= 0:
                 break
             step = np.clip(fit.slopes / fit.flux, -LONGEST_STEP, LONGEST_STEP)
@@ -155,7 +155,7 @@ class Bases(NamedTuple):
 
     @classmethod
     def of(cls, square: Square, psf: NDArray[np.floating], width: float) -> Bases:
-        """Arguments as in `LocalFits`."""
+        """Return the bases of a square; psf and width as in `LocalFits`."""
         matrix = square.lags(psf)
         matrix += RIDGE * matrix[0, 0] * np.eye(len(matrix))
         coarse = square.blobs(COARSE * width)
@@ -177,15 +177,15 @@ class Curvature(NamedTuple):
 
     @classmethod
     def of(cls, matrix: NDArray[np.float64]) -> Curvature:
-        """The matrix as it is."""
+        """Return the matrix as it is, without a source."""
         return cls(matrix, np.zeros((0, len(matrix))), np.zeros((0, 0)))
 
     def columns(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Some of its columns, (n, chosen)."""
+        """Return some of its columns, (n, chosen)."""
         return self.matrix[:, chosen] - self.across.T @ (self.inverse @ self.across[:, chosen])
 
     def times(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Its product with a vector, (n,), of which only a few are not zero."""
+        """Return the product with a vector, (n,), of which only a few are not zero."""
         chosen = vector != 0
         return self.columns(chosen) @ vector[chosen]
 
@@ -211,22 +211,22 @@ class Emission(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Of a source at one position beside some emission.
+    """The best fit of a source at one position beside some emission.
 
     Attributes:
         flux: Jy.
         slopes: flux times the shift that would fit better, Jy pixels.
         value: of the quadratic function.
-        left: largest of what is not explained of `Emission.seen`.
+        residual: the largest that is left of `Emission.seen`.
     """
 
     flux: float
     slopes: NDArray[np.float64]
     value: float
-    left: float
+    residual: float
 
 
-def _beside(
+def _fit_at(
     square: Square,
     at: tuple[float, float],
     dirty: NDArray[np.floating],
@@ -234,7 +234,7 @@ def _beside(
     psf: NDArray[np.floating],
     band: tuple[float, float],
 ) -> Fit:
-    """The best fit with the source at one position."""
+    """Return the best fit with the source at one position."""
     source = Rendering.at(at, dirty.shape, band)
     patches, rows, columns = source.patches()[:, 0], source.rows[0], source.columns[0]
     inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", patches, _beams(patches, rows, columns, psf, rows, columns)))
@@ -246,8 +246,8 @@ def _beside(
     amplitudes = emission.best(rest, right)
     found = inverse @ (of_source - across @ amplitudes)
     value = _value(rest, right, amplitudes) - 0.5 * of_source @ inverse @ of_source
-    left = emission.seen - Curvature.of(emission.matrix).times(amplitudes) - found @ across
-    return Fit(float(found[0]), found[1:], float(value), float(np.abs(left).max()))
+    residual = emission.seen - Curvature.of(emission.matrix).times(amplitudes) - found @ across
+    return Fit(float(found[0]), found[1:], float(value), float(np.abs(residual).max()))
 
 
 def _beams(
@@ -258,7 +258,7 @@ def _beams(
     seen_rows: NDArray[np.int64],
     seen_columns: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """The normal operator on some pixels, seen in some others: (n, seen row, seen column), Jy/beam.
+    """Return the dirty images of patches in some other pixels, (n, seen row, seen column), Jy/beam.
 
     Args:
         patches: (n, row, column), Jy/pixel.
@@ -277,12 +277,14 @@ def _value(curvature: Curvature, right: NDArray[np.float64], x: NDArray[np.float
 
 
 def _free_least_squares(curvature: Curvature, right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The minimum over all x, of either sign."""
+    """Return the minimum over all x, of either sign."""
     return np.asarray(np.linalg.lstsq(curvature.columns(np.ones(right.size, bool)), right)[0], float)
 
 
 def least_squares(curvature: Curvature, right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    r"""The minimum of $\frac12 x^T M x - x^T r$ over x that are not negative (Bro & De Jong 1997, J. Chemom. 11, 393).
+    r"""Return the minimum of $\frac12 x^T M x - x^T r$ over x that are not negative.
+
+    The algorithm is that of Bro & De Jong (1997, J. Chemom. 11, 393).
 
     Args:
         curvature: M, positive definite.

@@ -84,7 +84,7 @@ def minimise(
 
 
 def noise_factors(signal_to_noise: float) -> Iterator[float]:
-    """By how much the noise is exaggerated on the way to the true one."""
+    """Yield the factors by which the noise is exaggerated on the way to the true one."""
     factor = signal_to_noise / FIRST_SIGNAL_TO_NOISE
     while factor > 1.5:
         yield factor

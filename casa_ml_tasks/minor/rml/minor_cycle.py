@@ -93,7 +93,13 @@ class RegularisedMaximumLikelihood:
         self._on_progress = on_progress
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
-        """One minor cycle. residual: Jy/beam, model: Jy/pixel, (channel, stokes, ny, nx) both."""
+        """Return the model after one minor cycle, and its state.
+
+        Args:
+            residual: (channel, stokes, ny, nx), Jy/beam.
+            model: whose residual it is, (channel, stokes, ny, nx), Jy/pixel.
+            state: from the minor cycle before.
+        """
         agrees = self._agrees(residual, state)
         unfinished = self._psf.any(axis=(-2, -1)) & ~agrees
         if not unfinished.any():
@@ -116,8 +122,8 @@ class RegularisedMaximumLikelihood:
             given = Given(residual[planes], model[planes], support[planes], alone, sources)
             found = self._minimum(planes, given, most, done)
             new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
-            if points is not None and found.points is not None:
-                points[planes] = found.points
+            if points is not None and found.point_image is not None:
+                points[planes] = found.point_image
             if self._has_unresolved(planes):
                 unresolved[planes] = found.unresolved
 
@@ -127,12 +133,12 @@ class RegularisedMaximumLikelihood:
         return new, MinorState(state.iterations + done.iterations, predicted, latent=latent)
 
     def _has_unresolved(self, planes: Planes) -> bool:
-        """Whether bright sources between pixels have positions of their own there."""
+        """Return whether bright sources between pixels have positions of their own there."""
         alone = np.ndim(planes[0]) == 0 and NEED_CHANNELS.isdisjoint(self._regularisers)
         return self._unresolved and alone and bool(self._positivity[planes[1]])
 
     def _agrees(self, residual: Image, state: MinorState) -> NDArray[np.bool_]:
-        """Whether the residual of each plane is the one that its ended minor cycle predicted, (channel, stokes)."""
+        """Return whether each plane has the residual that its ended minor cycle predicted, (channel, stokes)."""
         if state.predicted_residual is None:
             return np.zeros(residual.shape[:2], bool)
         difference = np.asarray(residual - state.predicted_residual)
@@ -165,9 +171,9 @@ class RegularisedMaximumLikelihood:
     def _beside_sources(
         self, objective: Objective, psf: NDArray[np.floating], given: Given, most: int, done: Count
     ) -> Minimum:
-        """Of one plane, beside bright sources between pixels, if there are any."""
+        """Return the minimum for one plane beside bright sources between pixels, if there are any."""
         unresolved = Unresolved(objective, psf, given.support, given.sources)
-        given = given.without(unresolved.rendered())
+        given = given.without(unresolved.pixels())
         start = given.parts(objective.regularisers, positivity=True)
         support = jnp.asarray(given.support)
         parts, ended = minimise(unresolved.objective, support, start, most, done.add, unresolved.look)
@@ -175,14 +181,14 @@ class RegularisedMaximumLikelihood:
         return found.beside(*unresolved.finish(parts))
 
     def _regularisers_of(self, stokes: int) -> tuple[tuple[str, ...], jax.Array]:
-        """Names and strengths: those given, but for planes that may be negative beside planes that may not."""
+        """Return names and strengths: those given, but for planes that may be negative beside planes that may not."""
         pairs = list(zip(self._regularisers, self._strengths, strict=True))
         if not self._positivity[stokes]:
             pairs = of_signed_images(pairs)
         return tuple(name for name, _ in pairs), jnp.asarray([strength for _, strength in pairs], float)
 
     def _operator(self, planes: Planes) -> NormalOperator:
-        """Kept between minor cycles if there is one only: those of a cube would fill the memory."""
+        """Return the normal operator, kept between minor cycles if there is one only: many would fill the memory."""
         if self._only_operator is not None:
             return self._only_operator
         operator = ConvolutionNormalOperator.from_psf(self._psf[planes], np.float32)
@@ -203,24 +209,24 @@ class Given(NamedTuple):
         residual: Jy/beam.
         model: whose residual it is, Jy/pixel.
         support: where the image may differ from zero.
-        points: what of the model is point sources, Jy/pixel; None where they are no component.
+        point_image: what of the model is point sources, Jy/pixel; None where they are no component.
         sources: what of it are sources between pixels.
     """
 
     residual: NDArray[np.floating]
     model: NDArray[np.floating]
     support: NDArray[np.bool_]
-    points: NDArray[np.floating] | None
+    point_image: NDArray[np.floating] | None
     sources: Sources
 
     def without(self, sources: NDArray[np.floating]) -> Given:
-        """The same without the pixels of these, (ny, nx), Jy/pixel."""
-        points = None if self.points is None else np.maximum(self.points - sources, 0)
-        return self._replace(model=self.model - sources, points=points)
+        """Return the same without the pixels of some sources, (ny, nx), Jy/pixel."""
+        points = None if self.point_image is None else np.maximum(self.point_image - sources, 0)
+        return self._replace(model=self.model - sources, point_image=points)
 
     def parts(self, names: Sequence[str], positivity: bool) -> jax.Array:
-        """Where to begin, as `parts_of` has it, with those regularisers."""
-        points = self.points if "points" in names else None
+        """Return the parts to begin with, as `parts_of` has them, with those regularisers."""
+        points = self.point_image if "points" in names else None
         return parts_of(np.where(self.support, self.model, 0), positivity, points)
 
 
@@ -231,21 +237,21 @@ class Minimum(NamedTuple):
         image: Jy/pixel.
         residual: that it should have, Jy/beam.
         ended: whether there is nothing more to gain.
-        points: what of the image is point sources, Jy/pixel; None where they are no component.
+        point_image: what of the image is point sources, Jy/pixel; None where they are no component.
         unresolved: what of it are sources between pixels.
     """
 
     image: NDArray[np.float32]
     residual: NDArray[np.floating]
     ended: bool
-    points: NDArray[np.float32] | None = None
+    point_image: NDArray[np.float32] | None = None
     unresolved: Sources = NONE
 
     def beside(self, sources: Sources, pixels: NDArray[np.floating]) -> Minimum:
-        """With sources between pixels, which have these pixels, (ny, nx), Jy/pixel."""
+        """Return the same with sources between pixels, which have these pixels, (ny, nx), Jy/pixel."""
         pixels = pixels.astype(np.float32)
-        points = None if self.points is None else self.points + pixels
-        return self._replace(image=self.image + pixels, points=points, unresolved=sources)
+        points = None if self.point_image is None else self.point_image + pixels
+        return self._replace(image=self.image + pixels, point_image=points, unresolved=sources)
 
 
 def _minimum_of(objective: Objective, parts: jax.Array, ended: bool) -> Minimum:

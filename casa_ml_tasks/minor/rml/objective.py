@@ -45,21 +45,21 @@ class Objective:
 
     @property
     def noise(self) -> NoiseLevel:
-        """What the regularisers measure the image in."""
+        """The noise and the beam against which the regularisers judge the image."""
         return NoiseLevel(self.likelihood.sigma, self.beam_area, self.prior)
 
     def components(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """parts: (1 to 3, ..., ny, nx). Returns those of the extended emission, and of point sources: 1 or none."""
+        """Return the parts of extended emission, and that of point sources: 1 or none. parts: (1 to 3, ..., ny, nx)."""
         extended = len(parts) - ("points" in self.regularisers)
         return parts[:extended], parts[extended:]
 
     def image(self, parts: jax.Array) -> jax.Array:
-        """parts: (1 to 3, ..., ny, nx), non-negative. Returns the image, (..., ny, nx), Jy/pixel."""
+        """Return the image of non-negative parts, (1 to 3, ..., ny, nx) to (..., ny, nx), Jy/pixel."""
         extended, points = self.components(parts)
         return signed(extended) + points.sum(axis=0) if len(points) else signed(extended)
 
     def projected(self, parts: jax.Array) -> jax.Array:
-        """The parts without what is negative, and without what a positive and a negative part have in common.
+        """Return the parts without what is negative, and without what a positive and a negative part have in common.
 
         The image is their difference, and what they share only adds to its magnitude: left alone, it grows until
         rounding hides the image.
@@ -70,7 +70,7 @@ class Objective:
         return jnp.concatenate([extended, points])
 
     def regularisation(self, parts: jax.Array) -> jax.Array:
-        r"""$\sum_i \lambda_i R_i$, a scalar, in double precision where JAX allows it."""
+        r"""Return $\sum_i \lambda_i R_i$, a scalar, in double precision where JAX allows it."""
         extended, points = self.components(parts.astype(float))
         magnitude, image = extended.sum(axis=0), signed(extended)
 
@@ -86,7 +86,7 @@ class Objective:
         return sum(terms, jnp.zeros(()))
 
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """parts: (1 to 3, ..., ny, nx). Returns the objective, a scalar, and its gradient, shaped like the parts."""
+        """Return the objective, a scalar, and its gradient, shaped like the parts, (1 to 3, ..., ny, nx)."""
         image, pull_back = jax.vjp(self.image, parts)
         misfit, slope = self.likelihood.value_and_gradient(image)
         (misfit_gradient,) = pull_back(slope.astype(parts.dtype))
@@ -94,7 +94,7 @@ class Objective:
         return misfit + regularisation, misfit_gradient + gradient
 
     def curvature(self, parts: jax.Array) -> jax.Array:
-        r"""A positive estimate of the diagonal of the Hessian of the regularisers, shaped like the parts.
+        r"""Return a positive estimate of the diagonal of the Hessian of the regularisers, shaped like the parts.
 
         $|c \cdot (\nabla^2 R) c|$ with a chessboard c of +1 and -1: exact for functions of single pixels, twice the
         diagonal (Gershgorin's bound) for sums over neighbouring pairs.
@@ -105,7 +105,9 @@ class Objective:
         return jnp.abs(probe * product)
 
     def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        r"""Roughly the inverse of the Hessian: $\sigma^2 D (C + \delta\,c_{max})^{-1} D$, $D = (1 + r / h)^{-1/2}$.
+        r"""Return an approximate inverse of the Hessian.
+
+        It is $\sigma^2 D (C + \delta\,c_{max})^{-1} D$ with $D = (1 + r / h)^{-1/2}$.
 
         C is the circulant of `circulant_eigenvalues`, h the mean of its damped eigenvalues over $\sigma^2$, and r the
         curvature of the regularisers: where they rule, D divides by it; where the data rule, D is 1.
@@ -124,18 +126,20 @@ class Objective:
 
 
 def signed(parts: jax.Array) -> jax.Array:
-    """The difference of a positive and a negative part, or the positive one alone; (1 or 2, ...) to (...)."""
+    """Return the difference of a positive and a negative part, or the positive one alone; (1 or 2, ...) to (...)."""
     return parts[0] if len(parts) == 1 else parts[0] - parts[1]
 
 
-def parts_of(image: NDArray[np.floating], positivity: bool, points: NDArray[np.floating] | None = None) -> jax.Array:
-    """An image in the parts that `Objective` has for it, (1 to 3, ..., ny, nx).
+def parts_of(
+    image: NDArray[np.floating], positivity: bool, point_image: NDArray[np.floating] | None = None
+) -> jax.Array:
+    """Return an image in the parts that `Objective` has for it, (1 to 3, ..., ny, nx).
 
     Args:
         image: (..., ny, nx), Jy/pixel.
         positivity: there is no negative part.
-        points: what of the image is point sources; None where they are no component.
+        point_image: what of the image is point sources; None where they are no component.
     """
-    extended = image if points is None else image - points
+    extended = image if point_image is None else image - point_image
     parts = [jnp.maximum(sign * jnp.asarray(extended, jnp.float32), 0) for sign in (1, -1)[: 1 if positivity else 2]]
-    return jnp.stack(parts if points is None else [*parts, jnp.asarray(points, jnp.float32)])
+    return jnp.stack(parts if point_image is None else [*parts, jnp.asarray(point_image, jnp.float32)])

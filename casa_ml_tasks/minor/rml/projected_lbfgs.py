@@ -31,11 +31,11 @@ class SmoothObjective(Protocol):
     def value_and_gradient(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
     def projected(self, parts: jax.Array) -> jax.Array:
-        """The nearest parts that are allowed: not negative, at the least."""
+        """Return the nearest parts that are allowed: not negative, at the least."""
         ...
 
     def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        """Roughly the inverse of the Hessian there: linear, symmetric, positive definite."""
+        """Return roughly the inverse of the Hessian there: linear, symmetric, positive definite."""
         ...
 
 
@@ -62,14 +62,14 @@ class State(NamedTuple):
 
 @jax.jit
 def begin(objective: SmoothObjective, position: jax.Array) -> State:
-    """The state at a first position, (parts, ..., ny, nx), non-negative."""
+    """Return the state at a first position, (parts, ..., ny, nx), non-negative."""
     value, gradient = objective.value_and_gradient(position)
     memory = jnp.zeros((MEMORY, *position.shape), position.dtype)
     return State(position, value, gradient, memory, memory, jnp.array(0), jnp.array(False))
 
 
 def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax.Array:
-    r"""The two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels, by inner products.
+    r"""Return the direction of the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels.
 
     With the pairs newest first as rows of S and Y, the lower triangle L of $S Y^T$, its diagonal D and the
     preconditioner P, the loops are $L \alpha = S g$, $q = g - Y^T \alpha$, $L^T c = D \alpha - Y P q$, and the
@@ -104,7 +104,10 @@ def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax
 
 
 def _iterate(objective: SmoothObjective, support: jax.Array, state: State) -> State:
-    """One step: pixels at zero that want to be negative stay, the others move and are projected (Bertsekas 1982)."""
+    """Return the state after one step (Bertsekas 1982).
+
+    Pixels at zero that want to be negative stay; the others move and are projected.
+    """
     free = support & ((state.position > 0) | (state.gradient < 0))
     direction = _direction(objective, state, free)
 

@@ -48,7 +48,7 @@ class BandNormalOperator:
 
     @classmethod
     def from_psfs(cls, psfs: NDArray[np.floating], band: Band) -> BandNormalOperator:
-        """psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
+        """Return the operator. psfs: (2 terms - 1, 2 ny, 2 nx), T_0 with its peak in the pixel (ny, nx), Jy/beam."""
         taylor = TaylorNormalOperator.from_psfs(psfs, np.float32)
         alone = jnp.asarray([np.convolve(column, column) for column in band.conversion.T], jnp.float32)  # of T_q
         conversion = jnp.asarray(band.conversion, jnp.float32)
@@ -56,7 +56,7 @@ class BandNormalOperator:
 
     @jax.jit
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: (..., frequency, ny, nx), Jy/pixel. Returns what they make of each other's dirty image, Jy/beam."""
+        """Return the dirty images of all frequencies together, (..., frequency, ny, nx), Jy/pixel to Jy/beam."""
         return jnp.tensordot(self.conversion.T, self.taylor(jnp.tensordot(self.conversion, images, 1)), 1)
 
     def spectral_norm(self) -> jax.Array:
@@ -79,7 +79,7 @@ class TaylorObjective(Objective):
     weights: jax.Array
 
     def regularisation(self, parts: jax.Array) -> jax.Array:
-        """parts: (1 or 2, frequency, ny, nx). Returns a scalar."""
+        r"""Return $\sum_i \lambda_i R_i$ plus the smoothness of the spectrum. parts: (1 or 2, frequency, ny, nx)."""
         parts = parts.astype(float)
         images = self.image(parts)
         magnitude, mean = (jnp.tensordot(self.weights, each, 1) for each in (parts.sum(axis=0), images))
@@ -92,7 +92,7 @@ class TaylorObjective(Objective):
         return total
 
     def preconditioner(self, parts: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        r"""The inverse of an estimate of the Hessian's diagonal.
+        r"""Return the inverse of an estimate of the Hessian's diagonal.
 
         The circulant of `Objective` needs several times the iterations here, where the logarithms rule faint pixels.
         """
@@ -103,7 +103,7 @@ class TaylorObjective(Objective):
 
 
 def spectral_smoothness(images: jax.Array, frequencies: jax.Array, noise: NoiseLevel) -> jax.Array:
-    r"""$\frac12 \sum |\nabla \alpha|^2$ with $\alpha = \Delta \ln(B + \epsilon) / \Delta \ln \nu$ between frequencies.
+    r"""Return $\frac12 \sum |\nabla \alpha|^2$ of the indices $\alpha = \Delta \ln(B + \epsilon) / \Delta \ln \nu$.
 
     Neighbouring pixels have the same spectral index, unless the data say otherwise: changes by one from pixel to pixel
     cost one unit of chi^2. Emission far below the floor $\epsilon$ has no spectrum. $\Delta \ln \nu$ counts as
@@ -144,7 +144,7 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
         return [(np.arange(len(unfinished)), stokes) for stokes, each in enumerate(unfinished.T) if each.any()]
 
     def _minimum(self, planes: Planes, given: Given, most: int, done: Count) -> Minimum:
-        """All images are of terms, (term, ny, nx)."""
+        """Return the minimum for one Stokes parameter, whose images are of terms, (term, ny, nx)."""
         _, stokes = planes
         residual, model, support, *_ = given
         band = self._bands[stokes]

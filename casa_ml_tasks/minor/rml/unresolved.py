@@ -69,19 +69,19 @@ class Sources(NamedTuple):
 
     @classmethod
     def of(cls, rows: ArrayLike) -> Sources:
-        """rows: flux, y and x of each, (source, 3)."""
+        """Return the sources of a table of flux, y and x, (source, 3)."""
         return cls(*np.asarray(rows, float).reshape(-1, 3).T)
 
     def rows(self) -> NDArray[np.float64]:
-        """The same, (source, 3)."""
+        """Return the table of flux, y and x, (source, 3)."""
         return np.stack(self, axis=1)
 
     def places(self) -> NDArray[np.float64]:
-        """Their positions y and x, pixels, (source, 2)."""
+        """Return the positions y and x, pixels, (source, 2)."""
         return np.stack(self[1:], axis=1)
 
     def image(self, shape: tuple[int, int], band: tuple[float, float]) -> NDArray[np.float64]:
-        """Their pixels, (ny, nx), Jy/pixel."""
+        """Return the pixels of the sources, (ny, nx), Jy/pixel."""
         return Rendering.at(self.places(), shape, band).image(self.flux, shape)
 
 
@@ -97,7 +97,7 @@ class Unresolved:
     """
 
     def __init__(self, objective: Objective, psf: NDArray[np.floating], support: NDArray[np.bool_], sources: Sources):
-        """Begin.
+        """Begin with the sources of the model.
 
         Args:
             objective: of emission alone.
@@ -121,35 +121,35 @@ class Unresolved:
         self._confirmed = False
         self._place(sources)
 
-    def rendered(self) -> NDArray[np.float64]:
-        """The pixels of the sources, (ny, nx), Jy/pixel."""
+    def pixels(self) -> NDArray[np.float64]:
+        """Return the pixels of the sources, (ny, nx), Jy/pixel."""
         return self.sources.image(self._shape, self._band)
 
     def look(self, parts: jax.Array, factor: float, last: bool) -> tuple[Objective, jax.Array] | None:
         """Move the sources and look for others, as `minimisation.Look` has it."""
         emission = np.array(self.objective.image(parts), float)
         residual = np.asarray(self.objective.likelihood.predicted_residual(jnp.asarray(emission, jnp.float32)), float)
-        moved, curved = self._moved(emission)
+        moved, curved = self._best_sources(emission)
         if curved > CURVED * factor:
             self._place(moved)
             return self.objective, parts
-        found = self._found(emission, residual, factor * self._sigma)
+        found = self._new_sources(emission, residual, factor * self._sigma)
         if found.flux.size:
             self._place(Sources.of(np.concatenate([moved.rows(), found.rows()])))
-            return self.objective, self._without(parts, found)
+            return self.objective, self._parts_without(parts, found)
         if last and not self._confirmed and moved.flux.size:
             self._confirmed = True
-            kept = self._kept(moved, emission, residual)
+            kept = self._cannot_be_pixels(moved, emission, residual)
             if not kept.all():
                 returned = Sources.of(moved.rows()[~kept])
                 self._returned += [(y, x) for _, y, x in returned.rows()]
                 self._place(Sources.of(moved.rows()[kept]))
-                return self.objective, self._with(parts, returned)
+                return self.objective, self._parts_with(parts, returned)
         return None
 
     def finish(self, parts: jax.Array) -> tuple[Sources, NDArray[np.float64]]:
-        """The best sources beside the emission, and their pixels, (ny, nx), Jy/pixel."""
-        moved, _ = self._moved(np.array(self.objective.image(parts), float))
+        """Return the best sources beside the emission, and their pixels, (ny, nx), Jy/pixel."""
+        moved, _ = self._best_sources(np.array(self.objective.image(parts), float))
         return moved, np.where(self._support, moved.image(self._shape, self._band), 0.0)
 
     def _place(self, sources: Sources) -> None:
@@ -180,8 +180,8 @@ class Unresolved:
         )
         self.objective = replace(self._alone, likelihood=likelihood)
 
-    def _moved(self, emission: NDArray[np.float64]) -> tuple[Sources, float]:
-        """The best sources beside some emission, and by how much chi errs where they are rendered as they were."""
+    def _best_sources(self, emission: NDArray[np.float64]) -> tuple[Sources, float]:
+        """Return the best sources beside some emission, and by how much chi errs if they are rendered as before."""
         old = self.sources
         if not old.flux.size:
             return old, 0.0
@@ -197,8 +197,8 @@ class Unresolved:
         moved = Sources(flux[exists], y[exists], x[exists])
         return moved, float(curved) if exists.all() else np.inf
 
-    def _found(self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float) -> Sources:
-        """Sources that pixels cannot hold; sigma: the noise against which they are judged, Jy/beam."""
+    def _new_sources(self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float) -> Sources:
+        """Return sources that pixels cannot hold; sigma: the noise against which they are judged, Jy/beam."""
         found: list[tuple[float, float, float]] = []
         for y, x in self._candidates(emission, residual, sigma):
             taken = np.array([*zip(*self.sources[1:], strict=True), *(row[1:] for row in found)]).reshape(-1, 2)
@@ -220,24 +220,24 @@ class Unresolved:
         return Sources.of(found)
 
     def _is_inside(self, y: float, x: float) -> bool:
-        """Whether all pixels that render a source there are within the support."""
+        """Return whether all pixels that render a source there are within the support."""
         rendering = Rendering.at((y, x), self._shape, self._band)
         return bool(self._support[np.ix_(rendering.rows[0], rendering.columns[0])].all())
 
     def _is_hidden(
         self, refused: tuple[float, float, float, float], found: Sequence[tuple[float, float, float]]
     ) -> bool:
-        """Whether what was refused lay in the sidelobes of a source that has now been found."""
+        """Return whether what was refused lay in the sidelobes of a source that has now been found."""
         y, x, flux, _ = refused
         return any(np.hypot(at[1] - y, at[2] - x) < FAR * self._width or at[0] > FAINT * flux for at in found)
 
     def _is_source(self, fit: LocalFit, sigma: float, ease: float = 1.0) -> bool:
-        """Whether a source explains what pixels alone do not, or a bright one all that pixels do, beyond the noise.
+        """Return whether a source explains what pixels do not, or a bright one all that pixels do, beyond the noise.
 
         What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
         """
         gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
-        explains = fit.left < max(EXPLAINED * fit.left_alone, STANDS_OUT * sigma)
+        explains = fit.residual < max(EXPLAINED * fit.residual_of_pixels, STANDS_OUT * sigma)
         is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
         is_bright &= "points" not in self._alone.regularisers  # which tell a source from what is beside it themselves
         is_simple = (
@@ -248,7 +248,7 @@ class Unresolved:
     def _candidates(
         self, emission: NDArray[np.float64], residual: NDArray[np.float64], sigma: float
     ) -> list[tuple[int, int]]:
-        """Pixels y, x of bright emission that is compact or beside which the residual stands out, brightest first."""
+        """Return pixels y, x of bright emission that is compact or in a residual that stands out, brightest first."""
         box, reach = 1 + 2 * round(self._width / 2), 1 + 2 * self._reach
         flux = box**2 * uniform_filter(emission, box, mode="constant")
         stands_out = maximum_filter(np.abs(residual), reach) > STANDS_OUT * sigma
@@ -262,7 +262,7 @@ class Unresolved:
         return [(int(y), int(x)) for y, x in new[: min(MOST_TRIALS, max(MOST_REFUSED - self._refusals, 0))]]
 
     def _excess(self, emission: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Flux of 3 x 3 pixels above that of as many a beam around, where it is most of theirs, (ny, nx), Jy."""
+        """Return the flux of 3 x 3 pixels above that of as many a beam around, where it is most of it, (ny, nx), Jy."""
         around = 9 * ring_mean(emission, self._width)
         flux = 9 * uniform_filter(emission, 3, mode="constant")
         return np.where(around < 0.5 * flux, flux - around, 0.0)
@@ -275,7 +275,7 @@ class Unresolved:
         sigma: float,
         start: tuple[float, float] | None = None,
     ) -> LocalFit:
-        """Of all that is around a place, from the centroid of its emission on. residual: without a source, Jy/beam."""
+        """Fit all that is around a place, from the centroid of its emission on. residual: without a source, Jy/beam."""
         square = Square.around(*at, self._reach, self._shape)
         inside = np.zeros(self._shape)
         inside[square] = emission[square]
@@ -290,10 +290,10 @@ class Unresolved:
             return at
         return float(np.average(rows, weights=weights)), float(np.average(columns, weights=weights))
 
-    def _kept(
+    def _cannot_be_pixels(
         self, sources: Sources, emission: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """Which of the sources pixels cannot hold, judged by the true noise, (source,)."""
+        """Return which of the sources pixels cannot hold, judged by the true noise, (source,)."""
         kept = []
         for row in sources.rows():
             pixels, at = Sources.of(row).image(self._shape, self._band), (row[1], row[2])
@@ -301,8 +301,8 @@ class Unresolved:
             kept.append(self._is_source(fit, self._sigma, KEPT))
         return np.array(kept)
 
-    def _without(self, parts: jax.Array, found: Sources) -> jax.Array:
-        """The parts with no more in the place of the sources than around them."""
+    def _parts_without(self, parts: jax.Array, found: Sources) -> jax.Array:
+        """Return the parts with no more in the place of the sources than around them."""
         extended, points = (np.array(each) for each in self.objective.components(parts))
         for _, y, x in found.rows():
             square = Square.around(y, x, self._reach, self._shape)
@@ -311,8 +311,8 @@ class Unresolved:
             points[:, *square] = 0
         return jnp.asarray(np.concatenate([extended, points]))
 
-    def _with(self, parts: jax.Array, returned: Sources) -> jax.Array:
-        """The parts with the flux of some sources in the four pixels around them."""
+    def _parts_with(self, parts: jax.Array, returned: Sources) -> jax.Array:
+        """Return the parts with the flux of some sources in the four pixels around them."""
         more = np.array(parts)
         for flux, y, x in returned.rows():
             rows, columns = (
@@ -331,7 +331,7 @@ class Unresolved:
 
 
 def ring_mean(image: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """Of the pixels on the edge of a square of that half side around each, (ny, nx)."""
+    """Return the mean over the edge of a square of half side `radius` around each pixel, (ny, nx)."""
     inner, outer = 2 * int(radius) - 1, 2 * int(radius) + 1
     sums = [size**2 * uniform_filter(image, size, mode="constant") for size in (outer, inner)]
     return (sums[0] - sums[1]) / (outer**2 - inner**2)

@@ -73,7 +73,7 @@ TOLERANCE = 0.01
 
 
 def resolve(name: str) -> Regulariser:
-    """The function that a name in `REGULARISERS`, or 'module:function', stands for.
+    """Return the function that a name in `REGULARISERS`, or 'module:function', stands for.
 
     A module is imported as Python would, from the current directory first.
 
@@ -96,7 +96,7 @@ def resolve(name: str) -> Regulariser:
 
 
 def of_signed_images(strengths: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Names and strengths of the regularisers that an image which may be negative has in place of these."""
+    """Return the names and strengths of the regularisers that an image which may be negative has in place of these."""
     twins = [(SIGNED_TWIN.get(name, name), strength) for name, strength in strengths]
     return [(name, strength) for name, strength in twins if name not in NEED_POSITIVITY]
 
@@ -161,7 +161,7 @@ def _check_value(name: str, function: Regulariser, image: NDArray[np.float64], n
 def _check_derivatives(
     name: str, function: Regulariser, image: NDArray[np.float64], noise: NoiseLevel, which: str
 ) -> None:
-    """The gradient, and the derivative of it that the preconditioner takes."""
+    """Check the gradient, and the derivative of it that the preconditioner takes."""
 
     @jax.jit
     def derivatives(image: jax.Array, noise: NoiseLevel) -> tuple[jax.Array, jax.Array]:
@@ -183,7 +183,7 @@ def _check_derivatives(
 def _check_gradient(
     name: str, function: Regulariser, first: NDArray[np.float64], last: NDArray[np.float64], noise: NoiseLevel
 ) -> None:
-    """A line integral of the gradient, by Gauss and Legendre, against the difference of the values at its ends."""
+    """Check a line integral of the gradient, by Gauss and Legendre, against the difference of values at its ends."""
     gradient, way = jax.jit(jax.grad(function)), last - first
     nodes, weights = np.polynomial.legendre.leggauss(32)
     work = [np.asarray(gradient(jnp.asarray(first + (1 + node) / 2 * way), noise)) * way for node in nodes]
@@ -197,5 +197,5 @@ def _check_gradient(
 
 
 def _brief(error: Exception) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Return the kind of an error and the first line of what it says."""
     return f"{type(error).__name__} ({str(error).partition(chr(10))[0]})"

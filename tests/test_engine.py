@@ -179,6 +179,16 @@ def test_the_loop_ends_where_flux_and_residual_hardly_change():
     assert ExitCriteria().stop(5, 3, outcomes([1.0, 0.2, 0.15, 0.1], [0, 5.0, 5.001, 5.002])) is StopCode.NONE
 
 
+def test_the_loop_ends_where_a_residual_above_the_noise_falls_no_more():
+    """The r.m.s. of these outcomes is a tenth of the peak."""
+    loud, quiet, unknown = (ExitCriteria(noise=noise) for noise in (0.008, 0.011, 0.0))
+    stays, falls = outcomes([1.0, 0.1, 0.11, 0.104]), outcomes([1.0, 0.1, 0.11, 0.09])
+    assert loud.stop(5, 3, stays) is StopCode.NO_CHANGE
+    assert [each.stop(5, 3, stays) for each in (quiet, unknown)] == [StopCode.NONE] * 2
+    assert loud.stop(5, 3, falls) is StopCode.NONE
+    assert loud.stop(5, 2, stays[:-1]) is StopCode.NONE
+
+
 def test_no_loop_goes_on_for_ever():
     changing = outcomes([1.0, *np.geomspace(0.1, 0.05, MOST_MAJOR_CYCLES)])
     assert ExitCriteria().stop(5, MOST_MAJOR_CYCLES, changing) is StopCode.MAJOR_LIMIT

@@ -203,7 +203,7 @@ def test_a_store_in_files_gives_the_same_images(open_native, uneven_ms, monkeypa
 
 def test_averaged_visibilities_give_the_same_images_within_the_bound(open_native, simulated_ms):
     smearing, model = 1e-2, a_model()
-    exact, averaged = (open_native(options={"smearing": bound}) for bound in (0.0, smearing))
+    exact, averaged = (open_native(smearing=bound) for bound in (0.0, smearing))
     counts = [sum(each.data.size for each in major.operator.chunks) for major in (exact, averaged)]
     assert counts[1] < 0.5 * counts[0]
     flux = sum(source.flux for source in simulated_ms.sources) + model.sum()

@@ -359,6 +359,12 @@ def test_averages_are_imaged_by_our_kernels_in_one_continuum_image(others, sente
         Request.from_parameters(**GOOD | {"smearing": 1e-3, **others})
 
 
+def test_a_gpu_serves_our_kernels_alone():
+    assert Request.from_parameters(**GOOD | {"device": "gpu", "specmode": "cubedata"}).gridding.device == "gpu"
+    with pytest.raises(ValueError, match=r"^device='gpu' needs gridder='native', and gridder='mosaic' is given"):
+        Request.from_parameters(**GOOD | {"device": "gpu", "gridder": "mosaic"})
+
+
 def test_settings_go_to_other_processes():
     request = Request.from_parameters(**GOOD)
     assert pickle.loads(pickle.dumps(request)) == request

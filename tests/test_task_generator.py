@@ -203,6 +203,7 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
     assert defaults / len(pairs) > 0.99
 
 
+KERNELS = ["imager", "smearing", "device"]
 NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
 PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperity"]
 
@@ -210,14 +211,8 @@ PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperi
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (
-            rmlclean,
-            ["imager", "smearing", "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE],
-        ),
-        (
-            resolveimage,
-            ["imager", "smearing", "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE],
-        ),
+        (rmlclean, [*KERNELS, "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
+        (resolveimage, [*KERNELS, "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
     ],
     ids=["rmlclean", "resolveimage"],
 )

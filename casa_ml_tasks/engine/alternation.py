@@ -105,8 +105,13 @@ class LaterRoundCriteria(ExitCriteria):
     """Exit criteria of a round whose first model was found with other weights: its residual tells no divergence."""
 
     def stop(self, iterations: int, cycles: int, outcomes: Sequence[Outcome]) -> StopCode:
-        """Return the reason to stop now as `ExitCriteria` does, without the first of the outcomes."""
-        return super().stop(iterations, cycles, outcomes[1:] or outcomes)
+        """Return the reason to stop now as `ExitCriteria` does, without the first of the outcomes.
+
+        The first counts only where the residual stays above the noise: no later cycle has lowered it then.
+        """
+        stop = super().stop(iterations, cycles, outcomes[1:] or outcomes)
+        stuck = stop is StopCode.NONE and self.exceeds_noise_for_good(outcomes)
+        return StopCode.NO_CHANGE if stuck else stop
 
 
 def with_all_records(rounds: Sequence[Progress]) -> Progress:

@@ -47,6 +47,8 @@ DIVERGENCE = 3.0
 NEGLIGIBLE_CHANGE = 1e-3
 #: Relative changes over two major cycles that count as none together: of model flux, and of residual r.m.s. and peak.
 NEGLIGIBLE_CHANGE_OF_FLUX, NEGLIGIBLE_CHANGE_OF_RESIDUAL = 1e-3, 0.01
+#: Of the noise: a larger residual r.m.s. that two more major cycles have not lowered has other causes than the image.
+LARGE_RESIDUAL = 1.15
 #: Where the user sets no limit, so that no run goes on for ever.
 MOST_MAJOR_CYCLES = 50
 
@@ -73,7 +75,7 @@ class ExitCriteria:
         nmajor: cycles of minor and major together, the first residual not counted; negative: MOST_MAJOR_CYCLES.
         threshold: peak residual, Jy/beam; 0: not used.
         nsigma: peak residual in units of the noise; 0: not used.
-        noise: Jy/beam.
+        noise: Jy/beam; 0: not known.
     """
 
     niter: int = -1
@@ -99,11 +101,18 @@ class ExitCriteria:
             return StopCode.NSIGMA
         if peaks[-1] > DIVERGENCE * min(peaks):
             return StopCode.DIVERGED
-        if len(outcomes) > 2 and _unchanged(outcomes[-3:]):
+        if (len(outcomes) > 2 and _unchanged(outcomes[-3:])) or self.exceeds_noise_for_good(outcomes):
             return StopCode.NO_CHANGE
         if cycles >= (self.nmajor if self.nmajor >= 0 else MOST_MAJOR_CYCLES):
             return StopCode.MAJOR_LIMIT
         return StopCode.NONE
+
+    def exceeds_noise_for_good(self, outcomes: Sequence[Outcome]) -> bool:
+        """Whether the r.m.s. of the residual is above the noise, and two more major cycles have not lowered it."""
+        residuals = [each.rms_residual for each in outcomes]
+        if len(residuals) < 3 or not 0 < LARGE_RESIDUAL * self.noise < residuals[-1]:
+            return False
+        return min(residuals[-2:]) > (1 - NEGLIGIBLE_CHANGE_OF_RESIDUAL) * min(residuals[:-2])
 
 
 def _unchanged(outcomes: Sequence[Outcome]) -> bool:

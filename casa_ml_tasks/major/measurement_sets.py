@@ -25,7 +25,6 @@ def read_visibilities(
     frame: ImageFrame,
     transform: Transform,
     directory: Path,
-    smearing: float = 0.0,
     origins: Origins | None = None,
 ) -> Visibilities:
     """Return the selected visibilities that the grid of the image holds; the log says how many it does not.
@@ -35,7 +34,6 @@ def read_visibilities(
         frame: of the image.
         transform: between the image and visibilities.
         directory: for files, if memory does not suffice.
-        smearing: average as far as this bound on a point source's error anywhere in the image allows; 0 does not.
         origins: numbers the origins of the visibilities.
 
     Raises:
@@ -47,7 +45,7 @@ def read_visibilities(
         request.selection.selections,
         frame,
         directory,
-        smearing,
+        request.gridding.smearing,
         radius,
         progress=True,
         origins=origins,

@@ -14,6 +14,7 @@ from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_directi
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, chunks
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
+from casa_ml_tasks.kernels.cuda.device import PycudaDevice
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import weights_of_channels
@@ -46,7 +47,6 @@ class NativeMajorCycle(NativeImages):
         directory: str | Path,
         w_term: bool = True,
         tolerance: float = TOLERANCE,
-        smearing: float = 0.0,
         folds: int = 0,
         origins: bool = False,
     ):
@@ -54,13 +54,11 @@ class NativeMajorCycle(NativeImages):
 
         Args:
             request: what is imaged, which our own kernels can.
-            directory: an existing folder for the images; a primary beam in it is used again.
+            directory: an existing folder for the images; what is in it is used again but for PSF and primary beam.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
-            smearing: average the visibilities as far as this bound on a point source's error anywhere in the image
-                allows; 0 does not. Not for cubes, nor with origins.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
-            origins: tell visibilities apart by where they come from, for a data model. Not for cubes.
+            origins: tell visibilities apart by where they come from, for a data model. Not for cubes, nor for averages.
 
         Raises:
             ValueError: the selection selects nothing, or nothing that this image can hold.
@@ -70,7 +68,8 @@ class NativeMajorCycle(NativeImages):
         with closed_on_error(self):
             self.cell = read_cell(self.product("pb")) * arcsecond
             self._fold_count = folds
-            self._transform = Transform((self.shape[2], self.shape[3]), self.cell, w_term, tolerance)
+            device = PycudaDevice if request.gridding.device == "gpu" else None
+            self._transform = Transform((self.shape[2], self.shape[3]), self.cell, w_term, tolerance, device)
             self._frame = ImageFrame(
                 *read_direction(self.product("pb")),
                 lsrk=request.grid.continuum,
@@ -79,7 +78,7 @@ class NativeMajorCycle(NativeImages):
             )
             numbering = Origins() if origins else None
             self.observed = read_visibilities(
-                request, self._frame, self._transform, Path(directory) / "visibilities", smearing, numbering
+                request, self._frame, self._transform, Path(directory) / "visibilities", numbering
             )
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
             self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.cuda.device import DeviceFactory
+from casa_ml_tasks.kernels.cuda.gpu_operator import moved_to_gpu
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
 from casa_ml_tasks.kernels.neighbouring_field import rotation_beside, turns_of
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
@@ -29,17 +31,21 @@ class Transform:
         cell: size of a pixel, radians.
         w_term: respect it, where it matters.
         tolerance: relative l2 error of model visibilities.
+        device: of the GPU that degrids and grids; None for the CPU. What is planned for a GPU stays in this process.
     """
 
     shape: tuple[int, int]
     cell: float
     w_term: bool = True
     tolerance: float = TOLERANCE
+    device: DeviceFactory | None = None
 
     def plan(self, uvw: NDArray[np.float64], usable: NDArray[np.bool_] | None = None) -> MeasurementOperator:
         """Return the operator for baselines (n, 3), wavelengths; usable: (n,), all by default."""
         make = wide_field_operator if self.w_term else fourier_operator
-        return make(uvw, 1.0, self.shape, self.cell, self.tolerance, usable=None if usable is None else usable[:, None])
+        usable = None if usable is None else usable[:, None]
+        operator = make(uvw, 1.0, self.shape, self.cell, self.tolerance, usable=usable)
+        return operator if self.device is None else moved_to_gpu(operator, self.device)
 
     def psf(self, uvw: NDArray[np.float64], weight: Array) -> NDArray[np.float64]:
         """Return the PSF on twice the field, (2 ny, 2 nx), times the sum of the weights (n,); without w."""

@@ -23,6 +23,7 @@ class Gridding:
         normtype: how a mosaic is normalised.
         facets: on a side; 1.
         smearing: largest loss of amplitude by averaging before imaging, anywhere in the image; 0 averages nothing.
+        device: where our own kernels compute, 'cpu' or 'gpu'.
 
     Raises:
         ValueError: there are facets.
@@ -37,10 +38,12 @@ class Gridding:
     normtype: str = "flatnoise"
     facets: int = 1
     smearing: float = 0.0
+    device: str = "cpu"
 
     @classmethod
     def from_parameters(
         cls,
+        *,
         gridder: str = "standard",
         imager: str = "auto",
         wprojplanes: int = 1,
@@ -50,10 +53,11 @@ class Gridding:
         normtype: str = "flatnoise",
         facets: int = 1,
         smearing: float = 0.0,
+        device: str = "cpu",
         **_: Any,
     ) -> Self:
         """Read the parameters of these names."""
-        return cls(gridder, imager, wprojplanes, mosweight, usepointing, pblimit, normtype, facets, smearing)
+        return cls(gridder, imager, wprojplanes, mosweight, usepointing, pblimit, normtype, facets, smearing, device)
 
     def __post_init__(self) -> None:
         if self.facets > 1:

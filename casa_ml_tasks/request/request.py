@@ -59,35 +59,26 @@ class Request:
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def from_parameters(
-        cls, *, minorcycle: str = "", outlierfile: str = "", interactive: Any = False, **others: Any
-    ) -> Self:
+    def from_parameters(cls, **parameters: Any) -> Self:
         """Read the parameters of a task. No Measurement Set is opened and nothing is written.
-
-        Args:
-            minorcycle: 'clean' for tclean's; of a task that has no choice, ''.
-            outlierfile: path, or ''.
-            interactive: is refused.
-            others: all other parameters of the task.
 
         Raises:
             ValueError: for the first parameter that is wrong.
         """
-        if interactive:
+        if interactive := parameters.get("interactive", False):
             raise ValueError(f"interactive={interactive} is not supported; use interactive=False and a mask")
-        given = {"minorcycle": minorcycle} if minorcycle else {}
         return cls(
-            DataSelection.from_parameters(**others),
-            ImageGrid.from_parameters(**others),
-            Gridding.from_parameters(**others),
-            Weighting.from_parameters(**others),
-            Noise.from_parameters(**others),
-            Stopping.from_parameters(**others),
-            Masking.from_parameters(**others),
-            Output.from_parameters(**others),
-            cleans=minorcycle == "clean",
-            outlierfile=outlierfile,
-            casa={**others, **given, "outlierfile": outlierfile, "interactive": interactive},
+            DataSelection.from_parameters(**parameters),
+            ImageGrid.from_parameters(**parameters),
+            Gridding.from_parameters(**parameters),
+            Weighting.from_parameters(**parameters),
+            Noise.from_parameters(**parameters),
+            Stopping.from_parameters(**parameters),
+            Masking.from_parameters(**parameters),
+            Output.from_parameters(**parameters),
+            cleans=parameters.get("minorcycle") == "clean",
+            outlierfile=parameters.get("outlierfile", ""),
+            casa=parameters,
         )
 
     def changed(self, **parameters: Any) -> Request:
@@ -117,7 +108,7 @@ class Request:
             self._check_mosaic,
             self._check_taylor_terms,
             self._check_data_model,
-            self._check_averaging,
+            self._check_kernels,
             self._check_weighting,
         ):
             check()
@@ -174,30 +165,32 @@ class Request:
             )
 
     def _check_data_model(self) -> None:
-        """Check that a data model has our own kernels, which the task may choose yet, and one continuum image."""
+        """Check that a data model has our own kernels and one continuum image that is not made by CLEAN."""
         for name, wish in self.noise.freedom.parameters.items():
-            self._check_continuum_of_ours(name, wish)
-            if self.cleans:
+            self._check_needs(name, wish, "gridder", "specmode", "minorcycle")
+
+    def _check_kernels(self) -> None:
+        """Check that what our own kernels alone can do is asked of them."""
+        gridding = self.gridding
+        if gridding.device != "cpu":
+            self._check_needs("device", gridding.device, "gridder")
+        if gridding.smearing:
+            self._check_needs("smearing", gridding.smearing, "gridder", "specmode")
+            for name, wish in self.noise.freedom.parameters.items():
                 raise ValueError(
-                    f"{name}={wish!r} needs minorcycle='rml', and minorcycle='clean' is given; change either"
+                    f"smearing={gridding.smearing} averages what {name}={wish!r} tells apart; use smearing=0"
                 )
 
-    def _check_averaging(self) -> None:
-        """Check that averages are imaged by our own kernels, and need not be told apart."""
-        if not (smearing := self.gridding.smearing):
-            return
-        self._check_continuum_of_ours("smearing", smearing)
-        for name, wish in self.noise.freedom.parameters.items():
-            raise ValueError(f"smearing={smearing!r} averages what {name}={wish!r} tells apart; use smearing=0")
-
-    def _check_continuum_of_ours(self, name: str, wish: Any) -> None:
-        """Check that our own kernels make the image, or may yet be chosen, and that it is one of the continuum."""
+    def _check_needs(self, name: str, wish: Any, *others: str) -> None:
+        """Check that other parameters are what one needs; the task may choose our own kernels yet."""
         may_be_native = self.gridding.native or (self.gridding.imager == "auto" and self.kernels_may_serve)
         needed = {
             "gridder": ("native", self.gridding.gridder, may_be_native),
             "specmode": ("mfs", self.grid.specmode, self.grid.continuum),
+            "minorcycle": ("rml", "clean", not self.cleans),
         }
-        for other, (remedy, given, fits) in needed.items():
+        for other in others:
+            remedy, given, fits = needed[other]
             if not fits:
                 raise ValueError(
                     f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"

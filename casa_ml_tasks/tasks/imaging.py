@@ -25,6 +25,7 @@ from casa_ml_tasks.engine.alternation import Alternation
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle
 from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
+from casa_ml_tasks.kernels.cuda.device import check_gpu
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.request.products import check_outputs
 from casa_ml_tasks.request.request import Request
@@ -125,6 +126,11 @@ def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
     request = call.request
     for field in call.fields:
         check_outputs(field, samples)
+    if request.gridding.device == "gpu":
+        try:
+            check_gpu()
+        except RuntimeError as error:
+            raise ValueError(f"device='gpu' cannot be used: {error}") from error
     selections = request.selection.selections
     check_stokes(selections, request.grid.stokes)
     channels = call.channels or image_channels(request)

@@ -34,7 +34,7 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native:
-        return NativeMajorCycle(request, workspace.directory, smearing=request.gridding.smearing, folds=folds)
+        return NativeMajorCycle(request, workspace.directory, folds=folds)
     return CasaMajorCycle(request, workspace.directory)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import read_cell
 from casa_ml_tasks.data.workspace import Product
@@ -110,7 +111,8 @@ class Resolveimage:
             if steps.may_change and not request.stopping.dirty_only and not (begun and has_begun(begun.state)):
                 while not sketches.settled:
                     minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
-                    imaging.run_round(sketches, major, minor.sketch(), criteria, context.checkpoint)
+                    sketch_criteria = replace(criteria, noise=typical(steps.errors.noise))
+                    imaging.run_round(sketches, major, minor.sketch(), sketch_criteria, context.checkpoint)
             rounds = Alternation(steps.in_order, sketches.start)
             while not rounds.settled:
                 minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)

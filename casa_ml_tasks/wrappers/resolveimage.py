@@ -108,6 +108,8 @@ class _Resolveimage(ScriptTask):
             a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
             short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
             kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
+        device: Where our own kernels grid and degrid (cpu, gpu). gpu needs an NVIDIA GPU, pycuda and pyvkfft;
+            where w is so large that it is imaged in planes, the CPU does the work.
         nsamples: Number of posterior samples; -1: chosen by the task. At least so many; by default 48, or more
             until their mean is known to a quarter of the uncertainty.
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
@@ -287,6 +289,7 @@ class _Resolveimage(ScriptTask):
         "normtype": schema("string"),
         "imager": schema("string", allowed=["auto", "casa"]),
         "smearing": schema("double", minimum=0.0, maximum=0.1),
+        "device": schema("string", allowed=["cpu", "gpu"]),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
         "pointsources": schema("any"),
@@ -415,6 +418,7 @@ class _Resolveimage(ScriptTask):
         normtype: str = "flatnoise",
         imager: str = "auto",
         smearing: float = 0.0,
+        device: str = "cpu",
         nsamples: int = -1,
         maxglobal: int = -1,
         pointsources: Any = "",

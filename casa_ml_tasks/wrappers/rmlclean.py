@@ -105,6 +105,8 @@ class _Rmlclean(ScriptTask):
             a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
             short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
             kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
+        device: Where our own kernels grid and degrid (cpu, gpu). gpu needs an NVIDIA GPU, pycuda and pyvkfft;
+            where w is so large that it is imaged in planes, the CPU does the work.
         minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
             deconvolvers.
         regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
@@ -286,6 +288,7 @@ class _Rmlclean(ScriptTask):
         "normtype": schema("string"),
         "imager": schema("string", allowed=["auto", "casa"]),
         "smearing": schema("double", minimum=0.0, maximum=0.1),
+        "device": schema("string", allowed=["cpu", "gpu"]),
         "minorcycle": schema("string", allowed=["rml", "clean"]),
         "regularizer": schema("stringVec"),
         "regstrength": schema("double", "doubleVec", "string"),
@@ -408,6 +411,7 @@ class _Rmlclean(ScriptTask):
         normtype: str = "flatnoise",
         imager: str = "auto",
         smearing: float = 0.0,
+        device: str = "cpu",
         minorcycle: str = "rml",
         regularizer: list[str] = ["l1", "log_smoothness"],
         regstrength: float | list[float] | str = [],

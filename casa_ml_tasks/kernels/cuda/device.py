@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from casa_ml_tasks.kernels.gridding_kernel import kaiser_bessel
 from casa_ml_tasks.kernels.uv_grid import UVGrid
 
 #: Memory of the device, with shape and dtype; what it is else is the device's affair.
@@ -55,6 +56,15 @@ def definitions(precision: np.dtype, support: int, powers: int) -> list[str]:
     """Return the compiler options that choose the gridding kernel; precision is float32 or float64."""
     real = {"float32": "float", "float64": "double"}[np.dtype(precision).name]
     return [f"-DREAL={real}", f"-DREAL2={real}2", f"-DSUPPORT={support}", f"-DPOWERS={powers}"]
+
+
+def check_gpu() -> None:
+    """Check that a GPU is there with all that compiles and runs the kernels.
+
+    Raises:
+        RuntimeError: there is no pycuda, pyvkfft, nvcc or GPU.
+    """
+    PycudaDevice(UVGrid((2, 2), 1e-5, kaiser_bessel(4, 2.0, 1e-3), np.dtype(np.float32), (0.1, 0.1)))
 
 
 class PycudaDevice:

@@ -23,7 +23,7 @@ from casa_ml_tasks.sampling.chains import in_threads
 
 
 class ChainMass(NamedTuple):
-    """With what the chains move.
+    """The masses with which all chains move.
 
     Attributes:
         mass: of skies and their spectra.

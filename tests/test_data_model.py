@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.calibration.block_model import BlockTerms, fit_blocks
-from casa_ml_tasks.calibration.data_model import Freedom
 from casa_ml_tasks.calibration.data_model_step import DataModelStep
 from casa_ml_tasks.calibration.noise_model import FEWEST, fit_noise, student_t_weights
 from casa_ml_tasks.data import visibility_store
@@ -24,6 +23,7 @@ from casa_ml_tasks.engine.solver import CycleRecord, Progress
 from casa_ml_tasks.kernels.visibilities import Origin
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation, Trial
+from casa_ml_tasks.request.noise import Freedom
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.simulation import direct_sum, with_table
 from casa_ml_tasks.tasks import regulariser_strengths
@@ -299,7 +299,7 @@ def open_native(spoilt_ms, tmp_path):
 
 def step_of(major, free):
     """The data step of a major cycle whose WEIGHT claims the noise truly."""
-    return DataModelStep(major.visibilities, Freedom.from_parameters(free), 1.0)
+    return DataModelStep(major.visibilities, Freedom.from_parameters(**free), 1.0)
 
 
 def a_sky(simulated):

@@ -26,7 +26,7 @@ IMAGING = {
 CALL = f"""
 import sys
 from casa_ml_tasks import rmlclean
-rmlclean(vis=sys.argv[1], imager=sys.argv[2], **{IMAGING})
+rmlclean(vis=sys.argv[1], imager=sys.argv[2], specmode=sys.argv[3], **{IMAGING})
 """
 
 KILLED_IN = {
@@ -70,18 +70,18 @@ casa.PySynthesisImager.restoreImages = lambda imager: os.kill(os.getpid(), signa
 }
 
 
-def image(vis, folder, imager):
+def image(vis, folder, imager, specmode="mfs"):
     """In this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        rmlclean(vis=str(vis), imager=imager, **IMAGING)
+        rmlclean(vis=str(vis), imager=imager, specmode=specmode, **IMAGING)
 
 
-def kill(step, moment, vis, folder, imager):
+def kill(step, moment, vis, folder, imager, specmode="mfs"):
     """In a process that ends in this step, the so many-th time that it is reached."""
     code = KILLED_IN[step].format(moment=moment) + CALL
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(vis), imager],
+        [sys.executable, "-c", code, str(vis), imager, specmode],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -111,6 +111,12 @@ def test_a_killed_run_restarted_ends_in_the_same_image(simulated_ms, imager, und
     for extension, expected in undisturbed.items():
         actual = read_image(tmp_path / f"sky.{extension}")
         np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_killed_cube_goes_on(simulated_ms, tmp_path):
+    kill("minor cycle", 2, simulated_ms.path, tmp_path, "auto", "cubedata")
+    image(simulated_ms.path, tmp_path, "auto", "cubedata")
+    assert read_image(tmp_path / "sky.model").sum(axis=(1, 2, 3)) == pytest.approx(1.5, rel=0.1)  # Jy, every channel
 
 
 def test_a_psf_without_its_beam_is_written_again(simulated_ms, tmp_path):

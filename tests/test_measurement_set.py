@@ -119,7 +119,7 @@ def test_selection_lists_go_with_the_measurement_sets(simulated_ms):
     ).selections
     assert [(each.spw, each.field) for each in chosen] == [("0:0", "0"), ("0:1", "0")]
     with pytest.raises(ValueError, match=r"spw=.* has 3 values for 2 Measurement Sets; give 1 or 2"):
-        DataSelection.from_parameters(vis, "data", spw=["0", "0", "0"])
+        DataSelection.from_parameters(vis=vis, spw=["0", "0", "0"])
 
 
 def test_a_sample_needs_both_hands(writable_ms, simulated_ms):

@@ -54,7 +54,7 @@ class NativeMajorCycle(NativeImages):
 
         Args:
             request: what is imaged, which our own kernels can.
-            directory: an existing folder for the images; a primary beam in it is used again.
+            directory: an existing folder for the images; what is in it is used again but for PSF and primary beam.
             w_term: respect it, where it matters; CASA's standard gridder does not.
             tolerance: relative l2 error of model visibilities.
             folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.

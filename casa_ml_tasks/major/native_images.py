@@ -24,7 +24,7 @@ class NativeImages(CasaImages):
 
         Args:
             request: what is imaged, of which our own kernels can.
-            directory: an existing folder for the images; a primary beam in it is used again.
+            directory: an existing folder for the images; what is in it is used again but for PSF and primary beam.
         """
         super().__init__(request, directory)
         self._imager = open_imager([self.imager_parameters()])
@@ -32,12 +32,8 @@ class NativeImages(CasaImages):
             self._prepare()
 
     def _prepare(self) -> None:
-        """Make the primary beam where it is not there yet."""
+        """Make the primary beam, also where a killed run left one: CASA's normaliser has no images before."""
         self._imager.setWeighting()
-        if self.product("pb").exists():
-            if self._request.grid.continuum:  # or the normaliser would crash: it knows no images yet
-                self._imager.PStools[0].gatherpsfweight()
-            return
         if self._request.grid.continuum:
             self._imager.makePB()
         else:

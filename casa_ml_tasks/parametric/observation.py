@@ -94,7 +94,7 @@ def read_observation(
     """
     if unknown := sorted(selection.keys() - {*MSSELECT, "datacolumn"}):
         raise ValueError(f"the selection parameter {unknown[0]}={selection[unknown[0]]!r} is unknown; see tclean's")
-    chosen = DataSelection.from_parameters(vis if isinstance(vis, str) else list(vis), **selection).selections
+    chosen = DataSelection.from_parameters(vis=vis if isinstance(vis, str) else list(vis), **selection).selections
     found = survey(chosen, progress)
     frame = _frame(chosen)
     if field_radius is None:

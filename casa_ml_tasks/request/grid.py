@@ -50,6 +50,7 @@ class ImageGrid:
     @classmethod
     def from_parameters(
         cls,
+        *,
         imsize: Any,
         cell: Any,
         phasecenter: str | int = "",

@@ -43,6 +43,7 @@ class Gridding:
     @classmethod
     def from_parameters(
         cls,
+        *,
         gridder: str = "standard",
         imager: str = "auto",
         wprojplanes: int = 1,

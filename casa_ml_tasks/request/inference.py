@@ -45,6 +45,7 @@ class Priors:
     @classmethod
     def from_parameters(
         cls,
+        *,
         offset: Any = "auto",
         offsetstd: Any = (),
         fluctuations: Any = (),

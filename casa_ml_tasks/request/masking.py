@@ -25,7 +25,7 @@ class Masking:
     pbmask: float = 0.0
 
     @classmethod
-    def from_parameters(cls, usemask: str = "user", mask: Any = "", pbmask: float = 0.0, **_: Any) -> Self:
+    def from_parameters(cls, *, usemask: str = "user", mask: Any = "", pbmask: float = 0.0, **_: Any) -> Self:
         """Read the parameters of these names."""
         return cls(usemask, listed(mask), pbmask)
 

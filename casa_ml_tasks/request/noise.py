@@ -27,7 +27,7 @@ class Freedom:
 
     @classmethod
     def from_parameters(
-        cls, likelihood: str = "gaussian", noisemodel: Any = (), blockmodel: Any = (), **_: Any
+        cls, *, likelihood: str = "gaussian", noisemodel: Any = (), blockmodel: Any = (), **_: Any
     ) -> Self:
         """Read the parameters of these names.
 
@@ -73,7 +73,7 @@ class Noise:
     freedom: Freedom = field(default_factory=Freedom)
 
     @classmethod
-    def from_parameters(cls, noisescale: Any = "auto", **others: Any) -> Self:
+    def from_parameters(cls, *, noisescale: Any = "auto", **others: Any) -> Self:
         """Read `noisescale` and the parameters of `Freedom`.
 
         Raises:

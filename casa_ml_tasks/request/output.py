@@ -37,6 +37,7 @@ class Output:
     @classmethod
     def from_parameters(
         cls,
+        *,
         imagename: Any,
         startmodel: Any = "",
         restart: bool = True,

@@ -40,7 +40,7 @@ class DataSelection:
 
     @classmethod
     def from_parameters(
-        cls, vis: Any, datacolumn: str = "corrected", stokes: str = "I", gridder: str = "native", **others: Any
+        cls, *, vis: Any, datacolumn: str = "corrected", stokes: str = "I", gridder: str = "native", **others: Any
     ) -> Self:
         """Read the parameters of these names; any gridder but 'native' is CASA's. others: of the same task."""
         if not listed(vis):

@@ -29,6 +29,7 @@ class Stopping:
     @classmethod
     def from_parameters(
         cls,
+        *,
         niter: int = -1,
         nmajor: int = -1,
         threshold: Any = 0.0,

@@ -88,6 +88,7 @@ class Weighting:
     @classmethod
     def from_parameters(
         cls,
+        *,
         weighting: str = "natural",
         robust: float = 0.5,
         noise: Any = 1.0,

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.engine.protocols import MinorState
+from casa_ml_tasks.engine.protocols import MinorState, StateSchema
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior, PowerSpectrum
 
 STEPS = 3  # global iterations, each of one call
 SAMPLES = 6
+IMAGE = ("channel", "stokes", "y", "x")
 
 
 class Resting:
@@ -36,6 +37,7 @@ class GaussianInference:
     fails_in: int = 0
     points: bool = False
     calls: list[MinorState] = field(default_factory=list)
+    schema = StateSchema("gaussian_inference", 1, {"step": (), "draws": ("sample", *IMAGE), "mean": IMAGE})
 
     def update(self, residual, model, state):
         if state.latent and not state.unfinished:

@@ -191,6 +191,18 @@ def test_beside_the_image_of_a_true_model_there_is_noise_alone(native):
     assert over_noise[0, 0] == pytest.approx(NOISE_SCALE, rel=0.2)
 
 
+def test_what_is_lacking_on_the_shortest_baselines_is_no_noise_beside_the_image_without_them(native):
+    """A wide Gaussian, which an image may miss although the calibration is perfect."""
+    major, share = native(), 0.3
+    width = 0.6 / (major.operator.uv_distance(share) * CELL * arcsecond)  # pixels, standard deviation
+    y, x = (np.arange(n) - n // 2 for n in SHAPE)
+    wide = np.exp(-np.add.outer(y**2, x**2) / (2 * width**2))
+    model = (of_sources(*SOURCES) + 2.0 * wide / wide.sum()).astype(np.float32)
+    kept = major.visibilities
+    assert kept.noise_beside(model)[0, 0] > 2 * NOISE_SCALE * major.noise()[0, 0]
+    assert kept.noise_beside(model, share)[0, 0] == pytest.approx(NOISE_SCALE * major.noise()[0, 0], rel=0.2)
+
+
 def test_the_channels_of_a_cube_are_summed(native):
     model = of_sources(*SOURCES)
     one = residual_sums(native().visibilities, model).statistics(NOISE_SCALE)

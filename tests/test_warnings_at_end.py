@@ -67,6 +67,20 @@ def test_a_residual_above_the_thermal_noise_is_named_with_self_calibration(casa_
     assert says is None or says in casa_log()
 
 
+@pytest.mark.parametrize(
+    ("loud", "beside", "says"),
+    [(1, 1.0, True), (2, 1.0, True), (4, 1.0, False), (1, 2.0, False), (0, 1.0, False)],
+)
+def test_a_residual_on_the_shortest_baselines_alone_is_extended_flux_that_lacks(casa_log, loud, beside, says):
+    quiet = statistics(1.0)
+    chi2 = np.ones(quiet.count.size)
+    chi2[:loud] = 2.0
+    end = ending(residual_rms=1.5, beside=beside, visibilities=replace(quiet, reduced_chi2=chi2))
+    warn_of_calibration(end)
+    assert ("lacks extended flux" in casa_log()) == says
+    assert ("consider self-calibration" in casa_log()) != says
+
+
 def test_thermal_noise_and_not_the_noise_with_errors_of_calibration_is_the_measure(casa_log):
     errors = CalibrationErrors.of_image(3.0)
     warn_of_calibration(ending(residual_rms=3.0, noise=3 * NOISE, calibration=errors))

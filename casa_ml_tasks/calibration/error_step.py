@@ -25,6 +25,8 @@ EXCESS = 1.15
 #: Beside the image by this one: the noise of a small image scatters. Where errors of calibration are known already, the
 #: factor above is enough.
 EXCESS_BESIDE = 1.5
+#: Of the visibilities: those on the shortest baselines, where an image that lacks extended flux leaves a residual.
+SHORTEST = 0.1
 MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
 
 #: Compares the visibilities with a model, (channel or term, stokes, ny, nx), Jy/pixel, given the true noise over the
@@ -88,7 +90,7 @@ class CalibrationErrorStep:
         self._rounds += 1
         model, visibilities = progress.model, self._major.visibilities
         self.statistics = self._compare(model, self._noise_scale * self.errors.factor)
-        self.beside = None if visibilities is None else visibilities.noise_beside(model)
+        self.beside = None if visibilities is None else visibilities.noise_beside(model, SHORTEST)
         if not self._may_count or not tells_errors(progress.stop, self._rounds):
             return Verdict.SETTLED
         noise = self.noise

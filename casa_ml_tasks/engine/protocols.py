@@ -194,8 +194,13 @@ class KeepsVisibilities(Protocol):
         """
         ...
 
-    def noise_beside(self, model: Image) -> NDArray[np.floating]:
-        """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam."""
+    def noise_beside(self, model: Image, left_out: float = 0.0) -> NDArray[np.floating]:
+        """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam.
+
+        Args:
+            model: whose residual it is.
+            left_out: share of the visibilities that are left out, the shortest. The others then stand for them.
+        """
         ...
 
     def folds(self) -> list[Fold]:

@@ -179,7 +179,7 @@ class NativeMajorCycle(NativeImages):
         """Yield all visibilities with those of a model (channel, 1, ny, nx), Jy/pixel, in parts."""
         return self.operator.compared(model)
 
-    def noise_beside(self, model: Image) -> NDArray[np.float64]:
+    def noise_beside(self, model: Image, left_out: float = 0.0) -> NDArray[np.float64]:
         """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam, by its median.
 
         The model has nothing there, neither sky nor what it took for sky: so that is the noise with the sidelobes of
@@ -187,9 +187,14 @@ class NativeMajorCycle(NativeImages):
 
         Args:
             model: (channel, 1, ny, nx), Jy/pixel.
+            left_out: share of the visibilities that are left out, the shortest. The others then stand for them.
         """
-        beside = self.operator.normalised(self.operator.sums_beside(model))
-        return median_abs_deviation(beside, axis=(-2, -1), scale="normal")
+        sums, squares = self.operator.sums_beside(model, self.operator.uv_distance(left_out))
+        beside = median_abs_deviation(self.operator.normalised(sums), axis=(-2, -1), scale="normal")
+        all_squares = self.operator.sums.squares[:, None]
+        return beside * np.sqrt(
+            np.divide(all_squares, squares[:, None], where=squares[:, None] > 0, out=np.ones_like(all_squares))
+        )
 
     def folds(self) -> list[Fold]:
         """Return the visibilities in the folds that were asked for, and last the core, which may be empty.

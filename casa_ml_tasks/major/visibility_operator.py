@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
 from casa_ml_tasks.kernels.neighbouring_field import ROTATIONS
-from casa_ml_tasks.kernels.uv_annuli import annulus_edges, longest_on_grid
+from casa_ml_tasks.kernels.uv_annuli import ANNULI, annulus_edges, longest_on_grid
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.planned_visibilities import PlannedChunk, Transform, WeightedVisibilities, WeightSums
@@ -110,13 +110,33 @@ class VisibilityOperator:
             sums[each.channel, 0] -= gradient
         return sums
 
-    def sums_beside(self, model: Image) -> NDArray[np.float64]:
-        """Return the residual of the model in the next field to the North-East."""
-        sums, images = self._zeros(), model[:, 0].astype(np.float32)
+    def sums_beside(self, model: Image, innermost: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the residual in the next field to the North-East, of visibilities beyond a uv distance.
+
+        Args:
+            model: whose residual it is.
+            innermost: the uv distance, wavelengths.
+
+        Returns:
+            The sums; and of the same visibilities the sums of g^2 / w, as `WeightSums.squares`, (channel,).
+        """
+        sums, images, squares = self._zeros(), model[:, 0].astype(np.float32), np.zeros(self.sums.weight.size)
+        radii = self.annulus_radii()
         for each in self.chunks:
-            left = each.data - each.operator.degrid(images[each.channel])
-            sums[each.channel, 0] += each.operator.grid(each.weight * left * ROTATIONS[each.turns])
-        return sums
+            weight = np.where(radii[each.annulus] > innermost, each.weight, 0)
+            residual = each.data - each.operator.degrid(images[each.channel])
+            sums[each.channel, 0] += each.operator.grid(
+                (weight * residual * ROTATIONS[each.turns]).astype(residual.dtype)
+            )
+            trusted = each.nominal > 0
+            squares[each.channel] += np.sum(weight.astype(float)[trusted] ** 2 / each.nominal[trusted])
+        return sums, squares
+
+    def uv_distance(self, share: float) -> float:
+        """Return the uv distance within which this share of the visibilities lies, wavelengths; 0 for none."""
+        counts = sum(np.bincount(each.annulus, minlength=ANNULI) for each in self.chunks)
+        inside = np.searchsorted(np.cumsum(counts), share * np.sum(counts), side="right")
+        return float(annulus_edges(longest_on_grid(self.transform.cell))[inside])
 
     def noise_sums(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Return gridded random visibilities: nothing but the noise that natural weights claim."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from casa_ml_tasks.calibration.calibration_errors import CalibrationErrors
+from casa_ml_tasks.calibration.error_step import SHORTEST
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
@@ -24,6 +25,8 @@ ARTEFACTS = 0.5
 FIELD = 0.2
 #: A residual is more than thermal noise from this factor plus so many errors of it, which matter where beams are few.
 EXCESS, SURE = 1.3, 3.0
+#: A bin of uv distance has more than noise from so many errors of its reduced chi^2 on.
+LOUD = 5.0
 #: Of the largest value that noise would reach, for a single pixel.
 EXCESS_OF_PEAK = 1.5
 
@@ -139,3 +142,21 @@ def excess_of(ending: Ending) -> Excess | None:
     seen = np.isfinite(thermal)
     next_field = None if beside is None else float(np.max(beside[seen] / thermal[seen]))
     return Excess(max(deviations), max(peaks), next_field, max(float(np.median(beams)), 1.0))
+
+
+def shortest_alone(ending: Ending) -> float | None:
+    """Return the uv distance, wavelengths, up to which baselines cause all of an excess, if the shortest alone do.
+
+    An image that lacks extended flux leaves a residual there. None where other baselines have one as well, or the field
+    beside the image, or where that is not known.
+    """
+    visibilities, beside = ending.visibilities, ending.beside
+    if visibilities is None or beside is None or ending.calibration:
+        return None
+    seen = np.isfinite(ending.thermal)
+    is_loud = (visibilities.reduced_chi2 - 1) * np.sqrt(visibilities.count) > LOUD
+    share_within = np.cumsum(visibilities.count) / np.sum(visibilities.count)
+    is_short = share_within < 1.2 * SHORTEST  # bins of a twentieth each
+    if not is_loud.any() or is_loud[~is_short].any() or np.max(beside[seen] / ending.thermal[seen]) > EXCESS:
+        return None
+    return float(visibilities.edges[1 + np.flatnonzero(is_loud)[-1]])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.engine.exit_criteria import MOST_MAJOR_CYCLES, StopCode
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.quantities import angle, quantity
-from casa_ml_tasks.tasks.ending import DEEP, Ending, artefacts, deepest_hole, excess_of
+from casa_ml_tasks.tasks.ending import DEEP, Ending, artefacts, deepest_hole, excess_of, shortest_alone
 from casa_ml_tasks.tasks.wide_emission import NOTEWORTHY, largest_scale, share_of_wide_emission
 
 #: Of the amplitude of the data on the shortest baselines, for that of the model.
@@ -64,6 +64,14 @@ def warn_of_calibration(ending: Ending) -> None:
     if progress.stop in (StopCode.ITERATION_LIMIT, StopCode.MAJOR_LIMIT):
         return
     excess = excess_of(ending)
+    if excess and (uvdist := shortest_alone(ending)) is not None:
+        casalog.post(
+            f"The image lacks extended flux: {excess.sentence()}, and baselines up to {quantity(uvdist, 'λ')} alone "
+            "cause that.",
+            "WARN",
+            "warnings_at_end",
+        )
+        excess = None
     found = [excess.sentence()] if excess else []
     if visibilities is not None:
         measured, error = float(visibilities.data_amplitude[0]), float(visibilities.data_error[0])

@@ -88,6 +88,21 @@ class Sources(NamedTuple):
 NONE = Sources.of([])
 
 
+class Replaced(NamedTuple):
+    """Emission that a source has taken the place of.
+
+    Attributes:
+        y, x: of the source, pixels.
+        square: around it.
+        parts: of the emission, (part, height, width), Jy/pixel.
+    """
+
+    y: float
+    x: float
+    square: Square
+    parts: NDArray[np.floating]
+
+
 class Unresolved:
     """The sources of one plane while its image is minimised; finds them.
 
@@ -117,6 +132,7 @@ class Unresolved:
             self._most = int(min(MOST_SOURCES, MOST_NUMBERS // (3 * support.size)))
         self._refused: list[tuple[float, float, float, float]] = []  # y, x, and flux and noise then
         self._refusals = 0
+        self._replaced: list[Replaced] = []
         self._returned: list[tuple[float, float]] = []  # y, x, for good
         self._confirmed = False
         self._place(sources)
@@ -303,18 +319,30 @@ class Unresolved:
 
     def _parts_without(self, parts: jax.Array, found: Sources) -> jax.Array:
         """Return the parts with no more in the place of the sources than around them."""
-        extended, points = (np.array(each) for each in self.objective.components(parts))
+        changed, count = np.array(parts), len(self.objective.components(parts)[0])
         for _, y, x in found.rows():
             square = Square.around(y, x, self._reach, self._shape)
-            for part in extended:
+            before = changed[:, *square].copy()
+            for part in changed[:count]:
                 part[square] = np.minimum(part[square], np.median(_edge(part[square])))
-            points[:, *square] = 0
-        return jnp.asarray(np.concatenate([extended, points]))
+            changed[count:, *square] = 0
+            self._replaced.append(Replaced(y, x, square, before - changed[:, *square]))
+        return jnp.asarray(changed)
 
     def _parts_with(self, parts: jax.Array, returned: Sources) -> jax.Array:
-        """Return the parts with the flux of some sources in the four pixels around them."""
+        """Return the parts with the flux of some sources where it was before they were found.
+
+        Of sources that an earlier minor cycle has found that is not known: theirs goes into the four pixels around.
+        """
         more = np.array(parts)
         for flux, y, x in returned.rows():
+            known = [
+                each for each in self._replaced if np.hypot(each.y - y, each.x - x) < SAME and each.parts.sum() > 0
+            ]
+            if known:
+                emission = known[-1].parts
+                more[:, *known[-1].square] += flux / emission.sum() * emission
+                continue
             rows, columns = (
                 np.clip(int(at) + np.arange(2), 0, n - 1) for at, n in zip((y, x), self._shape, strict=True)
             )

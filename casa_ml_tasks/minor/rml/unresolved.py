@@ -32,8 +32,10 @@ from casa_ml_tasks.minor.rml.objective import Objective
 #: Of the noise: flux of what may be such a source, and the residual beside it.
 BRIGHT, STANDS_OUT = 20.0, 4.0
 #: How much lower chi^2 must be than with the best pixels alone; rounding is so much of the square of the flux. And what
-#: may be left of the residual of the pixels alone.
-GAIN, ROUNDING, EXPLAINED = 25.0, 1e-6, 0.5
+#: may be left of the residual of the pixels alone; or, with more gain, any that does not stand out.
+GAIN, ROUNDING, EXPLAINED, SURE_GAIN = 25.0, 1e-6, 0.5, 100.0
+#: Of the noise: what the best pixels alone leave at the least, or a gain is the tolerance of their fit.
+LEFT_BY_PIXELS = 2.0
 #: Or else: flux over the noise of a source that explains all with that little higher a chi^2; over the noise as it is
 #: exaggerated on the way. The data would tell its size from a sixth of the beam on; of fainter ones pixels may show a
 #: size as well as none.
@@ -253,7 +255,9 @@ class Unresolved:
         What errors of calibration or a negative source leave is no source between pixels, although one may gain by it.
         """
         gains = fit.gain > GAIN / ease * sigma**2 + ROUNDING * fit.flux**2
-        explains = fit.residual < max(EXPLAINED * fit.residual_of_pixels, STANDS_OUT * sigma)
+        gains &= ease * fit.residual_of_pixels > LEFT_BY_PIXELS * sigma
+        explains = fit.residual < EXPLAINED * fit.residual_of_pixels
+        explains |= fit.gain > SURE_GAIN / ease * sigma**2 and fit.residual < STANDS_OUT * sigma
         is_bright = ease * fit.alone_flux > max(VERY_BRIGHT * self._sigma, BRIGHT_ON_THE_WAY * sigma)
         is_bright &= "points" not in self._alone.regularisers  # which tell a source from what is beside it themselves
         is_simple = (

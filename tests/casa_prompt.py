@@ -46,6 +46,7 @@ class Prompt:
         return dict(re.findall(r"^ *(\w+) *= (\S+)", output, re.MULTILINE))
 
     def close(self) -> None:
+        self._child.ptyproc.delayafterterminate = 2.0  # seconds; a busy machine needs more than the tenth by default
         self._child.close(force=True)
 
     def _wait(self) -> str:

@@ -191,10 +191,8 @@ class NativeMajorCycle(NativeImages):
         """
         sums, squares = self.operator.sums_beside(model, self.operator.uv_distance(left_out))
         beside = median_abs_deviation(self.operator.normalised(sums), axis=(-2, -1), scale="normal")
-        all_squares = self.operator.sums.squares[:, None]
-        return beside * np.sqrt(
-            np.divide(all_squares, squares[:, None], where=squares[:, None] > 0, out=np.ones_like(all_squares))
-        )
+        all_squares = self.operator.sums.squares
+        return beside * np.sqrt(all_squares / np.where(squares > 0, squares, 1))[:, None]
 
     def folds(self) -> list[Fold]:
         """Return the visibilities in the folds that were asked for, and last the core, which may be empty.

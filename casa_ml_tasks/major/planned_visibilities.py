@@ -165,12 +165,17 @@ class WeightSums:
 
     def add(self, part: WeightedVisibilities, transform: Transform, fold: NDArray[np.uint8] | None) -> None:
         """Add some visibilities in place, and those of each fold."""
-        trusted = part.natural > 0
-        squares = np.divide(part.weight.astype(float) ** 2, part.natural, where=trusted, out=np.zeros(trusted.size))
         self.weight[part.channel] += part.weight.sum(dtype=float)
-        self.squares[part.channel] += squares.sum()
+        self.squares[part.channel] += sum_of_squares(part.weight, part.natural)
         self.psf[part.channel, 0] += transform.psf(part.uvw, part.weight)
         if fold is not None:
             for number in np.unique(fold):
                 members = fold == number
                 self.fold_psf[number] += transform.psf(part.uvw[members], part.weight[members])
+
+
+def sum_of_squares(weight: NDArray[np.floating], natural: NDArray[np.floating]) -> float:
+    """Return the sum of g^2 / w over visibilities of natural weight w above 0. weight: g, natural: w, (visibility,)."""
+    trusted = natural > 0
+    squares = np.divide(weight.astype(float) ** 2, natural, where=trusted, out=np.zeros(trusted.size))
+    return float(squares.sum())

@@ -17,7 +17,13 @@ from casa_ml_tasks.kernels.neighbouring_field import ROTATIONS
 from casa_ml_tasks.kernels.uv_annuli import ANNULI, annulus_edges, longest_on_grid
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.planned_visibilities import PlannedChunk, Transform, WeightedVisibilities, WeightSums
+from casa_ml_tasks.major.planned_visibilities import (
+    PlannedChunk,
+    Transform,
+    WeightedVisibilities,
+    WeightSums,
+    sum_of_squares,
+)
 
 Array = NDArray[np.floating]
 
@@ -120,16 +126,12 @@ class VisibilityOperator:
         Returns:
             The sums; and of the same visibilities the sums of g^2 / w, as `WeightSums.squares`, (channel,).
         """
-        sums, images, squares = self._zeros(), model[:, 0].astype(np.float32), np.zeros(self.sums.weight.size)
-        radii = self.annulus_radii()
-        for each in self.chunks:
+        sums, squares, radii = self._zeros(), np.zeros(self.sums.weight.size), self.annulus_radii()
+        for each, seen in zip(self.chunks, self.compared(model), strict=True):
             weight = np.where(radii[each.annulus] > innermost, each.weight, 0)
-            residual = each.data - each.operator.degrid(images[each.channel])
-            sums[each.channel, 0] += each.operator.grid(
-                (weight * residual * ROTATIONS[each.turns]).astype(residual.dtype)
-            )
-            trusted = each.nominal > 0
-            squares[each.channel] += np.sum(weight.astype(float)[trusted] ** 2 / each.nominal[trusted])
+            turned = weight * (seen.data - seen.model) * ROTATIONS[each.turns]
+            sums[each.channel, 0] += each.operator.grid(turned.astype(seen.model.dtype))
+            squares[each.channel] += sum_of_squares(weight, each.nominal)
         return sums, squares
 
     def uv_distance(self, share: float) -> float:

@@ -114,7 +114,7 @@ class LocalFits:
             self._bases[square.shape] = Bases.of(square, self.psf, self.width)
         bases = self._bases[square.shape]
         best_pixels = partial(least_squares, tolerance=NEGLIGIBLE_SLOPE * sigma)
-        fine = Emission(bases.matrix, seen, np.eye(seen.size), best_pixels)
+        fine = Emission(bases.matrix, seen, None, best_pixels)
         coarse = Emission(bases.coarse_matrix, bases.coarse @ seen, bases.coarse, _free_least_squares)
         pixels_alone = Curvature.of(fine.matrix)
         alone = best_pixels(pixels_alone, seen)
@@ -200,13 +200,13 @@ class Emission(NamedTuple):
     Attributes:
         matrix: the normal operator between them, (n, n).
         seen: their products with the dirty image, (n,).
-        basis: the images, (n, pixel).
+        basis: the images, (n, pixel); None where each is a pixel.
         best: finds the amplitudes.
     """
 
     matrix: NDArray[np.float64]
     seen: NDArray[np.float64]
-    basis: NDArray[np.float64]
+    basis: NDArray[np.float64] | None
     best: Solver
 
 
@@ -239,7 +239,9 @@ def _fit_at(
     patches, rows, columns = source.patches()[:, 0], source.rows[0], source.columns[0]
     inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", patches, _beams(patches, rows, columns, psf, rows, columns)))
     in_square = (np.arange(each.start, each.stop) for each in square)
-    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1) @ emission.basis.T
+    across = _beams(patches, rows, columns, psf, *in_square).reshape(3, -1)
+    if emission.basis is not None:
+        across = across @ emission.basis.T
     of_source = np.einsum("iyx,yx->i", patches, dirty[np.ix_(rows, columns)])
     rest = Curvature(emission.matrix, across, inverse)
     right = emission.seen - across.T @ inverse @ of_source

@@ -5,6 +5,8 @@ An image that one process holds open blocks another for over a minute: every fun
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from casatools import coordsys, measures
+from casatools import coordsys, measures, regionmanager
 from casatools import image as image_tool
 from casatools import table as table_tool
 from numpy.typing import NDArray
@@ -60,6 +62,20 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
             tool.setrestoringbeam(remove=True)
     with opened(path) as tool:
         tool.putchunk(np.ascontiguousarray(pixels.T, np.float32))
+
+
+def cut_middle(path: str | Path, shape: tuple[int, int]) -> None:
+    """Leave the middle of an image, (ny, nx), in its place; its middle pixel stays the middle pixel."""
+    whole = f"{path}.whole"
+    os.replace(path, whole)
+    with opened(whole) as tool:
+        nx, ny, *others = tool.shape()
+        y, x = ny // 2 - shape[0] // 2, nx // 2 - shape[1] // 2
+        first = [x, y] + [0] * len(others)
+        last = [x + shape[1] - 1, y + shape[0] - 1] + [n - 1 for n in others]
+        box = regionmanager().box(blc=first, trc=last)
+        tool.subimage(outfile=str(path), region=box, dropdeg=False).done()
+    shutil.rmtree(whole)
 
 
 def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:

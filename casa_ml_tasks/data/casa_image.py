@@ -101,6 +101,14 @@ def _copy_object(template: str | Path, path: str | Path) -> None:
         tool.close()
 
 
+def mask_where_zero(path: str | Path, other: str | Path) -> None:
+    """Give an image a mask in the place of any other, False where another image is 0."""
+    with opened(path) as tool:
+        if masks := [name for name in tool.maskhandler("get") if name != "T"]:
+            tool.maskhandler("delete", masks)
+        tool.calcmask(f'"{other}" != 0.0', name="mask0")
+
+
 def write_samples(path: str | Path, samples: NDArray[np.floating], template: str | Path, unit: str) -> None:
     """Write (sample, channel, stokes, y, x) into an image with an axis Sample, from 1, in the place of frequency.
 

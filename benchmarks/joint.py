@@ -7,6 +7,9 @@ compared with the truth at the resolution of tclean's beam, where the primary be
 - nrmse: r.m.s. error over r.m.s. truth. The ratio of jointdeconv is to the better of a peer's image and model;
 - power: P(found) / P(truth), and error: P(found - truth) / P(truth), P being the power spectrum in six bins of scale.
 
+--posterior adds inference='posterior': the fraction of pixels whose truth lies in the 68 % interval of the samples, all
+smoothed with the beam, among those brighter than the noise, and by how many of its sigmas the total flux is wrong.
+
 The methods take turns, each in a process of its own. A peer whose residual grew from one major cycle to the next is
 called diverged and left out of the geometric means.
 
@@ -25,12 +28,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.joint_figures import draw
+from benchmarks.joint_figures import Row, draw
 from benchmarks.joint_methods import FEATHER, METHODS, OURS, SDINT, Run, run
-from benchmarks.joint_skies import JointScore, JointSky, add_options, chosen_skies
+from benchmarks.joint_skies import JointScore, JointSky, add_options, area_of, chosen_skies
 from benchmarks.measure import geometric_mean, print_table
 
 LABELS = {FEATHER: "tclean + feather", SDINT: "sdintimaging", OURS: "jointdeconv"}
+POSTERIOR_COLUMNS = ("sky (seed)", "[s]", "flux", "its sigma", "off by", "nrmse of the mean", "within 68 %")
 COLUMNS = ("sky (seed)", "method", "[s]", "flux", "nrmse", "/ feather's", "/ sdintimaging's", "power", "error")
 
 
@@ -68,10 +72,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS, help="methods; feather always runs")
     parser.add_argument("--runs", type=Path, help="folder in which the products stay")
     parser.add_argument("--reuse", nargs="+", choices=METHODS, default=(), help="methods whose runs --runs has already")
+    parser.add_argument("--posterior", action="store_true", help="also with inference='posterior'")
     parser.add_argument("--figures", type=Path, help="folder for the pictures")
     options = parser.parse_args()
     methods = [method for method in (FEATHER, OURS, SDINT) if method in {FEATHER, *options.only}]
-    outcomes, rows_of_figure = [], []
+    outcomes: list[Outcome] = []
+    rows_of_figure: list[Row] = []
+    posterior_rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         kept = (options.runs or Path(folder)).resolve()
         print_table(COLUMNS, [])
@@ -83,16 +90,20 @@ def main() -> None:
             for row in _rows(sky, outcome):
                 print("| " + " | ".join(row) + " |", flush=True)
             outcomes.append(outcome)
+            if options.posterior:
+                sampled = run(OURS, sky, where / "posterior", OURS in options.reuse, inference="posterior")
+                posterior_rows.append(_posterior_row(sky, sampled, runs[FEATHER]))
             if options.figures is not None:
-                best = {method: found[method][_best(scores)] for method, scores in outcome.scores.items()}
+                best = {LABELS[m]: found[m][_best(outcome.scores[m])] for m in METHODS if m in runs}
                 beam, primary_beam = runs[FEATHER].beam(), runs[FEATHER].primary_beam()
                 title = f"{sky.name} ({sky.seed})"
-                rows_of_figure.append(
-                    (title, sky.smoothed_truth(beam), {LABELS[m]: best[m] for m in best}, primary_beam)
-                )
+                rows_of_figure.append((title, sky.smoothed_truth(beam), best, primary_beam))
         scales = next(iter(outcomes[0].scores[FEATHER].values())).scales
         print(f"\nScales of power and error: {_numbers(scales, '.2g')} arcsec.")
         _print_means(outcomes)
+        if posterior_rows:
+            print()
+            print_table(POSTERIOR_COLUMNS, posterior_rows)
     if options.figures is not None:
         draw(rows_of_figure, options.figures / "joint.png")
 
@@ -123,6 +134,24 @@ def _rows(sky: JointSky, outcome: Outcome) -> Iterator[list[str]]:
                 _numbers(score.power, ".2f"),
                 _numbers(score.error, ".3f"),
             ]
+
+
+def _posterior_row(sky: JointSky, sampled: Run, clean: Run) -> list[str]:
+    beam, inside = clean.beam(), clean.primary_beam() > 0.3
+    samples, truth = sampled.samples(sky, beam), sky.smoothed_truth(beam)
+    mean, true_flux = samples.mean(axis=0), truth[inside].sum()
+    fluxes = samples[:, inside].sum(axis=1)
+    bright = inside & (truth * area_of(beam) > sampled.noise() / np.maximum(clean.primary_beam(), 0.3))
+    low, high = np.quantile(samples[:, bright], (0.16, 0.84), axis=0)
+    return [
+        f"{sky.name} ({sky.seed})",
+        f"{sampled.seconds:.0f}",
+        f"{fluxes.mean() / true_flux:.4f}",
+        f"{fluxes.std() / true_flux:.4f}",
+        f"{(fluxes.mean() - true_flux) / fluxes.std():+.1f} sigma",
+        f"{np.linalg.norm((mean - truth)[inside]) / np.linalg.norm(truth[inside]):.3f}",
+        f"{np.mean((low < truth[bright]) & (truth[bright] < high)):.2f}",
+    ]
 
 
 def _print_means(outcomes: list[Outcome]) -> None:

@@ -30,7 +30,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         inside = primary_beam > 0.3
         peak = float(np.percentile(truth[inside], 99.8))
         brightness, difference = AsinhNorm(peak / 20, 0, peak), Normalize(-peak / 10, peak / 10)
-        panels = [(title, truth, brightness, "inferno")]
+        panels: list[tuple[str, NDArray[np.floating], Normalize, str]] = [(title, truth, brightness, "inferno")]
         for method in methods:
             panels.append((method, found[method], brightness, "inferno"))
         for method in methods:

@@ -80,7 +80,7 @@ class Run:
         CLEAN's restored image, in Jy/beam, is divided by the area of its own beam, which is nearly this one.
         """
         if self.method == OURS:
-            return {"model": sky.scoring.smooth(_middle(self.folder / "ours.model"), CELL, beam)}
+            return {"model": sky.scoring.smooth(_middle(self.folder / "ours.model")[0, 0], CELL, beam)}
         if self.method == FEATHER:
             return {"image": _pixels(self.folder / "a.feather.pbcor") / _beam(self.folder / "a.image").area(CELL)}
         primary_beam = _pixels(self.folder / "b.int.cube.pb")
@@ -92,14 +92,33 @@ class Run:
         area = _beam(self.folder / "b.joint.multiterm.image.tt0").area(CELL)
         return {"model": sky.scoring.smooth(flat("model"), CELL, beam), "image": flat("image") / area}
 
+    def samples(self, sky: JointSky, beam: Beam) -> NDArray[np.float64]:
+        """Those of the posterior, at the resolution of the beam: (sample, y, x), Jy/pixel."""
+        drawn = _middle(self.folder / "ours.samples")[:, 0]
+        return np.stack([sky.scoring.smooth(each, CELL, beam) for each in drawn])
 
-def run(method: str, sky: JointSky, folder: Path, reuse: bool) -> Run:
-    """Run a method on a sky, or return what an earlier run left in `folder` where `reuse` says so."""
+    def noise(self) -> float:
+        """That of the restored image in the middle of the mosaic, Jy/beam."""
+        stored: float = json.loads((self.folder / "run.json").read_text())["noise"]
+        return stored
+
+
+def run(method: str, sky: JointSky, folder: Path, reuse: bool, **more: Any) -> Run:
+    """Run a method on a sky.
+
+    Args:
+        method: one of METHODS.
+        sky: that it images.
+        folder: its working directory, which is emptied.
+        reuse: whether to return what an earlier run left there, if it did.
+        more: parameters of jointdeconv.
+    """
     found = folder / "run.json"
     if not (reuse and found.is_file()):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / "parameters.json").write_text(json.dumps({"vis": sky.vis, "map": sky.total_power}))
+        parameters = {"vis": sky.vis, "single_dish": sky.total_power, **more}
+        (folder / "parameters.json").write_text(json.dumps(parameters))
         command = [sys.executable, "-m", "benchmarks.joint_methods", method, str(folder)]
         search = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
         with (folder / "output.txt").open("w") as output:
@@ -134,13 +153,13 @@ def _sdintimaging(vis: list[str], single_dish: str) -> dict[str, Any]:
     return found
 
 
-def _jointdeconv(vis: list[str], single_dish: str) -> dict[str, Any]:
+def _jointdeconv(vis: list[str], single_dish: str, **more: Any) -> dict[str, Any]:
     task = casa_ml_tasks.jointdeconv
-    found: dict[str, Any] = task(vis=vis, sdimage=single_dish, imagename="ours", **SHARED)
+    found: dict[str, Any] = task(vis=vis, sdimage=single_dish, imagename="ours", **SHARED, **more)
     return found
 
 
-TASKS: dict[str, tuple[Callable[[list[str], str], dict[str, Any]], str]] = {
+TASKS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     FEATHER: (_tclean_and_feather, "a.{}"),
     SDINT: (_sdintimaging, "b.joint.multiterm.{}.tt0"),
     OURS: (_jointdeconv, ""),
@@ -154,15 +173,15 @@ def main() -> None:
     casalog.setlogfile(str(folder / "casa.log"))
     parameters = json.loads((folder / "parameters.json").read_text())
     task, product = TASKS[method]
-    found, seconds = timed(task, vis=parameters["vis"], single_dish=parameters["map"])
-    peaks = []
+    found, seconds = timed(task, **parameters)
+    kept: dict[str, Any] = {"seconds": seconds, "peaks": [], "noise": found.get("image_noise")}
     if product:
         (minor,) = (plane for channel in found["summaryminor"][0].values() for plane in channel.values())
         mask = folder / ("a.mask" if method == FEATHER else "b.joint.multiterm.mask")
         inside = _pixels(mask) > 0
         last = np.abs(_pixels(folder / product.format("residual"))[inside]).max()
-        peaks = [*map(float, minor["startPeakRes"]), float(last)]
-    (folder / "run.json").write_text(json.dumps({"seconds": seconds, "peaks": peaks}))
+        kept["peaks"] = [*map(float, minor["startPeakRes"]), float(last)]
+    (folder / "run.json").write_text(json.dumps(kept))
 
 
 def _pixels(path: Path) -> NDArray[np.float64]:
@@ -171,11 +190,11 @@ def _pixels(path: Path) -> NDArray[np.float64]:
 
 
 def _middle(path: Path) -> NDArray[np.float64]:
-    """The IMSIZE x IMSIZE pixels about the centre of an image that may be larger."""
-    pixels = _pixels(path)
+    """(sample or channel, stokes, IMSIZE, IMSIZE): the pixels about the centre of an image that may be larger."""
     assert abs(read_cell(path) - CELL) < 1e-6 * CELL
-    first = [count // 2 - IMSIZE // 2 for count in pixels.shape]
-    return pixels[first[0] : first[0] + IMSIZE, first[1] : first[1] + IMSIZE]
+    pixels = np.nan_to_num(read_valid(path).astype(float))
+    y, x = (count // 2 - IMSIZE // 2 for count in pixels.shape[-2:])
+    return pixels[..., y : y + IMSIZE, x : x + IMSIZE]
 
 
 def _beam(path: Path) -> CleanBeam:

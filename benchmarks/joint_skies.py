@@ -26,6 +26,11 @@ Beam = tuple[float, float, float]
 """Major axis, minor axis, arcsec; position angle, degrees."""
 
 
+def area_of(beam: Beam) -> float:
+    """Pixels of the images in a beam."""
+    return float(np.pi / (4 * np.log(2)) * beam[0] * beam[1] / CELL**2)
+
+
 class JointScore(NamedTuple):
     """How far an image, smoothed with the beam, is from the truth.
 

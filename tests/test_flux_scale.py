@@ -11,6 +11,9 @@ from scipy.linalg import cho_factor, cho_solve
 
 from casa_ml_tasks.calibration.flux_response import change_of_image
 from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, fit_flux_scales, overlap
+from casa_ml_tasks.calibration.map_modes import modes_of_map
+from casa_ml_tasks.calibration.uv_bins import uv_bins
+from casa_ml_tasks.kernels.dish_beam import GaussianBeam
 
 WAVELENGTH = 1.3e-3  # m
 SIZE, CELL = 24, 4 * arcsecond
@@ -239,3 +242,58 @@ def test_the_change_of_an_image_solves_the_equation_of_its_minimum(observatory):
     assert np.all(np.asarray(found)[~free] == 0)
     difference = np.asarray(found) - expected
     assert difference @ matrix @ difference < 1e-4 * expected @ matrix @ expected
+
+
+@pytest.mark.parametrize("shape", [(48, 50), (51, 45)])
+def test_the_modes_of_a_map_have_the_noise_that_their_weights_claim(shape):
+    rng = np.random.default_rng(8)
+    beam, step, sigma = GaussianBeam(36.0, 30.0, 0.3), (6.0, -5.0), 0.02
+    v, u = (np.fft.fftfreq(n, abs(s)) for n, s in zip(2 * np.array(shape), step, strict=True))
+    taper = np.abs(beam.transform(v, u))
+    taper *= sigma / np.sqrt(np.mean(taper**2))
+    y, x = np.mgrid[: shape[0], : shape[1]] - np.array(shape)[:, None, None] / 2
+    model = np.exp(-0.5 * ((y / 7) ** 2 + (x / 9) ** 2))
+    rows = []
+    for _ in range(200):
+        white = np.fft.fft2(rng.normal(size=2 * np.array(shape)))
+        noise = np.fft.ifft2(taper * white).real[: shape[0], : shape[1]]
+        modes = modes_of_map("tp.image", 1.1 * model + noise, model, sigma, beam, step, 1e-6)
+        weight = modes.independent * modes.weight
+        power = np.sum(weight * np.abs(modes.model) ** 2)
+        aligned = np.sum(weight * ((modes.data - 1.1 * modes.model) * modes.model.conj()).real)
+        faint = modes.uvdist > np.median(modes.uvdist)
+        residual = np.abs(modes.data - 1.1 * modes.model)[faint] ** 2
+        rows.append((aligned / np.sqrt(power), np.mean(modes.weight[faint] * residual) / 2))
+    pull, chi2 = np.array(rows).T
+    print(pull.mean(), pull.std(), chi2.mean())
+    assert abs(pull.mean()) < 0.25
+    assert 0.8 < pull.std() < 1.2
+    assert chi2.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_the_modes_of_a_map_are_the_visibilities_of_its_sky():
+    beam, step, cell = GaussianBeam(24.0, 24.0), (4.0, -4.0), 2e-6
+    size, place = 64, (33.0, 30.0)
+    y, x = np.mgrid[:size, :size]
+    distance = 4.0 * np.hypot(y - place[0], x - place[1])
+    point = 3.0 * np.exp(-4 * np.log(2) * (distance / 24) ** 2)
+    modes = modes_of_map("tp.image", point, point, 0.01, beam, step, cell)
+    assert np.allclose(np.abs(modes.data), 3.0, rtol=5e-3)
+    assert modes.uvdist.min() == 0
+    assert np.sort(modes.uvdist)[1] == pytest.approx(1 / (size * 4 * cell))
+
+
+def test_amplitude_and_power_in_bins_are_free_of_the_bias_of_noise():
+    rng = np.random.default_rng(4)
+    length = 10 ** rng.uniform(3, 5, 20_000)
+    model = 0.1 * np.exp(2j * np.pi * rng.uniform(size=length.size))
+    noise = rng.normal(size=length.size) + 1j * rng.normal(size=length.size)
+    bins = uv_bins(SetOfVisibilities("12m.ms", length, 1.2 * model + noise, model, np.ones(length.size)))
+    assert np.all(np.diff(bins.uvdist) > 0)
+    amplitude = (bins.data_amplitude - 0.12) / bins.amplitude_error
+    power = (bins.data_power - 0.12**2) / bins.power_error
+    print(amplitude, power)
+    for pull in (amplitude, power):
+        assert np.sum(pull**2) < 2 * pull.size
+        assert abs(pull.sum()) < 3 * np.sqrt(pull.size)
+    assert np.allclose(bins.ratio / bins.ratio_error, bins.data_amplitude / bins.amplitude_error)

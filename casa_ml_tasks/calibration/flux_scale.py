@@ -52,6 +52,7 @@ class SetOfVisibilities:
         weight: (n,), 1 / variance of the real, and of the imaginary part, Jy^-2.
         changes: (set, n), Jy: derivative of `model` by the relative flux scale of each set; None where it is not known.
         is_map: whether these are modes of a single-dish map.
+        independent: how many independent samples there are for each one.
     """
 
     name: str
@@ -61,6 +62,7 @@ class SetOfVisibilities:
     weight: Array
     changes: Visibility | None = None
     is_map: bool = False
+    independent: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def _sums(sets: Sequence[SetOfVisibilities], annuli: int) -> NDArray[np.float64]
     for number, each in enumerate(sets):
         inside = (each.uvdist >= shared[0]) & (each.uvdist <= shared[1])
         annulus = np.clip(np.searchsorted(edges, each.uvdist[inside], "right") - 1, 0, annuli - 1)
-        data, model, weight = (array[inside] for array in (each.data, each.model, each.weight))
+        data, model, weight = each.data[inside], each.model[inside], each.independent * each.weight[inside]
 
         def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> Array:
             return np.bincount(annulus, weight * product.real, annuli)

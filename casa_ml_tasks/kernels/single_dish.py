@@ -6,7 +6,7 @@ The beam passes few Fourier modes of the sky, so that every operation goes throu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,11 @@ class SingleDish:
             transfer.reshape(*leading, *transfer.shape[1:]),
             variance.reshape(leading),
         )
+
+    def __getitem__(self, channels: int | slice | NDArray[np.integer]) -> SingleDish:
+        """Return some of the channels, or one of them without an axis of channels."""
+        names = ("pixels", "transforms", "level", "transfer", "variance")
+        return replace(self, **{name: np.asarray(getattr(self, name)[channels]) for name in names})
 
     def sigma(self, scale: float = 1.0) -> NDArray[np.float64]:
         r"""Return the error of a point source's flux far from the map's edge, (..., 1, 1), or a number, Jy.

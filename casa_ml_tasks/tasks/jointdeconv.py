@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
-from casa_ml_tasks.data.casa_image import is_casa_image, read_image, write_image
+from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -25,7 +25,6 @@ from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
 from casa_ml_tasks.tasks.inference_parameters import without_clean
-from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.single_dish_data import SingleDishData, write_residuals

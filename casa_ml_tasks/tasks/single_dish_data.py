@@ -63,8 +63,6 @@ def shape_of_sky(shape: tuple[int, int], maps: Sequence[SingleDishMap], cell: fl
     def reach(axis: int) -> float:
         ends = [each.grid.positions(axis)[[0, -1]] for each in maps]
         halves = [abs(each.grid.step[axis]) / 2 for each in maps]
-        return max(
-            float(np.abs(end - shape[axis] // 2).max()) + half for end, half in zip(ends, halves, strict=True)
-        )
+        return max(float(np.abs(end - shape[axis] // 2).max()) + half for end, half in zip(ends, halves, strict=True))
 
     return sky_shape(shape, (reach(0), reach(1)), max(each.width for each in maps) / cell)

@@ -12,6 +12,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import (
     SHARE_OF_MEMORY,
     ImageFrame,
@@ -165,7 +166,12 @@ class MosaicData:
         thermal = self.store.weight if thermal is None else thermal
         parts = self._parts(store, nominal, thermal)
         most_bytes = SHARE_OF_MEMORY * free_memory()
-        return VisibilityOperator.planned(self.transform, self.channels, parts, views=self.views, most_bytes=most_bytes)
+        return VisibilityOperator.planned(self.transform, self.channels, parts, 0, plans, self.views, most_bytes)
+
+    def numbers_of(self, block: Block, vis: str) -> NDArray[np.int64]:
+        """Return the number of the view of each row of a Block, (row,); -1 where it sees nothing of the image."""
+        pointing = self.pointings.of(block, vis).astype(int)
+        return np.where(pointing < self.numbers.size, self.numbers[np.minimum(pointing, self.numbers.size - 1)], -1)
 
     def _parts(
         self, store: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]

@@ -1,0 +1,147 @@
+"""Several data sets of one sky as one linear operator: mosaics and single-dish maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from casa_ml_tasks.kernels.likelihood import WeightedSum
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
+
+
+class SkyOperator(Protocol):
+    """A normal operator H that need not be a convolution, with what preconditioners ask of it.
+
+    `Mosaic`, `OfOperator` and `JointData` are such.
+    """
+
+    def normal(self, precision: DTypeLike = float) -> NormalOperator:
+        """Return H in a precision."""
+        ...
+
+    def psf(self) -> NDArray[np.float64]:
+        """Return that of the convolution which H is on average, (2 ny, 2 nx), Jy/beam."""
+        ...
+
+    def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        ...
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """Return the diagonal of H, (ny, nx), about 1 where the data see the sky best and 0 where they do not."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfOperator:
+    r"""Any normal operator, of which a transfer function T and the diagonal D are known: $H \approx \sqrt D T \sqrt D$.
+
+    Only preconditioners take the approximation, which is exact for a convolution.
+
+    Attributes:
+        operator: H, in double precision.
+        diagonal: D, (ny, nx); None for that of the convolution.
+    """
+
+    operator: NormalOperator
+    diagonal: NDArray[np.floating] | None = None
+
+    def normal(self, precision: DTypeLike = float) -> NormalOperator:
+        """Return H in a precision."""
+
+        def cast(leaf: jax.Array) -> jax.Array:
+            return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        converted: NormalOperator = jax.tree.map(cast, self.operator)
+        return converted
+
+    def psf(self) -> NDArray[np.float64]:
+        """Return T in the image plane, (2 ny, 2 nx), Jy/beam."""
+        transfer = np.asarray(self.operator.transfer, float)
+        ny, nx = transfer.shape[-2] // 2, transfer.shape[-1] - 1
+        return np.fft.fftshift(np.fft.irfft2(transfer, s=(2 * ny, 2 * nx)))
+
+    def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the approximation of H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        psf = self.psf()
+        ny, nx = (n // 2 for n in psf.shape)
+        of_lags = psf[np.subtract.outer(y, y) + ny, np.subtract.outer(x, x) + nx] / psf[ny, nx]
+        root = np.sqrt(self.sensitivity()[y, x])
+        return np.multiply.outer(root, root) * of_lags
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """Return D, (ny, nx)."""
+        psf = self.psf()
+        ny, nx = (n // 2 for n in psf.shape)
+        return np.full((ny, nx), psf[ny, nx]) if self.diagonal is None else np.asarray(self.diagonal, float)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One of several data sets of a sky.
+
+    Attributes:
+        operator: H.
+        sigma: noise of its residual where the diagonal of H is 1, Jy/beam.
+        beam_area: solid angle of its beam, pixels.
+    """
+
+    operator: SkyOperator
+    sigma: float
+    beam_area: float
+
+
+@dataclass(frozen=True)
+class JointData:
+    r"""$H = \sum_d w_d H_d$ of several data sets, $w_d = \sigma_d^{-2} \sigma^2$ with $\sigma^{-2} = \sum_d \sigma_d^{-2}$.
+
+    It is the operator of the sum of their `QuadraticLikelihood`s.
+
+    Attributes:
+        sets: the data sets.
+    """
+
+    sets: tuple[DataSet, ...]
+
+    @property
+    def sigma(self) -> float:
+        """Noise of the residual of all data sets together, Jy/beam."""
+        return float(sum(each.sigma**-2 for each in self.sets) ** -0.5)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight w of each data set, which add up to 1."""
+        return tuple((self.sigma / each.sigma) ** 2 for each in self.sets)
+
+    def normal(self, precision: DTypeLike = float) -> NormalOperator:
+        """Return H in a precision."""
+        operators = tuple(each.operator.normal(precision) for each in self.sets)
+        return WeightedSum.of(operators, [jnp.asarray(weight) for weight in self.weights])
+
+    def psf(self) -> NDArray[np.float64]:
+        """Return that of the convolution which H is on average, over its peak, (2 ny, 2 nx), Jy/beam."""
+        mean = self._mean([each.operator.psf() for each in self.sets])
+        ny, nx = (n // 2 for n in mean.shape)
+        return mean / mean[ny, nx]
+
+    def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        return self._mean([each.operator.between(y, x) for each in self.sets])
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """Return the diagonal of H, (ny, nx)."""
+        return self._mean([each.operator.sensitivity() for each in self.sets])
+
+    def residual(self, residuals: list[NDArray[np.floating]]) -> NDArray[np.floating]:
+        """Return the residual of all data sets, (..., ny, nx), Jy/beam, from that of each, of the same model."""
+        return self._mean(residuals)
+
+    def _mean(self, arrays: list[NDArray[np.floating]]) -> NDArray[np.float64]:
+        return reduce(add, [weight * each for weight, each in zip(self.weights, arrays, strict=True)])

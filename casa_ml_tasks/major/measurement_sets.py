@@ -15,7 +15,7 @@ from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, read
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
-from casa_ml_tasks.major.planned_visibilities import Transform
+from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
 

@@ -21,8 +21,9 @@ from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
 from casa_ml_tasks.major.measurement_sets import read_visibilities, write_model_column
 from casa_ml_tasks.major.native_images import NativeImages
-from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
+from casa_ml_tasks.major.transform import TOLERANCE, Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.request import Request
 
 

@@ -61,9 +61,7 @@ class DishModes:
     u: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, beams: Sequence[DishBeam], grid: MapGrid, seen: NDArray[np.bool_], shape: tuple[int, int]
-    ) -> DishModes:
+    def of(cls, beams: Sequence[DishBeam], grid: MapGrid, seen: NDArray[np.bool_], shape: tuple[int, int]) -> DishModes:
         """Return the modes that any of the beams passes.
 
         Args:

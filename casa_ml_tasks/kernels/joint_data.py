@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
-from typing import Protocol
+from typing import Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from casa_ml_tasks.kernels.likelihood import WeightedSum
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.kernels.single_dish import SingleDishNormalOperator
+
+PROBES = 41  # along each axis, of the diagonal of a dish's operator
 
 
 class SkyOperator(Protocol):
     """A normal operator H that need not be a convolution, with what preconditioners ask of it.
 
-    `Mosaic`, `OfOperator` and `JointData` are such.
+    `Mosaic`, `OfOperator`, `OfDish` and `JointData` are such.
     """
 
     def normal(self, precision: DTypeLike = float) -> NormalOperator:
@@ -55,18 +58,11 @@ class OfOperator:
 
     def normal(self, precision: DTypeLike = float) -> NormalOperator:
         """Return H in a precision."""
-
-        def cast(leaf: jax.Array) -> jax.Array:
-            return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-        converted: NormalOperator = jax.tree.map(cast, self.operator)
-        return converted
+        return in_precision(self.operator, precision)
 
     def psf(self) -> NDArray[np.float64]:
         """Return T in the image plane, (2 ny, 2 nx), Jy/beam."""
-        transfer = np.asarray(self.operator.transfer, float)
-        ny, nx = transfer.shape[-2] // 2, transfer.shape[-1] - 1
-        return np.fft.fftshift(np.fft.irfft2(transfer, s=(2 * ny, 2 * nx)))
+        return _psf_of(self.operator)
 
     def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the approximation of H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
@@ -81,6 +77,51 @@ class OfOperator:
         psf = self.psf()
         ny, nx = (n // 2 for n in psf.shape)
         return np.full((ny, nx), psf[ny, nx]) if self.diagonal is None else np.asarray(self.diagonal, float)
+
+
+@dataclass(frozen=True)
+class OfDish:
+    """The normal operator of a single-dish map, of one channel.
+
+    Attributes:
+        operator: H, in double precision.
+    """
+
+    operator: SingleDishNormalOperator
+
+    def normal(self, precision: DTypeLike = float) -> NormalOperator:
+        """Return H in a precision."""
+        return in_precision(self.operator, precision)
+
+    def psf(self) -> NDArray[np.float64]:
+        """Return that of the convolution which H is far from the map's edge, (2 ny, 2 nx), Jy/beam."""
+        return _psf_of(self.operator)
+
+    def between(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return H between all pairs of some pixels, (pixel, pixel), Jy/beam of 1 Jy."""
+        seen = self._modes(y, x)
+        return np.asarray(seen @ np.asarray(self.operator.matrix) @ seen.T)
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """Return the diagonal of H, (ny, nx), interpolated between some pixels: it is as smooth as the beam."""
+        return self._sensitivity
+
+    @cached_property
+    def _sensitivity(self) -> NDArray[np.float64]:
+        rows, columns = self.operator.waves
+        y, x = (np.linspace(0, each.shape[1] - 1, PROBES).round().astype(int) for each in (rows, columns))
+        seen = self._modes(np.repeat(y, PROBES), np.tile(x, PROBES))
+        diagonal = np.einsum("pm,pm->p", seen @ np.asarray(self.operator.matrix), seen).reshape(PROBES, PROBES)
+        along = np.array([np.interp(np.arange(columns.shape[1]), x, each) for each in diagonal])
+        whole = np.array([np.interp(np.arange(rows.shape[1]), y, each) for each in along.T]).T
+        return np.maximum(whole, 0)
+
+    def _modes(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the cosines and sines of some pixels of 1 Jy, (pixel, 2 mode)."""
+        (rows, columns), (row, column) = self.operator.waves, self.operator.numbers
+        factors = np.asarray(self.operator.factors).reshape(-1, len(row))[0]
+        waves = factors[:, None] * np.asarray(rows)[:, y][row] * np.asarray(columns)[:, x][column]
+        return np.concatenate([waves.real, -waves.imag]).T
 
 
 @dataclass(frozen=True)
@@ -100,9 +141,9 @@ class DataSet:
 
 @dataclass(frozen=True)
 class JointData:
-    r"""$H = \sum_d w_d H_d$ of several data sets, $w_d = \sigma_d^{-2} \sigma^2$ with $\sigma^{-2} = \sum_d \sigma_d^{-2}$.
+    r"""$H = \sum_d w_d H_d$ of several data sets: the operator of the sum of their `QuadraticLikelihood`s.
 
-    It is the operator of the sum of their `QuadraticLikelihood`s.
+    $w_d = \sigma^2 / \sigma_d^2$ with $\sigma^{-2} = \sum_d \sigma_d^{-2}$.
 
     Attributes:
         sets: the data sets.
@@ -145,3 +186,23 @@ class JointData:
 
     def _mean(self, arrays: list[NDArray[np.floating]]) -> NDArray[np.float64]:
         return reduce(add, [weight * each for weight, each in zip(self.weights, arrays, strict=True)])
+
+
+def in_precision(operator: NormalOperator, precision: DTypeLike) -> NormalOperator:
+    """Return an operator with its arrays in a precision of real numbers."""
+
+    def converted(array: jax.Array) -> jax.Array:
+        if jnp.iscomplexobj(array):
+            return array.astype(np.result_type(precision, np.complex64))
+        return array.astype(precision) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+    with jax.enable_x64(True):
+        return cast(NormalOperator, jax.tree.map(converted, operator))
+
+
+def _psf_of(operator: NormalOperator) -> NDArray[np.float64]:
+    """Return the transfer function of one channel in the image plane, (2 ny, 2 nx), Jy/beam."""
+    transfer = np.asarray(operator.transfer, float)
+    transfer = transfer.reshape(-1, *transfer.shape[-2:])[0]
+    ny, nx = transfer.shape[0] // 2, transfer.shape[1] - 1
+    return np.fft.fftshift(np.fft.irfft2(transfer, s=(2 * ny, 2 * nx)))

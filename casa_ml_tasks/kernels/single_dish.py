@@ -245,7 +245,7 @@ def _far_from_the_edge(
     modes, grid = precision.modes, precision.grid
     v, u = np.fft.fftfreq(2 * shape[0]), np.fft.rfftfreq(2 * shape[1])
     sizes = np.abs([beam.transform(v, u) for beam in beams])
-    known = sizes**2 / (sizes**EXPONENT / sizes.max()**EXPONENT + FLOOR**2) * (sizes > FAINTEST * sizes.max())
+    known = sizes**2 / (sizes**EXPONENT / sizes.max() ** EXPONENT + FLOOR**2) * (sizes > FAINTEST * sizes.max())
     peaks = np.fft.irfft2(known, s=(2 * shape[0], 2 * shape[1]))[:, 0, 0]
     power = precision.white * abs(grid.step[0] * grid.step[1]) / FLOOR**2
     return known / peaks[:, None, None], power / peaks

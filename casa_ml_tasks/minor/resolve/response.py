@@ -65,7 +65,7 @@ class Response(NamedTuple):
         return coupling
 
     def noise_of_planes(self) -> NDArray[np.float64]:
-        """Return the noise of a point source in each plane where it is seen best, if all else is known, (plane,), Jy."""
+        """Return the noise of a point source where each plane is seen best, if all else is known, (plane,), Jy."""
         ny, nx = self.shape
         with np.errstate(divide="ignore"):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5

@@ -1,10 +1,19 @@
 """Several data sets as one operator, and on wider pixels, against the matrices of their operators."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from casa_ml_tasks.kernels.coarser import coarser_dish, coarser_mosaic, coarsest, finer
+from casa_ml_tasks.kernels.coarser import (
+    beam_area_of,
+    coarser_dish,
+    coarser_mosaic,
+    coarsest,
+    finer,
+    in_smaller_boxes,
+)
 from casa_ml_tasks.kernels.dish_beam import GaussianBeam
 from casa_ml_tasks.kernels.dish_modes import MapGrid
 from casa_ml_tasks.kernels.joint_data import DataSet, JointData, OfDish, OfOperator
@@ -102,6 +111,25 @@ def test_wider_pixels_have_the_entries_of_every_factorth_pixel(shape, factor, rn
     for operator, coarse in zip((mosaic.normal(), dish.normal()), wider, strict=True):
         np.testing.assert_allclose(matrix_of(coarse, fewer), matrix_of(operator, shape)[some], atol=1e-9)
         assert operator.transfer.shape[-2] >= coarse.transfer.shape[-2] == 2 * fewer[0]
+
+
+def test_pointings_in_smaller_boxes_are_the_same_mosaic(rng):
+    shape, box = (40, 44), (24, 20)
+    mosaic = some_mosaic(shape, rng, box)
+    y, x = np.indices(box)
+    small = (abs(y - 11.5) < 5) & (abs(x - 9.5) < 5)
+    mosaic = replace(mosaic, beams=mosaic.beams * np.stack([small, small, np.ones(box)]))
+    parts = in_smaller_boxes(mosaic)
+    assert [part.beams.shape for part in parts] == [(2, 12, 10), (1, *box)]
+    some = rng.normal(size=shape)
+    expected = mosaic.normal()(jnp.asarray(some))
+    np.testing.assert_allclose(sum(part.normal()(jnp.asarray(some)) for part in parts), expected, atol=1e-9)
+
+
+def test_the_area_of_a_gaussian_beam_is_its_own():
+    y, x = np.meshgrid(np.arange(-30, 30), np.arange(-32, 32), indexing="ij")
+    gaussian = np.exp(-0.5 * ((y / 3) ** 2 + (x / 4) ** 2))
+    assert beam_area_of(gaussian) == pytest.approx(2 * np.pi * 3 * 4, rel=1e-3)
 
 
 def test_pixels_may_be_as_wide_as_the_longest_baselines_leave_them():

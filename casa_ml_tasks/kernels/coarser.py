@@ -12,6 +12,7 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import transfer_function
 from casa_ml_tasks.kernels.single_dish import SingleDishNormalOperator
 
+FAINTEST = 1e-3  # of the largest beam: what a box may leave out
 MOST = 0.99  # of the weights: what the pixels of a coarser image sample
 
 
@@ -27,6 +28,51 @@ def coarsest(psf: NDArray[np.floating]) -> int:
     within = np.cumsum(transform.ravel()[order])
     highest = frequency[order][np.searchsorted(within, MOST * within[-1])]
     return max(1, int(0.5 / highest))
+
+
+def in_smaller_boxes(mosaic: Mosaic, faintest: float = FAINTEST) -> list[Mosaic]:
+    """Return mosaics whose sum a mosaic is, each of the pointings that fit in boxes of one size.
+
+    A box may end where a beam and all it sees is below a share of the mosaic's largest; boxes are quarters, halves,
+    three quarters or the whole of those of the mosaic.
+
+    Args:
+        mosaic: whose boxes are as large as the largest pointing needs.
+        faintest: the share.
+    """
+    height, width = mosaic.beams.shape[1:]
+    seen = mosaic.beams > faintest * mosaic.beams.max()
+    y, x = np.indices((height, width))
+    reach = np.maximum(np.abs(2 * y - height + 1) / height, np.abs(2 * x - width + 1) / width)
+    needed = np.array([np.max(reach, where=each, initial=0.0) for each in seen])
+    quarters = np.clip(np.ceil(4 * needed), 1, 4).astype(int)
+    return [_cut(mosaic, np.flatnonzero(quarters == each), each / 4) for each in np.unique(quarters)]
+
+
+def _cut(mosaic: Mosaic, which: NDArray[np.intp], share: float) -> Mosaic:
+    """Return some pointings of a mosaic in the middle of their boxes."""
+    height, width = mosaic.beams.shape[1:]
+    down, along = (int((1 - share) / 2 * n) for n in (height, width))
+    rows, columns = slice(down, height - down), slice(along, width - along)
+    lags = np.s_[:, 2 * down : 2 * (height - down), 2 * along : 2 * (width - along)]
+    return Mosaic(
+        mosaic.psfs[which][lags],
+        mosaic.beams[which][:, rows, columns],
+        mosaic.corners[which] + [down, along],
+        mosaic.shape,
+    )
+
+
+def beam_area_of(psf: NDArray[np.floating]) -> float:
+    r"""Return the solid angle of the Gaussian that is as curved at its peak as a PSF, pixels.
+
+    $1 / (2 \pi \sigma_u \sigma_v)$ with the r.m.s. spatial frequencies of the weights.
+
+    psf: (2 ny, 2 nx).
+    """
+    transform = np.abs(np.fft.fft2(psf))
+    power = np.array([np.sum(transform * f**2) for f in np.meshgrid(*map(np.fft.fftfreq, psf.shape), indexing="ij")])
+    return float(transform.sum() / (2 * np.pi * np.sqrt(np.prod(power))))
 
 
 def coarser_psf(psf: NDArray[np.floating], factor: int) -> NDArray[np.floating]:

@@ -180,10 +180,6 @@ class JointData:
         """Return the diagonal of H, (ny, nx)."""
         return self._mean([each.operator.sensitivity() for each in self.sets])
 
-    def residual(self, residuals: list[NDArray[np.floating]]) -> NDArray[np.floating]:
-        """Return the residual of all data sets, (..., ny, nx), Jy/beam, from that of each, of the same model."""
-        return self._mean(residuals)
-
     def _mean(self, arrays: list[NDArray[np.floating]]) -> NDArray[np.float64]:
         return reduce(add, [weight * each for weight, each in zip(self.weights, arrays, strict=True)])
 

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
-from casa_ml_tasks.kernels.coarser import coarser_dish, coarser_mosaic, coarsest, finer
+from casa_ml_tasks.kernels.coarser import (
+    beam_area_of,
+    coarser_dish,
+    coarser_mosaic,
+    coarsest,
+    finer,
+    in_smaller_boxes,
+)
 from casa_ml_tasks.kernels.joint_data import DataSet, JointData, OfDish
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
@@ -64,35 +71,49 @@ class JointSky:
     @cached_property
     def data(self) -> JointData:
         """All data sets on the pixels of the chains' skies."""
-        mosaic = coarser_mosaic(self.mosaic, self.factor)
-        sets = [DataSet(mosaic, self.sigma, self.beam_area / self.factor**2)]
+        sets = []
+        for part in in_smaller_boxes(coarser_mosaic(self.mosaic, self.factor)):
+            share = part.sensitivity().max()
+            alone = replace(part, psfs=part.psfs / share)
+            sets.append(DataSet(alone, self.sigma / np.sqrt(share), beam_area_of(alone.psf())))
         for each in self.maps:
             with jax.enable_x64(True):
                 operator = coarser_dish(each.map.normal(), self.factor)
             area = float(np.ravel(np.asarray(operator.transfer)[..., 0, 0])[0])
-            sets.append(DataSet(OfDish(operator), float(np.ravel(each.map.sigma(each.scale))[0]), area))
+            sets.append(DataSet(OfDish(operator), _noise_of(each), area))
         return JointData(tuple(sets))
 
     def dirty(self, residual: Image, model: Image) -> Image:
-        """Return the dirty image of all data on the pixels of the chains' skies, (1, 1, ny, nx), Jy/beam.
+        r"""Return the dirty image of all data on the pixels of the chains' skies, (1, 1, ny, nx), Jy/beam.
+
+        $\sigma^2 \sum_d r_d / \sigma_d^2$, with the residuals r of no model.
 
         Args:
             residual: of the mosaic, (1, 1, ny, nx), Jy/beam.
             model: whose residual that is, (1, 1, ny, nx), Jy/pixel.
         """
-        factor = self.factor
-        images = [residual[0, 0] + self.of_mosaic(model), *self._dirty_maps]
-        return self.data.residual([each[::factor, ::factor] for each in images])[None, None].astype(np.float32)
+        of_mosaic = residual[0, 0] + self.of_mosaic(model) if model.any() else residual[0, 0]
+        dirty = of_mosaic / self.sigma**2 + self._dirty_maps
+        return (self.data.sigma**2 * dirty[None, None, :: self.factor, :: self.factor]).astype(np.float32)
 
     def of_mosaic(self, image: Image) -> NDArray[np.float32]:
         """Return the mosaic's dirty image, (ny, nx), Jy/beam, of an image, (1, 1, ny, nx), Jy/pixel."""
         return np.asarray(self.operator(jnp.asarray(image[0, 0], jnp.float32)))
 
     @cached_property
-    def _dirty_maps(self) -> list[NDArray[np.float64]]:
-        nothing = [np.zeros((*each.map.pixels.shape[:-2], *self.mosaic.shape)) for each in self.maps]
-        dirty = [each.map.residual(image) for each, image in zip(self.maps, nothing, strict=True)]
-        return [each.reshape(self.mosaic.shape) for each in dirty]
+    def _dirty_maps(self) -> NDArray[np.float64]:
+        """The sum of the maps' dirty images, each over the square of its noise, (ny, nx)."""
+        total = np.zeros(self.mosaic.shape)
+        for each in self.maps:
+            leading = each.map.pixels.shape[:-2]
+            dirty = each.map.residual(np.zeros((*leading, *total.shape)))
+            total += dirty.reshape(total.shape) / _noise_of(each) ** 2
+        return total
+
+
+def _noise_of(single_dish: WeightedMap) -> float:
+    """Return the noise of a map's dirty image, Jy/beam."""
+    return float(np.ravel(single_dish.map.sigma(single_dish.scale))[0])
 
 
 class JointResolve:

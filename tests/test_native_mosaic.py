@@ -7,7 +7,8 @@ from scipy.constants import arcsecond, speed_of_light
 from casa_ml_tasks.data.casa_image import read_frequencies, read_image, read_valid
 from casa_ml_tasks.kernels.primary_beams import ALMA_7M, ALMA_12M
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.major.native_mosaic import NativeMosaicMajorCycle
+from casa_ml_tasks.major.native_mosaic import NativeMosaic
+from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.simulation import Source, lsrk_over_topocentric, simulate, with_table
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from casa_ml_tasks.simulation.observation import CENTRE
@@ -40,12 +41,12 @@ def open_native(two_dishes, tmp_path):
     def parameters(**changes):
         return parameters_of(two_dishes[0], **{**IMAGING, **changes})
 
-    with opener(NativeMosaicMajorCycle, tmp_path, parameters) as open_one:
+    with opener(NativeMosaic, tmp_path, parameters) as open_one:
         yield open_one
 
 
 def samples_of(vis, diameters, lsrk=True):
-    """Of each sample: uvw towards the image, at LSRK or observed frequencies, visibility, weight, pointing and pair of dishes."""
+    """Of samples: uvw towards the image, at LSRK or observed frequencies, visibility, weight, pointing, dishes."""
     names = ("UVW", "DATA", "WEIGHT", "TIME", "FIELD_ID", "ANTENNA1", "ANTENNA2")
     uvw, data, weight, time, field, *ends = with_table(vis, lambda tb: [tb.getcol(name) for name in names])
     frequency = with_table(f"{vis}/SPECTRAL_WINDOW", lambda tb: tb.getcell("CHAN_FREQ", 0))
@@ -127,12 +128,13 @@ def test_residuals_and_primary_beams_of_two_kinds_of_dishes_are_direct_sums(
     assert np.isnan(read_valid(major.product("residual"))).sum() == np.count_nonzero(~seen)
 
 
-def test_units_of_the_sky_have_another_denominator(open_native, two_dishes):
-    major = open_native(options={"sky_units": True})
-    sums, power = direct_sums(two_dishes, a_sky(), [[0, 1]], read_frequencies(major.product("pb")))
-    residual = major.residual(a_sky()[None, None])
-    assert relative_error(residual[0], sums / power.max()) < 1e-5
-    assert major.noise()[0, 0] == pytest.approx(power.max() ** -0.5, rel=1e-4)
+def test_units_of_the_sky_have_another_denominator(two_dishes, tmp_path):
+    with opener(SkyMosaic, tmp_path, lambda: parameters_of(two_dishes[0], **IMAGING)) as open_sky:
+        major = open_sky()
+        sums, power = direct_sums(two_dishes, a_sky(), [[0, 1]], read_frequencies(major.product("pb")))
+        residual = major.residual(a_sky()[None, None])
+        assert relative_error(residual[0], sums / power.max()) < 1e-5
+        assert major.noise()[0, 0] == pytest.approx(power.max() ** -0.5, rel=1e-4)
 
 
 def test_model_visibilities_fill_the_column(open_native, two_dishes):

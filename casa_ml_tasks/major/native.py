@@ -193,7 +193,7 @@ class NativeMajorCycle(NativeImages):
             left_out: share of the visibilities that are left out, the shortest. The others then stand for them.
         """
         sums, squares = self.operator.sums_beside(self._sky(model), self.operator.uv_distance(left_out))
-        pixels = self._in_flat_noise(sums)[..., self._in_beam()]
+        pixels = self._in_flat_noise(sums)[..., self._field()]
         beside = median_abs_deviation(pixels, axis=-1, scale="normal")
         all_squares = self.operator.sums.squares
         return beside * np.sqrt(all_squares / np.where(squares > 0, squares, 1))[:, None]
@@ -253,9 +253,9 @@ class NativeMajorCycle(NativeImages):
         return self.operator.normalised(sums)
 
     def _in_flat_noise(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the same with noise that is even where `_in_beam` is True."""
+        """Return the same with a noise that is the same in all pixels."""
         return self._normalised(sums)
 
-    def _in_beam(self) -> NDArray[np.bool_]:
-        """Return where there is an image in flat noise, (ny, nx)."""
+    def _field(self) -> NDArray[np.bool_]:
+        """Return where there is an image, (ny, nx)."""
         return np.ones(self._transform.shape, bool)

@@ -12,38 +12,22 @@ from casa_ml_tasks.data.casa_image import mask_where_zero, read_frequencies
 from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import Origins
 from casa_ml_tasks.engine.protocols import Fold, Image
+from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.measurement_sets import write_model_column
 from casa_ml_tasks.major.mosaic_data import MosaicData
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from casa_ml_tasks.request.request import Request
 
 
-class NativeMosaicMajorCycle(NativeMajorCycle):
-    r"""Images in flat noise, as CASA makes them with normtype='flatnoise', or in units of the sky.
+class NativeMosaic(NativeMajorCycle):
+    r"""Images in flat noise, as CASA makes them with normtype='flatnoise'.
 
     With the power $P = \sum_k w_k A_k^2$ of the pointings k, sums of weights w and beams A, the primary beam is
-    $\sqrt{P/\max P}$. In flat noise models are the sky times it, and residuals $\sum_k A_k F_k^H W_k (d - F_k A_k I) /
-    \sqrt{P \max P}$. In units of the sky models are the sky itself, and residuals have $\max P$ in the denominator: a
-    source at the best place has its flux as its peak, and the noise falls off where the sensitivity does.
+    $\sqrt{P/\max P}$, models are the sky times it, and residuals are $\sum_k A_k F_k^H W_k (d - F_k A_k I) / \sqrt{P
+    \max P}$.
     """
-
-    def __init__(self, request: Request, directory: str | Path, sky_units: bool = False, origins: bool = False):
-        """Read the visibilities, weight and sort them, and make PSF and primary beam.
-
-        Args:
-            request: what is imaged, which our own kernels can.
-            directory: an existing folder for the images; what is in it is used again but for PSF and primary beam.
-            sky_units: of models and residuals, in an image that may be larger than the mosaic; else flat noise.
-            origins: tell visibilities apart by where they come from.
-
-        Raises:
-            ValueError: the selection selects nothing, or nothing that the image sees.
-        """
-        self._sky_units = sky_units
-        super().__init__(request, directory, origins=origins)
 
     def _read(self, directory: Path, numbering: Origins | None) -> Visibilities:
         frequencies = read_frequencies(self.product("pb"))
@@ -62,22 +46,30 @@ class NativeMosaicMajorCycle(NativeMajorCycle):
         largest = self._power.max(axis=(2, 3), keepdims=True)
         beam = np.sqrt(np.divide(self._power, largest, where=largest > 0, out=np.zeros_like(self._power)))
         self._beam = np.where(beam > abs(self._request.gridding.pblimit), beam, 0)
-        self._flattening = self._noise_over_sums(operator)
-        self.mosaic = operator.mosaic(self._field(), self._sky_units)
+        squares = operator.power(operator.sums.squares_of_pointings)
+        self._flattening = self._noise_over_sums(operator, squares, largest[..., 0, 0])
+        self.mosaic = self._mosaic(operator)
         return operator
 
-    def _noise_over_sums(self, operator: VisibilityOperator) -> NDArray[np.float64]:
-        """Return the noise at the best place over that of a single pointing with all the data, (channel, 1).
+    def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
+        """Return the pointings as the minor cycle needs them."""
+        return operator.mosaic(self._field())
 
-        In flat noise it is the median over the image: with other than natural weights it is not quite even.
+    def _noise_over_sums(
+        self, operator: VisibilityOperator, squares: NDArray[np.float64], largest: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the noise in flat noise, the median of pixels, over that of a single pointing with all the data.
+
+        Args:
+            operator: of the data.
+            squares: the variance of sums of gridded visibilities, (channel, 1, ny, nx).
+            largest: power, (channel, 1).
         """
-        flattening = np.ones((self.shape[0], 1))
-        squares = operator.power(operator.sums.squares_of_pointings)
-        for channel in np.flatnonzero(operator.sums.weight > 0):
-            power, seen = self._power[channel, 0], self._beam[channel, 0] > 0
-            best = power == power.max()
-            ratio = squares[channel, 0][best if self._sky_units else seen] / power[best if self._sky_units else seen]
-            flattening[channel] = np.sqrt(np.median(ratio) / power.max()) / operator.noise()[channel]
+        flattening = np.ones_like(largest)
+        for channel in np.flatnonzero(largest[:, 0] > 0):
+            seen = self._beam[channel, 0] > 0
+            variance = np.median(squares[channel, 0][seen] / self._power[channel, 0][seen])
+            flattening[channel] = np.sqrt(variance / largest[channel]) / operator.noise()[channel]
         return flattening
 
     def write_psf(self, psf: Image, weight: NDArray[np.floating]) -> None:
@@ -101,7 +93,7 @@ class NativeMosaicMajorCycle(NativeMajorCycle):
         """Write (channel, 1, ny, nx), Jy/beam, masked where there is no image."""
         is_new = not self.product("residual").exists()
         super().write_residual(residual)
-        if is_new and not self._sky_units:
+        if is_new:
             mask_where_zero(self.product("residual"), self.product("pb"))
 
     def _disown_weight(self) -> None:
@@ -141,24 +133,17 @@ class NativeMosaicMajorCycle(NativeMajorCycle):
         raise ValueError("the visibilities of a mosaic are not split for cross-validation; give regstrength as numbers")
 
     def _sky(self, model: Image) -> Image:
-        if self._sky_units:
-            return model
         return np.divide(model, self._beam, where=self._beam > 0, out=np.zeros(model.shape))
 
     def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not self._sky_units:
-            return self._in_flat_noise(sums)
-        largest = self._power.max(axis=(2, 3), keepdims=True)
-        return sums / np.where(largest > 0, largest, 1)
+        return self._in_flat_noise(sums)
 
     def _in_flat_noise(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         largest = self._power.max(axis=(2, 3), keepdims=True)
-        return np.divide(sums, np.sqrt(self._power * largest), where=self._beam > 0, out=np.zeros_like(sums))
+        seen = self._beam > 0
+        return np.divide(sums, np.sqrt(self._power * largest), where=seen, out=np.zeros_like(sums))
 
     def _field(self) -> NDArray[np.bool_]:
-        return np.ones(self._transform.shape, bool) if self._sky_units else self._in_beam()
-
-    def _in_beam(self) -> NDArray[np.bool_]:
         return np.any(self._beam > 0, axis=(0, 1))
 
     def _write_model_column(self, images: NDArray[np.float32]) -> None:

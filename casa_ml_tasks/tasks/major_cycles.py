@@ -14,7 +14,7 @@ from casa_ml_tasks.engine.protocols import Field, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
-from casa_ml_tasks.major.native_mosaic import NativeMosaicMajorCycle
+from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.request.request import Request
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
@@ -35,7 +35,7 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
     if request.gridding.native and not request.gridding.single_pointing:
-        return NativeMosaicMajorCycle(request, workspace.directory)
+        return NativeMosaic(request, workspace.directory)
     if request.gridding.native:
         return NativeMajorCycle(request, workspace.directory, folds=folds)
     return CasaMajorCycle(request, workspace.directory)

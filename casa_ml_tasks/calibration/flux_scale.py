@@ -12,8 +12,8 @@ nothing, and two sets contribute $A_1 A_2 / (A_1 + A_2)$ to the inverse of the v
 
 The model was fitted to the same sets and has followed each of them, so that the factors found so are nearer to 1 than
 the true ones: $\ln g^{found} = K \ln g$. K is known where the change of the model with the scale of each set is
-(`flux_response`). Then one fit gives the true factors and their errors. Without it, the factors are found by imaging
-rescaled data until they settle, and the errors are too small, by up to a factor of two.
+(`SetOfVisibilities.changes`). Then one fit gives the true factors and their errors. Without it, the factors are found
+by imaging rescaled data until they settle, and the errors are too small, by up to a factor of two.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,7 +192,7 @@ def _sums(sets: Sequence[SetOfVisibilities], annuli: int) -> NDArray[np.float64]
         annulus = np.clip(np.searchsorted(edges, each.uvdist[inside], "right") - 1, 0, annuli - 1)
         data, model, weight = each.data[inside], each.model[inside], each.independent * each.weight[inside]
 
-        def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> Array:
+        def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> NDArray[Any]:
             return np.bincount(annulus, weight * product.real, annuli)
 
         total[:, 0, number] = summed(model * model.conj()), summed(data * model.conj())

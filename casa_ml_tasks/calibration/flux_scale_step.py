@@ -45,7 +45,8 @@ class FluxScaleStep:
             divide: images with the data as observed over these factors from now on.
             known: what `as_numbers` gave in a killed run.
         """
-        self.factors, self.scales = np.ones(len(names)), None
+        self.factors: Factors = np.ones(len(names))
+        self.scales: FluxScales | None = None
         self._compare, self._divide, self._fits = compare, divide, 0
         if known:
             self.factors = np.array(known["factors"])

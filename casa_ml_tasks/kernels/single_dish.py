@@ -72,22 +72,26 @@ class SingleDish:
         valid = np.isfinite(planes) & np.isfinite(noises) & (noises > 0) & grid.inside(shape)
         observed = valid.any(axis=(1, 2))
         counted = valid[observed].all(axis=0) & observed.any()
-        modes = DishModes.of(beams, grid, counted, shape)
+        distinct = list(dict.fromkeys(beams))
+        modes = DishModes.of(distinct, grid, counted, shape)
         level = np.full(len(planes), np.inf)
         level[observed] = np.sqrt(np.mean(noises[observed] ** 2, axis=(1, 2), where=counted))
         ratios = (noises[observed] / level[observed, None, None]) ** 2
         relative = np.mean(np.where(counted, ratios, 1.0), axis=0)
-        transforms = np.stack([modes.transform(beam) for beam in beams])
+        number = [distinct.index(beam) for beam in beams]
+        transforms = np.stack([modes.transform(beam) for beam in distinct])[number]
         precision = noise_of_map(modes, transforms[observed], grid, counted, relative)
-        transfer, variance = _far_from_the_edge(precision, beams, shape)
+        transfer, variance = _far_from_the_edge(precision, distinct, shape)
+        if len(distinct) > 1:
+            transfer, variance = transfer[number], variance[number]
         return cls(
             np.where(counted & observed[:, None, None], planes, 0).reshape(pixels.shape),
             precision,
             transforms.reshape(*leading, -1),
             level.reshape(leading),
             shape,
-            transfer.reshape(*leading, *transfer.shape[1:]),
-            variance.reshape(leading),
+            np.broadcast_to(transfer, (len(planes), *transfer.shape[1:])).reshape(*leading, *transfer.shape[1:]),
+            np.broadcast_to(variance, len(planes)).reshape(leading),
         )
 
     def __getitem__(self, channels: int | slice | NDArray[np.integer]) -> SingleDish:

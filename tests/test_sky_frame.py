@@ -166,7 +166,7 @@ def mosaic_on(plane):
     uvw = np.zeros((70, 3))
     uvw[:, :2] = rng.uniform(-LONGEST, LONGEST, (70, 2)) / plane.cell
     weight, corners, box = rng.uniform(0.5, 2, (70, 2)), np.array([[5, 2], [35, 50]]), (120, 112)
-    centres = corners + [60, 56]
+    centres = corners + np.array([60, 56])
 
     def beam(k, y, x):
         return np.exp(-((y - centres[k, 0]) ** 2 + (x - centres[k, 1]) ** 2) / (2 * 11.0**2))

@@ -12,13 +12,14 @@ from casa_ml_tasks.wrappers.base import ScriptTask, schema
 class _Jointdeconv(ScriptTask):
     """Joint deconvolution of pointings, arrays and single-dish maps.
 
-    Called like tclean, whose parameters it has, with single-dish maps beside the Measurement Sets (sdimage). One image
-    of the sky explains all of them at once: each visibility through the primary beam of its pointing and its two
-    antennas, each single-dish map through the beam of the dish. The image minimises the sum of their chi^2 / 2 and of
-    regularisers whose strength follows from the noise; with inference='posterior' it is the mean of the posterior of
-    resolveimage's prior. Nothing has to be tuned, and nothing is feathered. The sky that is imaged is larger than imsize
-    where a single-dish map is, so that emission outside the image, which the dish sees, is not taken for emission inside.
-    Parameters that steer CLEAN are accepted and ignored, so that a script for tclean runs.
+    Called like tclean, whose parameters it has, with single-dish maps beside the Measurement Sets (sdimage). One
+    image of the sky explains all of them at once: each visibility through the primary beam of its pointing and its
+    two antennas, each single-dish map through the beam of the dish. The image minimises the sum of their chi^2 / 2
+    and of regularisers whose strength follows from the noise; with inference='posterior' it is the mean of the
+    posterior of resolveimage's prior. Nothing has to be tuned, and nothing is feathered. The sky that is imaged is
+    larger than imsize where a single-dish map is, so that emission outside the image, which the dish sees, is not
+    taken for emission inside. Parameters that steer CLEAN are accepted and ignored, so that a script for tclean
+    runs.
 
     Products, named imagename plus
         .model              the sky, Jy/pixel, NOT multiplied with the primary beam

@@ -18,10 +18,10 @@ class Mosaic:
 
     A are the primary beams, T the PSFs and f their peaks, the pointings' shares of the weights. The image is that of
     the sky times $\sqrt{\sum_j f_j A_j^2}$, as CASA makes it with normtype='flatnoise': H is 1 on the diagonal where
-    any pointing sees the sky, and 0 elsewhere.
+    any pointing sees the sky, and 0 elsewhere. `in_sky_units` normalises the beams otherwise.
 
     Attributes:
-        psfs: T, (pointing, 2 height, 2 width), Jy/beam, their peaks in the pixels (height, width).
+        psfs: T, (pointing, 2 height, 2 width), Jy/beam, normalised together, their peaks in the pixels (height, width).
         beams: a, each in a box of its own, (pointing, height, width).
         corners: pixel y, x that each box begins with, (pointing, 2).
         shape: (ny, nx) of the image.
@@ -48,15 +48,27 @@ class Mosaic:
             corners: pixel y, x that each box begins with, (pointing, 2).
             field: where there is an image, (ny, nx).
         """
-        peaks = psfs[:, beams.shape[1], beams.shape[2]]
-        power = np.zeros(field.shape)
-        boxes = [_box(corner, beams.shape[1:]) for corner in corners]
-        for peak, beam, box in zip(peaks, beams, boxes, strict=True):
-            power[box] += peak * beam**2
+        power = _power(psfs, beams, corners, field.shape)
         seen = field & (power > 0)
         scale = np.divide(1, np.sqrt(power), where=seen, out=np.zeros(field.shape))
-        flat = np.stack([beam * scale[box] for beam, box in zip(beams, boxes, strict=True)])
-        return cls(psfs, flat, corners, field.shape)
+        return cls(psfs, _scaled(beams, corners, scale), corners, field.shape)
+
+    @classmethod
+    def in_sky_units(
+        cls,
+        psfs: NDArray[np.floating],
+        beams: NDArray[np.floating],
+        corners: NDArray[np.int64],
+        field: NDArray[np.bool_],
+    ) -> Mosaic:
+        r"""Return the mosaic of the sky itself, without a primary beam, in an image that may be larger than the mosaic.
+
+        $H = \sum_k A_k T_k A_k / P$ with $P = \max_x \sum_k f_k A_k^2$: a source at the best place has its flux as its
+        peak, and the noise of the residual falls off as the sensitivity does. Arguments are those of `in_flat_noise`.
+        """
+        power = _power(psfs, beams, corners, field.shape)
+        scale = field / np.sqrt(power[field].max())
+        return cls(psfs, _scaled(beams, corners, scale), corners, field.shape)
 
     def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator:
         """Return H."""
@@ -159,6 +171,24 @@ class MosaicNormalOperator:
         y, x = self.corners[:, :1] + rows, self.corners[:, 1:] + columns
         power = bounds[:, None, None] * self.beams**2
         return jnp.max(total.at[y[:, :, None], x[:, None, :]].add(power))
+
+
+def _power(
+    psfs: NDArray[np.floating], beams: NDArray[np.floating], corners: NDArray[np.int64], shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    r"""Return $\sum_k f_k A_k^2$, (ny, nx)."""
+    power = np.zeros(shape)
+    peaks = psfs[:, beams.shape[1], beams.shape[2]]
+    for peak, beam, corner in zip(peaks, beams, corners, strict=True):
+        power[_box(corner, beam.shape)] += peak * beam**2
+    return power
+
+
+def _scaled(
+    beams: NDArray[np.floating], corners: NDArray[np.int64], scale: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Return beams, (pointing, height, width), times an image, (ny, nx)."""
+    return np.stack([beam * scale[_box(corner, beam.shape)] for beam, corner in zip(beams, corners, strict=True)])
 
 
 def _box(corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -11,14 +11,13 @@ from astropy.wcs import WCS
 from casatasks import exportfits
 from casatools import coordsys, image, measures
 
-from casa_ml_tasks.data.casa_image import read_image, write_image
-from casa_ml_tasks.data.healpix import HealpixSky, read_healpix, write_healpix
+from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.healpix import HealpixSky, read_healpix
+from casa_ml_tasks.data.projections import HEALPIX, PROJECTIONS
+from casa_ml_tasks.data.skies import coordinates, sky_of, write_sky
 from casa_ml_tasks.data.sky_frame import (
-    PROJECTIONS,
     SinImage,
     SkyFrame,
-    coordinates,
-    empty_sky,
     jacobian,
     positions,
     reprojection_of,
@@ -29,7 +28,7 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator
 from casa_ml_tasks.kernels.reprojection import PointwiseSky, SlicedSky
 from casa_ml_tasks.request.grid import ImageGrid
-from casa_ml_tasks.request.projection import HEALPIX, checked_projection
+from casa_ml_tasks.request.projection import checked_projection
 from casa_ml_tasks.simulation.direct_fourier import relative_error
 
 ARCMIN = np.radians(1 / 60)
@@ -107,12 +106,13 @@ def test_a_casa_image_of_a_sky_is_read_by_others(tmp_path):
     tool.done()
     for number, (frame, projection) in enumerate([("ICRS", "TAN"), ("J2000", "CAR"), ("GALACTIC", "CAR")]):
         sky, path = frame_of(frame, projection=projection), str(tmp_path / f"sky{number}")
-        empty_sky(template, path, sky)
         pixels = np.random.default_rng(1).normal(size=(2, 1, *sky.shape)).astype(np.float32)
-        write_image(path, pixels, path, "Jy/pixel")
+        write_sky(path, template, sky, np.zeros_like(pixels), "Jy/pixel")
+        write_sky(path, template, sky, pixels, "Jy/pixel")
         np.testing.assert_array_equal(read_image(path), pixels)
         exportfits(path, f"{path}.fits")
         header = fits.getheader(f"{path}.fits")
+        assert header["BUNIT"] == "Jy/pixel"
         y, x = np.indices(sky.shape).reshape(2, -1)
         world = WCS(header).celestial.wcs_pix2world(x, y, 0)
         theirs = SkyCoord(*world, unit="deg").cartesian.xyz.value.reshape(3, *sky.shape)
@@ -229,18 +229,17 @@ def test_healpix_is_one_more_sky(tmp_path):
         np.testing.assert_allclose(sky.solid_angles().sum(), area.solid_angles().sum(), rtol=0.02)
         sphere = healpix.HEALPix(sky.nside, "nested" if nested else "ring", frame=frame.lower())
         y, x = seen_from(plane, sphere.healpix_to_skycoord(sky.numbers).icrs)
+        assert np.abs(positions(sky, plane)[:, 0] - [y, x]).max() < 1e-3
         flux = np.random.default_rng(7).normal(size=sky.shape)
-        with jax.enable_x64(True):
-            operator, dirty_of = mosaic_on(plane)
-            reprojection = reprojection_of(sky, plane, BAND)
-            normal = ReprojectedNormalOperator.of(reprojection, operator, jacobian(sky, plane))
-            assert relative_error(normal(jnp.asarray(flux))[0], dirty_of(flux[0], y, x)) < 1e-4
-            assert normal.transfer.shape == (2, sky.numbers.size + 1)
-        write_healpix(tmp_path / "sky.fits", sky, flux, "Jy/pixel")
-        again, values = read_healpix(tmp_path / "sky.fits")
+        again, values = read_healpix(write_sky(tmp_path / "sky", "", sky, flux[None, None], "Jy/pixel"))
         np.testing.assert_array_equal(values, flux.astype(np.float32))
         np.testing.assert_array_equal(again.directions(), sky.directions())
         np.testing.assert_allclose(again.centre, sky.centre, atol=1e-12)
+    with jax.enable_x64(True):
+        operator, dirty_of = mosaic_on(plane)
+        normal = ReprojectedNormalOperator.of(reprojection_of(sky, plane, BAND), operator, jacobian(sky, plane))
+        assert relative_error(normal(jnp.asarray(flux))[0], dirty_of(flux[0], y, x)) < 1e-4
+        assert normal.transfer.shape == (2, sky.numbers.size + 1)
 
 
 def test_healpix_says_what_it_needs(monkeypatch):
@@ -251,6 +250,14 @@ def test_healpix_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "astropy_healpix", None)
     with pytest.raises(ValueError, match=r"install it with pip install 'casa-ml-tasks\[healpix\]'"):
         HealpixSky.covering(frame_of("ICRS"))
+
+
+def test_a_sky_is_about_the_centre_of_the_image():
+    plane = image_of()
+    sky = sky_of("CAR", plane)
+    assert isinstance(reprojection_of(sky_of("SIN", plane), plane, BAND), SlicedSky)
+    np.testing.assert_allclose(positions(sky, plane)[:, 80, 85], (80, 85), atol=1e-6)
+    assert reprojection_of(sky, plane, BAND).seen.all()
 
 
 def test_an_unknown_projection_is_refused():

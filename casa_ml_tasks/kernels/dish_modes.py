@@ -20,7 +20,7 @@ class MapGrid:
     Attributes:
         shape: (ny, nx) of the map.
         origin: y, x in the image of the centre of the map's pixel (0, 0).
-        step: height and width of the map's pixels, pixels of the image.
+        step: height and width of the map's pixels, pixels of the image; negative where the map runs the other way.
     """
 
     shape: tuple[int, int]

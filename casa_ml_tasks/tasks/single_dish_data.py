@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.data.casa_image import write_on_grid
 from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, SingleDishMap, read_single_dish
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.single_dish import SingleDish
@@ -47,6 +48,17 @@ class DishData:
         """Return the map minus a sky, (channel, 1, ny, nx), Jy/pixel; (channel, ny, nx) of the map, Jy/beam."""
         counted = self.dish.precision.counted & np.isfinite(self.dish.level)[:, None, None]
         return np.where(counted, self.dish.pixels - self.dish.predicted(np.asarray(sky[:, 0], float)), np.nan)
+
+    def write_residual(self, path: Path, sky: NDArray[np.floating], template: Path) -> None:
+        """Write the residual of a sky, (channel, 1, ny, nx), Jy/pixel, on the pixels of the map, Jy/beam.
+
+        Args:
+            path: of the image.
+            sky: the model.
+            template: an image of the sky on disk.
+        """
+        grid = self.sky_map.grid
+        write_on_grid(path, self.residual(sky)[:, None], template, grid.origin, grid.step, "Jy/beam")
 
 
 def shape_of_sky(shape: tuple[int, int], maps: Sequence[SingleDishMap], cell: float) -> tuple[int, int]:

@@ -63,7 +63,7 @@ class SampledBeam:
     Attributes:
         pixels: (ny, nx), 1 at the peak.
         centre: pixel y, x of the image of the beam that looks at the source.
-        step: height and width of its pixels, pixels of the sky's image.
+        step: height and width of its pixels, pixels of the sky's image; negative where it runs the other way.
     """
 
     pixels: NDArray[np.floating]
@@ -80,7 +80,7 @@ class SampledBeam:
         """Return the Fourier transform of the beam, band-limited to what its pixels sample, (v, u)."""
         phases = []
         for frequency, centre, step, count in zip((v, u), self.centre, self.step, self.pixels.shape, strict=True):
-            sampled = np.abs(frequency) < 0.5 / step
+            sampled = np.abs(frequency) < 0.5 / abs(step)
             positions = (np.arange(count) - centre) * step
             phases.append(sampled[:, None] * np.exp(-2j * np.pi * np.multiply.outer(frequency, positions)))
-        return self.step[0] * self.step[1] * (phases[0] @ self.pixels @ phases[1].T)
+        return abs(self.step[0] * self.step[1]) * (phases[0] @ self.pixels @ phases[1].T)

@@ -1,14 +1,12 @@
-"""The few Fourier modes of the sky that a single dish sees, and how well a map with an edge knows them."""
+"""The few Fourier modes of the sky that a single dish sees, on its map and on the sky's image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from casa_ml_tasks.kernels.dish_beam import FAINTEST, DishBeam
 
@@ -22,7 +20,7 @@ class MapGrid:
     Attributes:
         shape: (ny, nx) of the map.
         origin: y, x in the image of the centre of the map's pixel (0, 0).
-        step: height and width of the map's pixels, pixels of the image.
+        step: height and width of the map's pixels, pixels of the image; negative where the map runs the other way.
     """
 
     shape: tuple[int, int]
@@ -61,9 +59,7 @@ class DishModes:
     u: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, beams: Sequence[DishBeam], grid: MapGrid, seen: NDArray[np.bool_], shape: tuple[int, int]
-    ) -> DishModes:
+    def of(cls, beams: Sequence[DishBeam], grid: MapGrid, seen: NDArray[np.bool_], shape: tuple[int, int]) -> DishModes:
         """Return the modes that any of the beams passes.
 
         Args:
@@ -80,7 +76,9 @@ class DishModes:
         radius = max(beam.radius for beam in beams)
         spans = [_span(grid.positions(axis)[seen.any(axis=1 - axis)], shape[axis], radius) for axis in (0, 1)]
         box = spans[0][1], spans[1][1]
-        v, u = (np.arange(first, (count - 1) // 2 + 1) for first, count in zip((-((box[0] - 1) // 2), 0), box))
+        v, u = (
+            np.arange(first, (count - 1) // 2 + 1) for first, count in zip((-((box[0] - 1) // 2), 0), box, strict=True)
+        )
         size = np.max([_relative_size(beam, v / box[0], u / box[1]) for beam in beams], axis=0)
         rows, columns = np.nonzero((size > FAINTEST) & ((u > 0) | (v[:, None] >= 0)))
         if rows.size > MOST_MODES:
@@ -94,6 +92,12 @@ class DishModes:
     def area(self) -> int:
         """Number of pixels in the box."""
         return self.box[0] * self.box[1]
+
+    @property
+    def image_grid(self) -> MapGrid:
+        """The part of the image that the map sees."""
+        rows, columns = self.image
+        return MapGrid((rows.stop - rows.start, columns.stop - columns.start), (rows.start, columns.start), (1, 1))
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -141,53 +145,6 @@ class DishModes:
         difference, total = at(-1), at(1)
         mixed = difference.imag - total.imag
         return np.block([[difference.real + total.real, mixed], [mixed.T, difference.real - total.real]])
-
-
-@dataclass(frozen=True)
-class MapPrecision:
-    r"""$C^{-1}$ of a map's noise, $C = U R R^T U^T + \epsilon^2$, with the modes U at the pixels that count.
-
-    By Woodbury's identity, with $K = R^T U^T U R + \epsilon^2$, $C^{-1} = \epsilon^{-2} (1 - U R K^{-1} R^T U^T)$:
-    exact for any edge of the map.
-
-    Attributes:
-        modes: U.
-        grid: of the map.
-        counted: which pixels count, (ny, nx) of the map.
-        root: R, (2 mode, 2 mode); $R R^T$ is the covariance of the amplitudes of cosines and sines.
-        white: $\epsilon^2$.
-    """
-
-    modes: DishModes
-    grid: MapGrid
-    counted: NDArray[np.bool_]
-    root: NDArray[np.floating]
-    white: float
-
-    @cached_property
-    def _gram(self) -> NDArray[np.float64]:
-        """$U^T U$."""
-        return self.modes.gram(self.counted.astype(float), self.grid)
-
-    @cached_property
-    def _factor(self) -> tuple[NDArray[np.float64], bool]:
-        """The Cholesky factor of K."""
-        matrix = self.root.T @ self._gram @ self.root
-        return cho_factor(matrix + self.white * np.eye(len(matrix)))
-
-    def of_modes(self) -> NDArray[np.float64]:
-        """Return $U^T C^{-1} U$, (2 mode, 2 mode)."""
-        mixed = self.root.T @ self._gram
-        matrix = self._gram - mixed.T @ cho_solve(self._factor, mixed)
-        return (matrix + matrix.T) / (2 * self.white)
-
-    def of_pixels(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return $C^{-1}$ times a map, (..., ny, nx)."""
-        pixels = self.counted * pixels
-        modes = self.modes.analysed(pixels, self.grid) @ self.root
-        solved = cho_solve(self._factor, modes.reshape(-1, modes.shape[-1]).T).T.reshape(modes.shape)
-        explained = self.modes.synthesised(solved @ self.root.T, self.grid)
-        return self.counted * (pixels - explained) / self.white
 
 
 def _span(positions: NDArray[np.floating], count: int, radius: float) -> tuple[slice, int]:

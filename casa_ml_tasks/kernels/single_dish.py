@@ -1,9 +1,12 @@
-"""The likelihood of a single-dish map."""
+r"""The likelihood of a single-dish map: $\chi^2/2$ of its pixels, with the covariance that `map_noise` states.
+
+The beam passes few Fourier modes of the sky, so that every operation goes through them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse.linalg import eigsh
 
 from casa_ml_tasks.kernels.dish_beam import FAINTEST, DishBeam
-from casa_ml_tasks.kernels.dish_modes import DishModes, MapGrid, MapPrecision
+from casa_ml_tasks.kernels.dish_modes import DishModes, MapGrid
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
-
-EXPONENT = 2.0
-FLOOR = 1e-2
+from casa_ml_tasks.kernels.map_noise import WHITE, MapPrecision, noise_of_map
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ class SingleDish:
         observed = valid.any(axis=(1, 2))
         counted = valid[observed].all(axis=0) & observed.any()
         modes = DishModes.of(beams, grid, counted, shape)
-        squares = np.mean(noises**2, axis=(1, 2), where=counted)
-        level = np.sqrt(np.where(observed, squares, np.inf))
-        relative = np.mean((noises / level[:, None, None])[observed] ** 2, axis=0, where=counted)
+        level = np.full(len(planes), np.inf)
+        level[observed] = np.sqrt(np.mean(noises[observed] ** 2, axis=(1, 2), where=counted))
+        ratios = (noises[observed] / level[observed, None, None]) ** 2
+        relative = np.mean(np.where(counted, ratios, 1.0), axis=0)
         transforms = np.stack([modes.transform(beam) for beam in beams])
-        precision = precision_of(modes, transforms[observed], grid, counted, relative)
+        precision = noise_of_map(modes, transforms[observed], grid, counted, relative)
         transfer, variance = _far_from_the_edge(precision, beams, shape)
         return cls(
             np.where(counted & observed[:, None, None], planes, 0).reshape(pixels.shape),
@@ -87,6 +89,11 @@ class SingleDish:
             transfer.reshape(*leading, *transfer.shape[1:]),
             variance.reshape(leading),
         )
+
+    def __getitem__(self, channels: int | slice | NDArray[np.integer]) -> SingleDish:
+        """Return some of the channels, or one of them without an axis of channels."""
+        names = ("pixels", "transforms", "level", "transfer", "variance")
+        return replace(self, **{name: np.asarray(getattr(self, name)[channels]) for name in names})
 
     def sigma(self, scale: float = 1.0) -> NDArray[np.float64]:
         r"""Return the error of a point source's flux far from the map's edge, (..., 1, 1), or a number, Jy.
@@ -122,8 +129,7 @@ class SingleDish:
             image: (..., ny, nx), Jy/pixel.
         """
         modes = self.precision.modes
-        seen = MapGrid(tuple(s.stop - s.start for s in modes.image), tuple(s.start for s in modes.image), (1, 1))
-        amplitudes = self._through_beam(modes.analysed(image[..., *modes.image], seen)) / modes.area
+        amplitudes = self._through_beam(modes.analysed(image[..., *modes.image], modes.image_grid)) / modes.area
         return modes.synthesised(amplitudes, self.precision.grid) * self.precision.counted
 
     def adjoint(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -133,11 +139,10 @@ class SingleDish:
             pixels: (..., ny, nx) of the map.
         """
         modes = self.precision.modes
-        seen = MapGrid(tuple(s.stop - s.start for s in modes.image), tuple(s.start for s in modes.image), (1, 1))
         counted = pixels * self.precision.counted
         amplitudes = self._through_beam(modes.analysed(counted, self.precision.grid), back=True) / modes.area
         image = np.zeros((*pixels.shape[:-2], *self.shape))
-        image[..., *modes.image] = modes.synthesised(amplitudes, seen)
+        image[..., *modes.image] = modes.synthesised(amplitudes, modes.image_grid)
         return image
 
     def residual(self, image: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -212,42 +217,16 @@ class SingleDishNormalOperator:
         return self.norm
 
 
-def precision_of(
-    modes: DishModes,
-    transforms: NDArray[np.complexfloating],
-    grid: MapGrid,
-    counted: NDArray[np.bool_],
-    variance: NDArray[np.floating],
-) -> MapPrecision:
-    r"""Return $C^{-1}$ of noise with the spectrum that the module states.
-
-    Args:
-        modes, grid: of the map.
-        transforms: of the beams at the modes, (channel, mode).
-        counted: pixels that count, (ny, nx) of the map.
-        variance: of the noise in each pixel before the beam has smoothed it, of mean 1, (ny, nx).
-    """
-    power = np.mean(np.abs(transforms) ** 2, axis=0) ** (EXPONENT / 2)
-    power = power / np.sum(modes.scale**2 * power)
-    share = abs(grid.step[0] * grid.step[1]) / modes.area
-    uneven = np.where(counted, variance - 1, 0.0)
-    root = np.tile(np.sqrt(power), 2)[:, None] * np.eye(2 * len(power))
-    if np.any(uneven):
-        varying = np.eye(len(root)) + share * modes.gram(uneven, grid)
-        root = root @ np.linalg.cholesky(varying + FLOOR**2 * np.eye(len(root)))
-    return MapPrecision(modes, grid, counted, root, float(FLOOR**2 * power.max() / share))
-
-
 def _far_from_the_edge(
     precision: MapPrecision, beams: Sequence[DishBeam], shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Return the transfer functions of $S^T C^{-1} S$ without an edge, of peak 1, and the variance of a point."""
-    modes, grid = precision.modes, precision.grid
     v, u = np.fft.fftfreq(2 * shape[0]), np.fft.rfftfreq(2 * shape[1])
     sizes = np.abs([beam.transform(v, u) for beam in beams])
-    known = sizes**2 / (sizes**EXPONENT / sizes.max()**EXPONENT + FLOOR**2) * (sizes > FAINTEST * sizes.max())
+    relative = sizes / sizes.max()
+    known = sizes.max() ** 2 * relative**2 / (relative + WHITE) * (relative > FAINTEST)
     peaks = np.fft.irfft2(known, s=(2 * shape[0], 2 * shape[1]))[:, 0, 0]
-    power = precision.white * abs(grid.step[0] * grid.step[1]) / FLOOR**2
+    power = precision.white * abs(np.prod(precision.grid.step)) / WHITE
     return known / peaks[:, None, None], power / peaks
 
 

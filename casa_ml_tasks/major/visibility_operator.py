@@ -97,11 +97,15 @@ class VisibilityOperator:
         """The plans that are kept, which are of the first parts."""
         return [each.operator for each in self.chunks if isinstance(each, PlannedChunk)]
 
-    def power(self) -> NDArray[np.float64]:
-        r"""Return $\sum_k w_k A_k^2$ of each pixel, with the sums of weights w, (channel, 1, ny, nx)."""
+    def power(self, weights: Array | None = None) -> NDArray[np.float64]:
+        r"""Return $\sum_k w_k A_k^2$ of each pixel, (channel, 1, ny, nx).
+
+        Args:
+            weights: w, (channel, pointing); the sums of the imaging weights by default.
+        """
         power, ones = self._zeros(), np.ones(self.transform.shape, np.float32)
-        for channel, weights in enumerate(self.sums.weights):
-            for view, weight in zip(self.views, weights, strict=True):
+        for channel, weights_of_channel in enumerate(self.sums.weights if weights is None else weights):
+            for view, weight in zip(self.views, weights_of_channel, strict=True):
                 if weight:
                     view.add_adjoint(weight * view.apply(ones, channel), power[channel, 0], channel)
         return power

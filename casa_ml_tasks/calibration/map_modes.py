@@ -4,9 +4,9 @@ A map $d = B * I + n$ has the modes $\hat d = \hat B \hat I + \hat n$. Divided b
 that length would measure of the whole sky, in Jy. The noise n is correlated as the beam is, with the power
 $\sigma^2 |\hat B|^2 / \int |\hat B|^2$.
 
-A window w that falls off towards the edge of the map keeps its discontinuity there out of the faint modes. A mode then
-has the noise $\sum_r C(r)\, (w \star w)(r)\, e^{-2\pi i v r}$, with C the covariance of the noise, and neighbouring modes
-are correlated: as many are independent as if there were fewer of them by $\overline{w^2}^2 / \overline{w^4}$.
+A window w that falls off towards the edge of the map keeps its discontinuity there out of the faint modes. The noise of
+a mode is then $\sum_r C(r)\, (w \star w)(r)\, e^{-2\pi i v r}$, with C the covariance of n. Neighbouring modes are
+correlated: a share $\overline{w^2}^2 / \overline{w^4}$ of them is independent.
 """
 
 from __future__ import annotations

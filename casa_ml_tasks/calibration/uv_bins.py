@@ -2,8 +2,9 @@ r"""Amplitude and power of a data set and of its model in bins of uv distance, f
 
 Weights w are the inverse variance of the real, and of the imaginary part, so that $E\,w|n|^2 = 2$.
 
-- Amplitude of the data: of their part in phase with the model, $\sum w\,\mathrm{Re}(V\bar M) / (\sum w \sum w|M|^2)^{1/2}$,
-  which scatters about the model's $(\sum w|M|^2 / \sum w)^{1/2}$ with the standard deviation $(\sum w)^{-1/2}$.
+- Amplitude of the data: that of their part in phase with the model,
+  $\sum w\,\mathrm{Re}(V\bar M) / (\sum w \sum w|M|^2)^{1/2}$, which scatters about the model's
+  $(\sum w|M|^2 / \sum w)^{1/2}$ with the standard deviation $(\sum w)^{-1/2}$.
 - Power of the data: $(\sum w|V|^2 - 2N) / \sum w$, with the variance $(4N + 4\sum w|M|^2) / (\sum w)^2$.
 """
 
@@ -63,7 +64,8 @@ class UvBins:
 
 
 def uv_bins(each: SetOfVisibilities, per_decade: int = PER_DECADE) -> UvBins:
-    """Return a data set in bins of equal width in the logarithm of uv distance, without those that are empty.
+    """Return a data set in bins of equal width in the logarithm of uv distance, from the shortest on; empty ones are
+    left out.
 
     What has no uv distance, such as the total flux of a map, is left out.
 
@@ -72,11 +74,11 @@ def uv_bins(each: SetOfVisibilities, per_decade: int = PER_DECADE) -> UvBins:
         per_decade: how many bins for a factor of ten in uv distance.
     """
     positive = np.flatnonzero((each.uvdist > 0) & (each.weight > 0))
-    bins = np.floor(per_decade * np.log10(each.uvdist[positive])).astype(np.intp)
+    uvdist, data, model, weight = (array[positive] for array in (each.uvdist, each.data, each.model, each.weight))
+    bins = np.floor(per_decade * np.log10(uvdist / uvdist.min(initial=np.inf))).astype(np.intp)
     _, index = np.unique(bins, return_inverse=True)
-    data, model, weight = (array[positive] for array in (each.data, each.model, each.weight))
     terms = (
-        np.ones_like(weight), weight, weight * each.uvdist[positive], weight * np.abs(data) ** 2,
+        np.ones_like(weight), weight, weight * uvdist, weight * np.abs(data) ** 2,
         weight * np.abs(model) ** 2, weight * (data * model.conj()).real,
     )  # fmt: skip
     count, total, distance, data_power, model_power, in_phase = (np.bincount(index, term) for term in terms)

@@ -78,6 +78,40 @@ def cut_middle(path: str | Path, shape: tuple[int, int]) -> None:
     shutil.rmtree(whole)
 
 
+def write_on_grid(
+    path: str | Path,
+    pixels: NDArray[np.floating],
+    template: str | Path,
+    origin: tuple[float, float],
+    step: tuple[float, float],
+    unit: str,
+) -> None:
+    """Write an image with other pixels than its template, along the same axes; NaN is masked.
+
+    Args:
+        path: of the image; what is there is replaced.
+        pixels: (channel, stokes, y, x).
+        template: whose channels, Stokes planes and axes it has.
+        origin: y, x in the template of the centre of the first pixel.
+        step: height and width of a pixel, pixels of the template.
+        unit: of the pixels, such as Jy/beam.
+    """
+    with opened(template) as tool:
+        coordinates = tool.coordsys()
+        reference, increment = (
+            np.array(coordinates.referencepixel("direction")["numeric"]),
+            np.array(coordinates.increment("n", "direction")["numeric"]),
+        )
+        coordinates.setreferencepixel(list((reference - origin[::-1]) / step[::-1]), "direction")
+        coordinates.setincrement(list(increment * step[::-1]), "direction")
+        shown = np.ascontiguousarray(pixels.T, np.float32)
+        tool.fromarray(outfile=str(path), pixels=np.nan_to_num(shown), csys=coordinates.torecord(), overwrite=True)
+    with opened(path) as tool:
+        tool.setbrightnessunit(unit)
+        tool.calcmask("T", name="mask0")
+        tool.putregion(pixelmask=np.isfinite(shown))
+
+
 def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:
     """Make an image of zeros, (channel, stokes, y, x), with the coordinates, notes and object of the template."""
     with opened(template) as tool:

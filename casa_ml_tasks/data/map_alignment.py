@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates, spline_filter
 
+from casa_ml_tasks.data.sky_frame import rotation
 from casa_ml_tasks.kernels.dish_modes import MapGrid
 
 STRAIGHT = 1e-3
@@ -88,7 +87,7 @@ def alignment(
     if fitted < STRAIGHT * beam:
         grid = MapGrid(shape, (float(origin[0]), float(origin[1])), (float(steps[0]), float(steps[1])))
         return Alignment(grid, None, found, turn)
-    return _resampling(celestial, shape, image, image_shape, found, near, beam, turn)
+    return _resampling(celestial, shape, image, image_shape, found, beam, turn)
 
 
 def _straight(
@@ -110,19 +109,23 @@ def _resampling(
     image: WCS,
     image_shape: tuple[int, int],
     found: NDArray[np.float64],
-    near: NDArray[np.bool_],
     beam: float,
     turn: float,
 ) -> Alignment:
-    """Return the alignment with a grid of square pixels of the map's size over what map and image have in common."""
+    """Return the alignment with a grid of square pixels over the map, but not far beyond the image."""
     size = np.sqrt(abs(np.linalg.det(celestial.pixel_scale_matrix) / np.linalg.det(image.pixel_scale_matrix)))
     if beam < FEWEST_PIXELS * size:
         raise ValueError(
             f"has {beam / size:.1f} pixels within its beam, too few to be turned into the image's axes; "
             f"give a map with {FEWEST_PIXELS:g} or more, or along the image's axes"
         )
-    first = [max(-0.5, float(places[near].min())) for places in found]
-    last = [min(count - 0.5, float(places[near].max())) for places, count in zip(found, image_shape, strict=True)]
+    edges = [
+        (places[np.isfinite(places)], max(count, 4 * beam)) for places, count in zip(found, image_shape, strict=True)
+    ]
+    first = [max(-margin, float(places.min())) for places, margin in edges]
+    last = [
+        min(count + margin, float(places.max())) for (places, margin), count in zip(edges, image_shape, strict=True)
+    ]
     counts = [max(1, int((end - begin) / size) + 1) for begin, end in zip(first, last, strict=True)]
     origin = [(begin + end - (n - 1) * size) / 2 for begin, end, n in zip(first, last, counts, strict=True)]
     grid = MapGrid((counts[0], counts[1]), (origin[0], origin[1]), (float(size), float(size)))
@@ -132,15 +135,36 @@ def _resampling(
     return Alignment(grid, places, back, turn)
 
 
+def frame_of(celestial: WCS) -> str:
+    """Return casacore's name of the frame of an image's coordinates.
+
+    Raises:
+        ValueError: it is none that stays as it is.
+    """
+    kind = celestial.wcs.lngtyp.strip().upper()
+    if kind != "RA":
+        names = {"GLON": "GALACTIC", "ELON": "ECLIPTIC", "SLON": "SUPERGAL"}
+    else:
+        kind, names = celestial.wcs.radesys.strip().upper() or "ICRS", {"ICRS": "ICRS", "FK5": "J2000", "FK4": "B1950"}
+    equinox = {"FK5": 2000.0, "FK4": 1950.0}.get(kind)
+    if kind not in names or (equinox and abs(celestial.wcs.equinox - equinox) > 1e-6):
+        raise ValueError(
+            f"is in {kind} of equinox {celestial.wcs.equinox:g}; give a map in ICRS, J2000, B1950 or GALACTIC"
+        )
+    return names[kind]
+
+
 def _transformed(of: WCS, to: WCS, y: NDArray[np.floating], x: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return y and x in pixels of one image of the places in another, (2, place); NaN where there are none."""
-    longitude, latitude = _world(of, y, x)
-    frames = [wcs_to_celestial_frame(each) for each in (of, to)]
-    if not frames[0].is_equivalent_frame(frames[1]):
-        known = np.isfinite(longitude)
-        turned = SkyCoord(longitude[known], latitude[known], unit="deg", frame=frames[0]).transform_to(frames[1])
-        longitude[known], latitude[known] = turned.spherical.lon.deg, turned.spherical.lat.deg
-    return np.stack(to.wcs_world2pix(longitude, latitude, 0)[::-1])
+    longitude, latitude = np.radians(_world(of, y, x))
+    frames = frame_of(of), frame_of(to)
+    if frames[0] != frames[1]:
+        vectors = [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
+        around = np.nanmedian(np.stack(vectors), axis=1)
+        matrix = rotation(*frames, (np.arctan2(around[1], around[0]), np.arcsin(around[2] / np.linalg.norm(around))))
+        east, north, up = matrix @ np.stack(vectors)
+        longitude, latitude = np.arctan2(north, east), np.arcsin(np.clip(up, -1, 1))
+    return np.stack(to.wcs_world2pix(*np.degrees([longitude, latitude]), 0)[::-1])
 
 
 def _world(wcs: WCS, y: NDArray[np.floating], x: NDArray[np.floating]) -> tuple[NDArray[np.float64], ...]:

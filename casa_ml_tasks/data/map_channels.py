@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
-from astropy.wcs.utils import wcs_to_celestial_frame
 from casatools import measures
 from numpy.typing import NDArray
 
+from casa_ml_tasks.data.map_alignment import frame_of
 from casa_ml_tasks.data.sky_map import SkyMap
 
 SAME_REST = 1e-7
@@ -41,8 +39,9 @@ def frequencies_in(sky_map: SkyMap, frame: str) -> NDArray[np.float64]:
 
 def _observation(tool: measures, sky_map: SkyMap, frames: set[str]) -> list[dict[str, Any]]:
     """Return direction, and where the Earth moves against a frame, time and place, as casacore's measures."""
-    longitude, latitude = _centre(sky_map.celestial, sky_map.pixels.shape[1:])
-    found = [tool.direction("ICRS", f"{longitude:.12g}deg", f"{latitude:.12g}deg")]
+    y, x = (count // 2 for count in sky_map.pixels.shape[1:])
+    longitude, latitude = (float(each[0]) for each in sky_map.celestial.wcs_pix2world([x], [y], 0))
+    found = [tool.direction(frame_of(sky_map.celestial), f"{longitude:.12g}deg", f"{latitude:.12g}deg")]
     if not frames & {"TOPO", "GEO"}:
         return found
     date, telescope = str(sky_map.header.get("DATE-OBS", "")), str(sky_map.header.get("TELESCOP", ""))
@@ -57,13 +56,6 @@ def _observation(tool: measures, sky_map: SkyMap, frames: set[str]) -> list[dict
 
 def _converted(tool: measures, frequency: float, of: str, to: str) -> float:
     return float(tool.measure(tool.frequency(of, f"{frequency}Hz"), to)["m0"]["value"])
-
-
-def _centre(celestial: WCS, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Return longitude and latitude of the middle of a map in ICRS, degrees."""
-    longitude, latitude = celestial.wcs_pix2world([shape[1] // 2], [shape[0] // 2], 0)
-    middle = SkyCoord(longitude, latitude, unit="deg", frame=wcs_to_celestial_frame(celestial)).icrs
-    return float(middle.ra.deg[0]), float(middle.dec.deg[0])
 
 
 def channel_weights(

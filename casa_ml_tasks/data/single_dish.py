@@ -137,7 +137,8 @@ def _on_image(file: MapFile, sky_map: SkyMap, image: ImageCoordinates) -> Single
     if not (np.isfinite(pixels) & placed.grid.inside(image.shape)).any():
         raise ValueError("has no finite pixel within the image; give a map of the image's field")
     noise = _noise(file.noise, sky_map, beams, placed, image.cell, channels, pixels)
-    error, typical = placed.error(in_jansky), float(np.median(noise[np.isfinite(noise)]))
+    brightest = np.nanargmax(np.nanmax(in_jansky, axis=(1, 2), initial=-np.inf))
+    error, typical = placed.error(in_jansky[brightest]), float(np.median(noise[np.isfinite(noise)]))
     if error > typical:
         raise ValueError(
             f"cannot be turned into the image's axes: that changes it by {error:.3g} Jy/beam, more than its noise of "

@@ -81,6 +81,13 @@ class Mosaic:
             field[_box(corner, beam.shape)] |= beam > 0
         return field
 
+    def sensitivity(self) -> NDArray[np.float64]:
+        r"""Return the diagonal of H, $\sum_k f_k a_k^2$, (ny, nx): in flat noise 1 where any pointing sees the sky."""
+        total, (height, width) = np.zeros(self.shape), self.beams.shape[1:]
+        for psf, beam, corner in zip(self.psfs, self.beams, self.corners, strict=True):
+            total[_box(corner, beam.shape)] += psf[height, width] * beam.astype(float) ** 2
+        return total
+
     def psf(self) -> NDArray[np.float64]:
         r"""Return $\sum_k T_k(d) \sum_x a_k(x) a_k(x + d)$ over its peak: the mean row of H, (2 ny, 2 nx), Jy/beam.
 

@@ -193,7 +193,7 @@ class NativeMajorCycle(NativeImages):
             left_out: share of the visibilities that are left out, the shortest. The others then stand for them.
         """
         sums, squares = self.operator.sums_beside(self._sky(model), self.operator.uv_distance(left_out))
-        pixels = self._normalised(sums)[..., self._field()]
+        pixels = self._in_flat_noise(sums)[..., self._field()]
         beside = median_abs_deviation(pixels, axis=-1, scale="normal")
         all_squares = self.operator.sums.squares
         return beside * np.sqrt(all_squares / np.where(squares > 0, squares, 1))[:, None]
@@ -251,6 +251,10 @@ class NativeMajorCycle(NativeImages):
     def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return images, (channel, 1, ny, nx), Jy/beam, of sums of gridded visibilities."""
         return self.operator.normalised(sums)
+
+    def _in_flat_noise(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same with a noise that is the same in all pixels."""
+        return self._normalised(sums)
 
     def _field(self) -> NDArray[np.bool_]:
         """Return where there is an image, (ny, nx)."""

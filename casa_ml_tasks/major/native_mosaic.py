@@ -12,6 +12,7 @@ from casa_ml_tasks.data.casa_image import mask_where_zero, read_frequencies
 from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import Origins
 from casa_ml_tasks.engine.protocols import Fold, Image
+from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.measurement_sets import write_model_column
@@ -47,8 +48,12 @@ class NativeMosaic(NativeMajorCycle):
         self._beam = np.where(beam > abs(self._request.gridding.pblimit), beam, 0)
         squares = operator.power(operator.sums.squares_of_pointings)
         self._flattening = self._noise_over_sums(operator, squares, largest[..., 0, 0])
-        self.mosaic = operator.mosaic(self._field())
+        self.mosaic = self._mosaic(operator)
         return operator
+
+    def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
+        """Return the pointings as the minor cycle needs them."""
+        return operator.mosaic(self._field())
 
     def _noise_over_sums(
         self, operator: VisibilityOperator, squares: NDArray[np.float64], largest: NDArray[np.float64]
@@ -131,6 +136,9 @@ class NativeMosaic(NativeMajorCycle):
         return np.divide(model, self._beam, where=self._beam > 0, out=np.zeros(model.shape))
 
     def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._in_flat_noise(sums)
+
+    def _in_flat_noise(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         largest = self._power.max(axis=(2, 3), keepdims=True)
         seen = self._beam > 0
         return np.divide(sums, np.sqrt(self._power * largest), where=seen, out=np.zeros_like(sums))

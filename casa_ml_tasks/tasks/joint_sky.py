@@ -49,7 +49,7 @@ def embedded(array: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.
 
 
 def cut_images(paths: Iterable[Path], shape: tuple[int, int]) -> None:
-    """Leave the middle of images on disk, (ny, nx), of those that have more pixels."""
+    """Leave the middle, (ny, nx), of those images on disk that are there and have more than one pixel."""
     for path in paths:
-        if min(image_shape(path)[-2:]) > 1:
+        if path.exists() and min(image_shape(path)[-2:]) > 1:
             cut_middle(path, shape)

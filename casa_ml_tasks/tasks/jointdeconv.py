@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import is_casa_image, read_image, write_image
-from casa_ml_tasks.data.workspace import Product
+from casa_ml_tasks.data.single_dish import SingleDishMap, read_single_dish
+from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import MajorCycle
+from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.native_mosaic import NativeMosaicMajorCycle
+from casa_ml_tasks.major.sky_coordinates import sky_coordinates
+from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.request import Request
-from casa_ml_tasks.request.single_dish import SingleDishRequest
-from casa_ml_tasks.tasks import imaging, joint_minor_cycles
+from casa_ml_tasks.request.single_dish import SingleDishMaps
+from casa_ml_tasks.tasks import imaging, joint_minor_cycles, rml_minor_cycles
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
@@ -28,7 +32,7 @@ from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.result import TaskResult
-from casa_ml_tasks.tasks.single_dish_data import SingleDishData, write_residuals
+from casa_ml_tasks.tasks.single_dish_data import DishData, shape_of_sky
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
@@ -41,11 +45,11 @@ class JointCall(imaging.ImagingCall):
 
     Attributes:
         regularisation: of the sky.
-        single_dish: the maps.
+        maps: of single dishes.
     """
 
     regularisation: Regularisation
-    single_dish: SingleDishRequest
+    maps: SingleDishMaps
 
 
 @dataclass(frozen=True)
@@ -72,55 +76,58 @@ class Jointdeconv:
         imaging.MODEL,
         Product("sky", is_rewritten=True),
         *imaging.IMAGES,
-        *(Product(f"sd{number}.residual", is_rewritten=True) for number in ("", *range(2, MOST_MAPS + 1))),
+        *(Product(f"sd{number}.residual") for number in ("", *range(2, MOST_MAPS + 1))),
     )
     schemas = joint_minor_cycles.SCHEMAS
 
     def read(self, arguments: Arguments) -> JointCall:
         """Check the parameters as a joint likelihood takes them."""
-        taken = without_clean(arguments)
+        taken = without_clean(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic"})
+        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic", "imager": "native"})
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
-        single_dish = SingleDishRequest.from_parameters(**request.casa)
+        maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
-        return JointCall((request,), None, regularisation, single_dish)
+        return JointCall((request,), None, regularisation, maps)
 
     def check(self, call: JointCall) -> Survey:
-        """Check the call against disk and data."""
-        call.single_dish.check(call.request)
+        """Check the call against disk and data, and the maps against the image."""
+        _maps_on_image(call)
         return imaging.check_call(call, self.name)
 
     def work(self, call: JointCall, context: Context) -> Joined:
         """Find the sky in rounds, each with the noise that the last has led to."""
-        request, workspace = call.request, context.workspace
-        with _opened(call, context) as (major, maps):
-            start = context.interrupted or Progress(_first_sky(major, call, context))
-            steps = imaging.begin_data_steps(major, call, replace(context, interrupted=start))
+        request, shape = call.request, _shape_of_sky(call)
+        on_sky = replace(call, fields=(request.changed(imsize=list(shape[::-1])),))
+        with closing(SkyMosaic(on_sky.request, context.workspace.directory)) as major:
+            check_image(major, on_sky.request)
+            maps = [DishData.read(file, major.product("pb")) for file in call.maps.files]
+            start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
+            steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
             rounds = Alternation(steps.in_order, steps.start)
             while not rounds.settled:
                 noise = steps.errors.noise
-                minor = joint_minor_cycles.most_probable(major, maps, noise, request, call.regularisation)
-                criteria = ExitCriteria(
-                    niter=0 if request.stopping.dirty_only else -1,
-                    nmajor=request.stopping.nmajor,
-                    noise=typical(noise),
-                )
-                imaging.run_round(rounds, major, minor, criteria, context.checkpoint)
+                minor = joint_minor_cycles.most_probable(major, maps, noise, call.regularisation, request.grid.shape)
+                imaging.run_round(rounds, major, minor, _exit_criteria(request, noise), context.checkpoint)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, request.output.restoration, request.output.pbcor)
-            write_residuals(workspace, maps, progress.model)
+            for extension, each in zip(_extensions(maps), maps, strict=True):
+                each.write_residual(major.product(extension), progress.model, major.product("pb"))
             imaged = imaging.imaged_by(major, steps, progress, context)
-            template = major.product("residual")
-            if progress.model.shape[-2:] != request.grid.shape:
-                write_image(major.product("sky"), progress.model, template, "Jy/pixel")
-        return Joined(_cut(imaged, call, context), tuple(each.misfit(progress.model) for each in maps))
+            imaged = replace(imaged, progress=replace(progress, residual=major.read_residual()))
+            if shape != request.grid.shape:
+                write_image(major.product("sky"), progress.model, major.product("residual"), "Jy/pixel")
+                cut_images(
+                    (major.product(each.extension) for each in (imaging.MODEL, *imaging.IMAGES)), request.grid.shape
+                )
+                imaged = _cut(imaged, request.grid.shape)
+        return Joined(imaged, tuple(each.misfit(progress.model) for each in maps))
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:
         """Warn of what the residuals tell; return what was found."""
         request, imaged, workspace = call.request, work.imaged, context.workspace
         ending = imaging.ending_of(imaged, workspace)
-        positive = joint_minor_cycles.positive_planes(request, call.regularisation)
+        positive = rml_minor_cycles.positive_planes(request, call.regularisation)
         warn_of_end(imaged.progress, request.stopping.nmajor)
         warn_of_negative_sky(ending, positive, "positivity=False")
         warn_of_calibration(ending)
@@ -130,11 +137,60 @@ class Jointdeconv:
         return replace(result, numbers={**result.numbers, "single_dish": list(work.misfits)})
 
 
-@contextmanager
-def _opened(call: JointCall, context: Context) -> Iterator[tuple[MajorCycle, list[SingleDishData]]]:
-    """Open the mosaic and the maps on a sky as large as the maps reach."""
-    shape = call.single_dish.sky_shape(call.request)
-    request = call.request.changed(imsize=list(shape[::-1]))
-    with closing(NativeMosaicMajorCycle(request, context.workspace.directory, sky_units=True)) as major:
-        check_image(major, request)
-        yield major, call.single_dish.maps_on(major)
+def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:
+    """Return the criteria of the end: convergence, or the number of major cycles. noise: (channel, 1), Jy/beam."""
+    niter = 0 if request.stopping.dirty_only else -1
+    return ExitCriteria(niter=niter, nmajor=request.stopping.nmajor, noise=typical(noise))
+
+
+def _maps_on_image(call: JointCall) -> list[SingleDishMap]:
+    """Return the maps on the pixels and channels of the image.
+
+    Raises:
+        ValueError: one of them does not suit the image.
+    """
+    if not call.maps.files:
+        return []
+    coordinates = sky_coordinates(call.request)
+    return [read_single_dish(file, coordinates) for file in call.maps.files]
+
+
+def _shape_of_sky(call: JointCall) -> tuple[int, int]:
+    """Return (ny, nx) of the sky: that of the image, or as far as the maps reach around it."""
+    return shape_of_sky(call.request.grid.shape, _maps_on_image(call), call.request.grid.cells[0])
+
+
+def _extensions(maps: Sequence[DishData]) -> list[str]:
+    """Return the extensions of the residuals of maps."""
+    return [f"sd{'' if number == 1 else number}.residual" for number in range(1, len(maps) + 1)]
+
+
+def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image:
+    """Return the sky to begin with: from `startmodel`, that of a finished run, or an empty one."""
+    shape, startmodel = major.shape, list(call.request.output.startmodel)
+    earlier = [workspace.product("sky"), workspace.product("model")]
+    sources = startmodel or [str(path) for path in earlier if is_casa_image(path)][:1]
+    if not sources:
+        return np.zeros(shape, np.float32)
+    model, image_shape = read_image(sources[0]), (*shape[:2], *call.request.grid.shape)
+    if model.shape not in (shape, image_shape):
+        raise ValueError(
+            f"{sources[0]} has {model.shape} channels, Stokes planes, rows and columns, but the image asked for has "
+            f"{image_shape}; regrid it with imregrid, or use restart=False and no startmodel"
+        )
+    return model if model.shape == shape else embedded(model, (shape[-2], shape[-1]))
+
+
+def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
+    """Return what was found in the middle of the sky, (ny, nx)."""
+    progress = imaged.progress
+    assert progress.residual is not None and progress.dirty is not None
+    cut = replace(
+        progress,
+        model=middle(progress.model, shape),
+        residual=middle(progress.residual, shape),
+        dirty=middle(progress.dirty, shape),
+        last_model=None,
+        last_residual=None,
+    )
+    return replace(imaged, progress=cut)

@@ -89,7 +89,7 @@ class Resolveimage:
 
     def read(self, arguments: Arguments) -> InferenceCall:
         """Check the parameters as the inference takes them, and choose the gridder."""
-        inferred = without_clean(arguments)
+        inferred = without_clean(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_inference)
         request, channels = with_gridder(Request.from_parameters(**inferred.values))
         inference = Inference.from_parameters(request, **request.casa)

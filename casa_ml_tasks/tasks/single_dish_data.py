@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from casa_ml_tasks.data.casa_image import write_on_grid
 from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, SingleDishMap, read_single_dish
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.single_dish import SingleDish
@@ -48,6 +49,17 @@ class DishData:
         counted = self.dish.precision.counted & np.isfinite(self.dish.level)[:, None, None]
         return np.where(counted, self.dish.pixels - self.dish.predicted(np.asarray(sky[:, 0], float)), np.nan)
 
+    def write_residual(self, path: Path, sky: NDArray[np.floating], template: Path) -> None:
+        """Write the residual of a sky, (channel, 1, ny, nx), Jy/pixel, on the pixels of the map, Jy/beam.
+
+        Args:
+            path: of the image.
+            sky: the model.
+            template: an image of the sky on disk.
+        """
+        grid = self.sky_map.grid
+        write_on_grid(path, self.residual(sky)[:, None], template, grid.origin, grid.step, "Jy/beam")
+
 
 def shape_of_sky(shape: tuple[int, int], maps: Sequence[SingleDishMap], cell: float) -> tuple[int, int]:
     """Return the shape of the sky, (ny, nx), on which an image and the maps around it are explained.
@@ -63,8 +75,6 @@ def shape_of_sky(shape: tuple[int, int], maps: Sequence[SingleDishMap], cell: fl
     def reach(axis: int) -> float:
         ends = [each.grid.positions(axis)[[0, -1]] for each in maps]
         halves = [abs(each.grid.step[axis]) / 2 for each in maps]
-        return max(
-            float(np.abs(end - shape[axis] // 2).max()) + half for end, half in zip(ends, halves, strict=True)
-        )
+        return max(float(np.abs(end - shape[axis] // 2).max()) + half for end, half in zip(ends, halves, strict=True))
 
     return sky_shape(shape, (reach(0), reach(1)), max(each.width for each in maps) / cell)

@@ -77,6 +77,8 @@ class JointFluxScales:
         """
         visibilities = self._visibilities
         imaged, nominal, _ = visibilities.imaged
+        used = imaged.channel >= 0
+        imaged, nominal = imaged[used], nominal[used]
         assert imaged.origin is not None, "the major cycle was asked for origins"
         skies = [model, *changes]
         predicted = np.stack([visibilities.predicted(sky) for sky in skies])

@@ -117,7 +117,6 @@ class Jointdeconv:
             check_image(major, on_sky.request)
             maps = _maps_on_sky(on_sky)
             start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
-            steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
 
             def minor_cycle(maps: Sequence[DishData]) -> MinorCycle:
                 return joint_minor_cycles.most_probable(
@@ -126,6 +125,7 @@ class Jointdeconv:
 
             sets = JointFluxScales(major, maps, minor_cycle, request.noise.scale_or(context.data.noise_scale))
             fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
+            steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
             rounds = Alternation([*([fluxes] if call.fits_fluxes else []), *steps.in_order], steps.start)
             while not rounds.settled:
                 noise, minor = steps.errors.noise, minor_cycle(sets.divided_maps)

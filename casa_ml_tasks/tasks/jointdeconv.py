@@ -28,12 +28,12 @@ from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
-from casa_ml_tasks.tasks.inference_parameters import without_clean
+from casa_ml_tasks.tasks.joint_parameters import as_joint
 from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.single_dish_data import DishData, shape_of_sky
-from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_joint, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
 MOST_MAPS = 9
@@ -82,9 +82,9 @@ class Jointdeconv:
 
     def read(self, arguments: Arguments) -> JointCall:
         """Check the parameters as a joint likelihood takes them."""
-        taken = without_clean(arguments, self.name)
-        warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic", "imager": "native"})
+        taken = as_joint(arguments, self.name)
+        warn_of_unused(self.name, arguments, lacking_in_joint)
+        request = Request.from_parameters(**taken.values)
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
@@ -121,6 +121,7 @@ class Jointdeconv:
                     (major.product(each.extension) for each in (imaging.MODEL, *imaging.IMAGES)), request.grid.shape
                 )
                 imaged = _cut(imaged, request.grid.shape)
+            major.predict(progress.model)
         return Joined(imaged, tuple(each.misfit(progress.model) for each in maps))
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:

@@ -34,6 +34,11 @@ def as_joint(arguments: Arguments, task: str) -> Arguments:
         raise ValueError(f"vptable='{vptable}' is not read; use '', for the known beams of ALMA's dishes and the VLA's")
     if outlierfile := values["outlierfile"]:
         raise ValueError(f"outlierfile='{outlierfile}' is not supported; use '' and a larger imsize")
+    if values["inference"] == "posterior" and specmode not in CONTINUUM:
+        raise ValueError(
+            f"inference='posterior' serves one image, not specmode='{specmode}'; use inference='map', or one channel "
+            "with specmode='mfs' and spw"
+        )
     if values["savemodel"] == "virtual":
         raise ValueError("savemodel='virtual' cannot hold a sky without primary beam; use savemodel='modelcolumn'")
     mosaic = {"gridder": "mosaic", "imager": "native", "normtype": "flatnoise", "conjbeams": False}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from casatools import image as image_tool
 
@@ -12,6 +13,7 @@ from casa_ml_tasks.casa_compat import PySynthesisImager
 from casa_ml_tasks.data.single_dish import ImageCoordinates
 from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.values import as_list, value_in
 
 SMALLEST = 8  # pixels a side of an image that has the coordinates
 
@@ -32,7 +34,8 @@ def sky_coordinates(request: Request) -> ImageCoordinates:
             record = imager.SItool.getcsys()["coordsys"]
             tool.fromshape(outfile=str(path), shape=[SMALLEST, SMALLEST, 1, channels], csys=record)
             tool.done()
-            return replace(ImageCoordinates.of_image(str(path)), shape=request.grid.shape)
+            found = ImageCoordinates.of_image(str(path))
+            return replace(found, shape=request.grid.shape, rest_frequency=rest_frequency(request.casa.get("restfreq")))
         except RuntimeError as error:
             raise ValueError(
                 f"vis={list(request.selection.vis)} with phasecenter={request.grid.phasecenter!r}: CASA makes no image "
@@ -41,3 +44,9 @@ def sky_coordinates(request: Request) -> ImageCoordinates:
         finally:
             tool.done()
             imager.deleteTools()
+
+
+def rest_frequency(restfreq: Any) -> float:
+    """Return tclean's `restfreq`, the first of a list, in Hz; 0 where none is given."""
+    given = [value_in(each, "Hz") for each in as_list([] if restfreq is None else restfreq) if each]
+    return given[0] or 0.0 if given else 0.0

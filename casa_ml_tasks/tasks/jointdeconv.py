@@ -28,12 +28,12 @@ from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
-from casa_ml_tasks.tasks.inference_parameters import without_clean
+from casa_ml_tasks.tasks.joint_parameters import as_joint
 from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.single_dish_data import DishData, shape_of_sky
-from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_joint, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
 MOST_MAPS = 9
@@ -82,9 +82,9 @@ class Jointdeconv:
 
     def read(self, arguments: Arguments) -> JointCall:
         """Check the parameters as a joint likelihood takes them."""
-        taken = without_clean(arguments, self.name)
-        warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic", "imager": "native"})
+        taken = as_joint(arguments, self.name)
+        warn_of_unused(self.name, arguments, lacking_in_joint)
+        request = Request.from_parameters(**taken.values)
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
@@ -101,7 +101,7 @@ class Jointdeconv:
         on_sky = replace(call, fields=(request.changed(imsize=list(shape[::-1])),))
         with closing(SkyMosaic(on_sky.request, context.workspace.directory)) as major:
             check_image(major, on_sky.request)
-            maps = [DishData.read(file, major.product("pb")) for file in call.maps.files]
+            maps = _maps_on_sky(on_sky)
             start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
             steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
             rounds = Alternation(steps.in_order, steps.start)
@@ -121,6 +121,7 @@ class Jointdeconv:
                     (major.product(each.extension) for each in (imaging.MODEL, *imaging.IMAGES)), request.grid.shape
                 )
                 imaged = _cut(imaged, request.grid.shape)
+            major.predict(progress.model)
         return Joined(imaged, tuple(each.misfit(progress.model) for each in maps))
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:
@@ -155,6 +156,14 @@ def _maps_on_image(call: JointCall) -> list[SingleDishMap]:
     return [read_single_dish(file, coordinates) for file in call.maps.files]
 
 
+def _maps_on_sky(call: JointCall) -> list[DishData]:
+    """Return the maps on the sky that is imaged."""
+    if not call.maps.files:
+        return []
+    coordinates = sky_coordinates(call.request)
+    return [DishData.read(file, coordinates) for file in call.maps.files]
+
+
 def _shape_of_sky(call: JointCall) -> tuple[int, int]:
     """Return (ny, nx) of the sky: that of the image, or as far as the maps reach around it."""
     return shape_of_sky(call.request.grid.shape, _maps_on_image(call), call.request.grid.cells[0])
@@ -184,7 +193,8 @@ def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image
 def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
     """Return what was found in the middle of the sky, (ny, nx)."""
     progress = imaged.progress
-    assert progress.residual is not None and progress.dirty is not None
+    assert progress.residual is not None
+    assert progress.dirty is not None
     cut = replace(
         progress,
         model=middle(progress.model, shape),

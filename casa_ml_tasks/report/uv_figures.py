@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.constants import arcsecond
 
 from casa_ml_tasks.calibration.flux_scale import overlap
@@ -157,7 +157,7 @@ def _plain_logarithmic_x(axes: Axes) -> None:
 def _scales_on_top(axes: Axes, factor: float) -> None:
     """A second x axis with the angular scale that a uv distance corresponds to."""
 
-    def scale_of(uvdist: NDArray[np.floating]) -> NDArray[np.floating]:
+    def scale_of(uvdist: ArrayLike) -> NDArray[np.floating]:
         with np.errstate(divide="ignore"):
             return 1 / (np.asarray(uvdist) * factor * arcsecond)
 

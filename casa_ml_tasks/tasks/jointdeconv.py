@@ -101,7 +101,7 @@ class Jointdeconv:
         on_sky = replace(call, fields=(request.changed(imsize=list(shape[::-1])),))
         with closing(SkyMosaic(on_sky.request, context.workspace.directory)) as major:
             check_image(major, on_sky.request)
-            maps = [DishData.read(file, major.product("pb")) for file in call.maps.files]
+            maps = _maps_on_sky(on_sky)
             start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
             steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
             rounds = Alternation(steps.in_order, steps.start)
@@ -155,6 +155,14 @@ def _maps_on_image(call: JointCall) -> list[SingleDishMap]:
     return [read_single_dish(file, coordinates) for file in call.maps.files]
 
 
+def _maps_on_sky(call: JointCall) -> list[DishData]:
+    """Return the maps on the sky that is imaged."""
+    if not call.maps.files:
+        return []
+    coordinates = sky_coordinates(call.request)
+    return [DishData.read(file, coordinates) for file in call.maps.files]
+
+
 def _shape_of_sky(call: JointCall) -> tuple[int, int]:
     """Return (ny, nx) of the sky: that of the image, or as far as the maps reach around it."""
     return shape_of_sky(call.request.grid.shape, _maps_on_image(call), call.request.grid.cells[0])
@@ -184,7 +192,8 @@ def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image
 def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
     """Return what was found in the middle of the sky, (ny, nx)."""
     progress = imaged.progress
-    assert progress.residual is not None and progress.dirty is not None
+    assert progress.residual is not None
+    assert progress.dirty is not None
     cut = replace(
         progress,
         model=middle(progress.model, shape),

@@ -22,7 +22,7 @@ CAPTIONS = {
     "the beams of the set see it. The dotted line is the power of the noise of one sample. Arrows are upper limits "
     "(2 sigma).",
     "set_residuals": "Dirty image of the residual of each data set over its noise. The r.m.s. is 1 where only noise is "
-    "left.",
+    "left, and less where the model has followed some of the noise.",
 }
 
 

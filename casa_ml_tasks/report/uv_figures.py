@@ -138,7 +138,7 @@ def _ratio_span(bins: list[UvBins], shared: tuple[float, float] | None, factors:
 def _draw_ratio(axes: Axes, x: NDArray[np.floating], found: UvBins, span: float, **style: Any) -> None:
     """Draw data over model where the model is detected; what is beyond the axis as arrows at its edge."""
     seen = found.model_amplitude > DETECTED * found.amplitude_error
-    beyond = seen & (np.abs(found.ratio - 1) > span)
+    beyond = seen & (np.abs(found.ratio - 1) > 0.95 * span)
     inside = seen & ~beyond
     axes.errorbar(x[inside], found.ratio[inside], found.ratio_error[inside], zorder=3, **style)
     for sign, marker in ((1, r"$\uparrow$"), (-1, r"$\downarrow$")):

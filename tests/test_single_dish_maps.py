@@ -14,6 +14,8 @@ from casa_ml_tasks.data.map_channels import channel_weights, frequencies_in
 from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, measured_noise, read_single_dish
 from casa_ml_tasks.data.sky_map import read_sky_map
 from casa_ml_tasks.request.single_dish import SingleDishMaps
+from casa_ml_tasks.simulation.mosaic import SkyImage
+from casa_ml_tasks.simulation.total_power import observe_total_power
 
 ARCSEC = np.pi / 180 / 3600
 FREQUENCY = 230e9
@@ -350,3 +352,36 @@ def test_bad_parameters_are_refused_with_one_sentence(tmp_path, parameters, mess
     path = write(tmp_path / "map.fits")
     with pytest.raises(ValueError, match=message):
         SingleDishMaps.from_parameters(**{"sdimage": path, **parameters})
+
+
+@pytest.mark.parametrize(("count", "npix"), [(120, 40), (121, 41), (121, 40)])
+def test_the_map_of_a_simulated_sky_is_that_of_the_sky(tmp_path, count, npix):
+    """The image has a channel more than the map."""
+    pixels = np.random.default_rng(3).exponential(size=(2, count, count))
+    simulated = SkyImage(pixels, cell=1.0, centre=(246.0, -24.0), frequency=FREQUENCY, channel_width=50e6)
+    observe_total_power(tmp_path / "map", simulated, beam=BEAM, cell=MAP_CELL, npix=npix, sigma=1e-6)
+    image_of = sky((count, count), FREQUENCY + 50e6 * np.arange(3))
+    found = read_single_dish(MapFile(str(tmp_path / "map"), noise=QUIET), image_of)
+    assert np.isnan(found.pixels[2]).all()
+    dish = found.on((count, count))
+    left = (dish.pixels - dish.predicted(np.concatenate([pixels, pixels[:1]])))[:2]
+    assert np.abs(left).max() < 3e-4 * np.abs(dish.pixels).max()
+    assert np.isinf(dish.level[2])
+
+
+def test_channels_with_beams_of_their_own_have_their_own(tmp_path):
+    system = coordinates("ICRS", (40, 41), MAP_CELL)
+    tool = image()
+    tool.fromarray(str(tmp_path / "map"), np.ones((41, 40, 1, 3)), csys=system.torecord())
+    tool.setbrightnessunit("Jy/beam")
+    for channel, width in enumerate((30, 25, 20)):
+        tool.setrestoringbeam(f"{width}arcsec", f"{width}arcsec", "0deg", channel=channel, polarization=0)
+    tool.done()
+    found = read_single_dish(
+        MapFile(str(tmp_path / "map"), noise=QUIET), sky(frequencies=FREQUENCY + 50e6 * np.array([2, 1, 0]))
+    )
+    assert [beam.major for beam in found.beams] == pytest.approx([20, 25, 30])
+    point = np.zeros((3, 121, 120))
+    point[:, 60, 60] = 1.0
+    peaks = found.on((121, 120)).predicted(point).max(axis=(1, 2))
+    assert peaks == pytest.approx(1, rel=1e-3)

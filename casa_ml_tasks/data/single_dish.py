@@ -144,8 +144,11 @@ def _on_image(file: MapFile, sky_map: SkyMap, image: ImageCoordinates) -> Single
             f"cannot be turned into the image's axes: that changes it by {error:.3g} Jy/beam, more than its noise of "
             f"{typical:.3g} Jy/beam; give a map with smaller pixels, or along the image's axes"
         )
-    shapes = tuple(beams[each].in_pixels(image.cell, placed.turn) for each in channels.argmax(axis=1))
-    return SingleDishMap(file.path, pixels, placed.grid, shapes, noise, width, file.scale)
+    shapes = {beam: beam.in_pixels(image.cell, placed.turn) for beam in beams}
+    nearest = channels.argmax(axis=1)
+    return SingleDishMap(
+        file.path, pixels, placed.grid, tuple(shapes[beams[each]] for each in nearest), noise, width, file.scale
+    )
 
 
 def regridded(weights: NDArray[np.floating], pixels: NDArray[np.floating]) -> NDArray[np.float64]:

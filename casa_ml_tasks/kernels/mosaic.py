@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.fft import next_fast_len
 
 from casa_ml_tasks.kernels.normal_operator import cropped, spectrum, transfer_function
 
@@ -115,6 +117,42 @@ class Mosaic:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class PointingBoxes:
+    """Pointings with boxes of one size.
+
+    Attributes:
+        transfers: (pointing, 2 height, width + 1), of PSFs that are normalised together.
+        beams: (pointing, height, width).
+        corners: pixel y, x that each box begins with, (pointing, 2).
+    """
+
+    transfers: jax.Array
+    beams: jax.Array
+    corners: jax.Array
+
+    def add(self, total: jax.Array, image: jax.Array) -> jax.Array:
+        """Return a dirty image with that of these pointings added, (..., ny, nx), Jy/beam."""
+        *planes, _, _ = image.shape
+
+        def add_one(total: jax.Array, pointing: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            transfer, beam, corner = pointing
+            start, size = (*[0] * len(planes), *corner), (*planes, *beam.shape)
+            seen = beam * cropped(spectrum(beam * jax.lax.dynamic_slice(image, start, size)) * transfer)
+            before = jax.lax.dynamic_slice(total, start, size)
+            return jax.lax.dynamic_update_slice(total, before + seen, start), None
+
+        return jax.lax.scan(add_one, total, (self.transfers, self.beams, self.corners))[0]
+
+    def add_bound(self, total: jax.Array) -> jax.Array:
+        r"""Return an image, (ny, nx), with $\sum_k a_k^2 \max |T_k|$ added."""
+        bounds = jnp.max(jnp.abs(self.transfers), axis=(1, 2))
+        rows, columns = (jnp.arange(n) for n in self.beams.shape[1:])
+        y, x = self.corners[:, :1] + rows, self.corners[:, 1:] + columns
+        return total.at[y[:, :, None], x[:, None, :]].add(bounds[:, None, None] * self.beams**2)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class MosaicNormalOperator:
     r"""$H I = \sum_k a_k\, (T_k * (a_k I))$, exact for any pointings k with their beams a and PSFs T.
 
@@ -122,15 +160,11 @@ class MosaicNormalOperator:
 
     Attributes:
         transfer: (2 ny, nx + 1), of the convolution that H is on average.
-        transfers: (pointing, 2 height, width + 1), of PSFs that are normalised together.
-        beams: (pointing, height, width).
-        corners: pixel y, x that each box begins with, (pointing, 2).
+        boxes: the pointings, those with boxes of about one size together.
     """
 
     transfer: jax.Array
-    transfers: jax.Array
-    beams: jax.Array
-    corners: jax.Array
+    boxes: tuple[PointingBoxes, ...]
 
     @classmethod
     def from_psfs(
@@ -146,38 +180,63 @@ class MosaicNormalOperator:
         Args:
             psf: of the convolution that it is on average, (2 ny, 2 nx), Jy/beam.
             psfs: of the pointings, each over the sum of all weights, (pointing, 2 height, 2 width), Jy/beam.
-            beams: (pointing, height, width).
+            beams: (pointing, height, width), 0 where a pointing sees nothing.
             corners: pixel y, x that each box begins with, (pointing, 2).
             precision: of the transfer functions and the beams.
         """
         if (len(psfs), *(2 * n for n in beams.shape[1:])) != (len(beams), *psfs.shape[1:]):
             raise ValueError(f"psfs of shape {psfs.shape} do not cover twice beams of shape {beams.shape}")
-        transfer, transfers = (transfer_function(each, precision) for each in (psf, psfs))
-        return cls(transfer, transfers, jnp.asarray(beams.astype(precision)), jnp.asarray(corners))
+        height, width = beams.shape[1:]
+        boxes = []
+        for members, (top, left), (rows, columns) in _boxes_of_one_size(beams):
+            lags = np.s_[height - rows : height + rows, width - columns : width + columns]
+            cut = [beams[k][y : y + rows, x : x + columns] for k, y, x in zip(members, top, left, strict=True)]
+            boxes.append(
+                PointingBoxes(
+                    transfer_function(psfs[members][:, *lags], precision),
+                    jnp.asarray(np.stack(cut).astype(precision)),
+                    jnp.asarray(corners[members] + np.stack([top, left], axis=1)),
+                )
+            )
+        return cls(transfer_function(psf, precision), tuple(boxes))
 
     @jax.jit
     def __call__(self, image: jax.Array) -> jax.Array:
         """Return the dirty image, (..., ny, nx), Jy/beam, with the beams once more. image: (..., ny, nx), Jy/pixel."""
-        *planes, _, _ = image.shape
-
-        def add(total: jax.Array, pointing: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            transfer, beam, corner = pointing
-            start, size = (*[0] * len(planes), *corner), (*planes, *beam.shape)
-            seen = beam * cropped(spectrum(beam * jax.lax.dynamic_slice(image, start, size)) * transfer)
-            before = jax.lax.dynamic_slice(total, start, size)
-            return jax.lax.dynamic_update_slice(total, before + seen, start), None
-
-        total, _ = jax.lax.scan(add, jnp.zeros_like(image), (self.transfers, self.beams, self.corners))
+        total = jnp.zeros_like(image)
+        for boxes in self.boxes:
+            total = boxes.add(total, image)
         return total
 
     def spectral_norm(self) -> jax.Array:
         r"""Return an upper bound on the largest eigenvalue: $\max_x \sum_k a_k^2(x) \max |T_k|$."""
-        bounds = jnp.max(jnp.abs(self.transfers), axis=(1, 2))
         total = jnp.zeros((self.transfer.shape[0] // 2, self.transfer.shape[1] - 1))
-        rows, columns = (jnp.arange(n) for n in self.beams.shape[1:])
-        y, x = self.corners[:, :1] + rows, self.corners[:, 1:] + columns
-        power = bounds[:, None, None] * self.beams**2
-        return jnp.max(total.at[y[:, :, None], x[:, None, :]].add(power))
+        for boxes in self.boxes:
+            total = boxes.add_bound(total)
+        return jnp.max(total)
+
+
+def _boxes_of_one_size(
+    beams: NDArray[np.floating],
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64], tuple[int, int]]]:
+    """Yield pointings whose beams have about the same extent: which, where in their boxes they begin, and the extent.
+
+    Args:
+        beams: (pointing, height, width), 0 outside of their extents.
+    """
+    begins, sizes = np.empty((2, 2, len(beams)), int)
+    for axis, seen in enumerate(((beams > 0).any(axis=2), (beams > 0).any(axis=1))):
+        begins[axis] = seen.argmax(axis=1)
+        sizes[axis] = seen.shape[1] - seen[:, ::-1].argmax(axis=1) - begins[axis]
+    areas = sizes.prod(axis=0)
+    left = np.ones(len(beams), bool)
+    while left.any():
+        members = np.flatnonzero(left & (areas > areas[left].max() / 2))
+        left[members] = False
+        full = beams.shape[1:]
+        size = tuple(min(next_fast_len(int(sizes[axis, members].max())), full[axis]) for axis in (0, 1))
+        begin = np.minimum(begins[:, members], np.subtract(full, size)[:, None])
+        yield members, begin, (size[0], size[1])
 
 
 def _power(

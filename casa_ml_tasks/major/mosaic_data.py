@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -12,6 +12,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import (
     SHARE_OF_MEMORY,
     ImageFrame,
@@ -23,7 +24,7 @@ from casa_ml_tasks.data.visibility_store import (
 )
 from casa_ml_tasks.kernels.pointing_view import Box
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
-from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
 from casa_ml_tasks.major.mosaic_views import boxes_of
@@ -121,9 +122,29 @@ class MosaicData:
             groups = np.zeros(seen.size, int)
         return cls(store, views, transform, frequencies.size, weighting, groups, numbers, pointings)
 
-    def of(self, members: NDArray[np.bool_]) -> MosaicData:
-        """Return some of the visibilities, (n,), with all views, so that operators of the parts add."""
-        return replace(self, store=self.store[members])
+    def of(self, members: NDArray[np.bool_], noise_scale: float = 1.0) -> MosaicData:
+        """Return some of the visibilities with all views, so that operators of the parts add.
+
+        Args:
+            members: of the store, (n,).
+            noise_scale: true noise over the noise that their weights claim; the new weights claim it as well.
+        """
+        some = self.store[members]
+        return replace(self, store=replace(some, weight=some.weight / np.float32(noise_scale**2)))
+
+    def by_measurement_set(
+        self, origins: Sequence[Origin], noise_scales: Mapping[str, float] | None = None
+    ) -> dict[str, MosaicData]:
+        """Return the visibilities of each Measurement Set by its path.
+
+        Args:
+            origins: what the numbers in `store.origin` stand for.
+            noise_scales: of Measurement Sets, as in `of`; 1 by default.
+        """
+        assert self.store.origin is not None, "origins were asked for"
+        paths, scales = np.array([each.vis for each in origins]), noise_scales or {}
+        of_origin = self.store.origin
+        return {vis: self.of((paths == vis)[of_origin], scales.get(vis, 1.0)) for vis in dict.fromkeys(paths.tolist())}
 
     def operator(
         self,
@@ -145,7 +166,12 @@ class MosaicData:
         thermal = self.store.weight if thermal is None else thermal
         parts = self._parts(store, nominal, thermal)
         most_bytes = SHARE_OF_MEMORY * free_memory()
-        return VisibilityOperator.planned(self.transform, self.channels, parts, views=self.views, most_bytes=most_bytes)
+        return VisibilityOperator.planned(self.transform, self.channels, parts, 0, plans, self.views, most_bytes)
+
+    def numbers_of(self, block: Block, vis: str) -> NDArray[np.int64]:
+        """Return the number of the view of each row of a Block, (row,); -1 where it sees nothing of the image."""
+        pointing = self.pointings.of(block, vis).astype(int)
+        return np.where(pointing < self.numbers.size, self.numbers[np.minimum(pointing, self.numbers.size - 1)], -1)
 
     def _parts(
         self, store: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]

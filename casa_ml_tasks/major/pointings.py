@@ -38,7 +38,7 @@ class Pointings:
         frame: of the image.
         usepointing: antennas look where the POINTING table says, else at the phase centre of the field.
         known: the pointings.
-        groups: number of the field of each, which is one for fields of the same direction and beams.
+        groups: number of the field of each; those of one direction in one Measurement Set are the same.
     """
 
     frame: ImageFrame
@@ -46,7 +46,7 @@ class Pointings:
     known: list[Pointing] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     _numbers: dict[Pointing, int] = field(default_factory=dict)
-    _fields: dict[Pointing, int] = field(default_factory=dict)
+    _fields: dict[tuple[str, float, float], int] = field(default_factory=dict)
     _directions: dict[tuple[str, int], Direction] = field(default_factory=dict)
 
     def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
@@ -67,8 +67,7 @@ class Pointings:
         for (field_id, a, b, look_a, look_b), row in zip(keys.T, first, strict=True):
             centre = self._direction(vis, int(field_id), block.time[row])
             pair = (known[look_a], known[look_b]) if self.usepointing else (centre, centre)
-            of_field = Pointing((centre, centre), (kinds[a], kinds[b]))
-            numbers.append(self._number(Pointing(pair, of_field.beams), of_field))
+            numbers.append(self._number(Pointing(pair, (kinds[a], kinds[b])), (vis, *rounded(centre))))
         return np.array(numbers, np.uint16)[which.ravel()]
 
     def _looks(self, block: Block, vis: str) -> tuple[NDArray[np.int64], list[Direction]]:
@@ -85,15 +84,22 @@ class Pointings:
     def _direction(self, vis: str, field: int, time: float) -> Direction:
         if (vis, field) not in self._directions:
             longitude, latitude = directions_of(vis).seen_in(field, float(time), self.frame)
-            self._directions[vis, field] = round(longitude, SAME_POINTING), round(latitude, SAME_POINTING)
+            self._directions[vis, field] = longitude, latitude
         return self._directions[vis, field]
 
-    def _number(self, pointing: Pointing, of_field: Pointing) -> int:
-        if pointing not in self._numbers:
-            self._numbers[pointing] = len(self.known)
+    def _number(self, pointing: Pointing, of_field: tuple[str, float, float]) -> int:
+        first, second = pointing.directions
+        key = Pointing((rounded(first), rounded(second)), pointing.beams)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.known)
             self.known.append(pointing)
             self.groups.append(self._fields.setdefault(of_field, len(self._fields)))
-        return self._numbers[pointing]
+        return self._numbers[key]
+
+
+def rounded(direction: Direction) -> Direction:
+    """Return the direction that stands for all that are taken for the same."""
+    return round(direction[0], SAME_POINTING), round(direction[1], SAME_POINTING)
 
 
 def antenna_beams(vis: str) -> list[VoltagePattern]:

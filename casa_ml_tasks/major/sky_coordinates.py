@@ -9,7 +9,10 @@ from pathlib import Path
 from casatools import image as image_tool
 
 from casa_ml_tasks.casa_compat import PySynthesisImager
+from casa_ml_tasks.data.frequency_frame import lsrk_over_observed
+from casa_ml_tasks.data.measurement_set import FRAMES, Selection, blocks
 from casa_ml_tasks.data.single_dish import ImageCoordinates
+from casa_ml_tasks.data.visibility_store import FIELD_ID
 from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.request.request import Request
 
@@ -32,7 +35,8 @@ def sky_coordinates(request: Request) -> ImageCoordinates:
             record = imager.SItool.getcsys()["coordsys"]
             tool.fromshape(outfile=str(path), shape=[SMALLEST, SMALLEST, 1, channels], csys=record)
             tool.done()
-            return replace(ImageCoordinates.of_image(str(path)), shape=request.grid.shape)
+            found = replace(ImageCoordinates.of_image(str(path)), shape=request.grid.shape)
+            return found if found.spectral_frame in FRAMES else _in_lsrk(found, request.selection.selections[0])
         except RuntimeError as error:
             raise ValueError(
                 f"vis={list(request.selection.vis)} with phasecenter={request.grid.phasecenter!r}: CASA makes no image "
@@ -41,3 +45,14 @@ def sky_coordinates(request: Request) -> ImageCoordinates:
         finally:
             tool.done()
             imager.deleteTools()
+
+
+def _in_lsrk(coordinates: ImageCoordinates, selection: Selection) -> ImageCoordinates:
+    """Return the coordinates of a cube of observed frequencies, to which CASA gives no frame, in LSRK.
+
+    The shift is that of the first visibilities: it changes by less than a channel of a single dish in an observation.
+    """
+    block = next(iter(blocks(selection)))
+    shift = float(lsrk_over_observed(selection.vis, block.frame, block.time, block.streams[FIELD_ID]).mean())
+    frequencies, width = coordinates.frequencies * shift, coordinates.width * shift
+    return replace(coordinates, frequencies=frequencies, width=width, spectral_frame="LSRK")

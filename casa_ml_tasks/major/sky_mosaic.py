@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +30,16 @@ class SkyMosaic(NativeMosaic):
         """Write the sky and, if asked, the restored image, also over the primary beam."""
         self.restore((model * self._beam).astype(np.float32), restoration, pbcor)
         self.write_model(model)
+
+    def parts(self) -> Iterator[tuple[str, VisibilityOperator]]:
+        """Yield the name and the visibilities of each Measurement Set, as they are imaged now."""
+        visibilities, nominal, thermal = self.imaged
+        assert visibilities.origin is not None, "origins were asked for"
+        names = np.array([origin.vis for origin in self.origins])
+        for name in dict.fromkeys(names.tolist()):
+            members = (names == name)[visibilities.origin]
+            part = replace(self._data, store=visibilities[members])
+            yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
 
     def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True)

@@ -89,15 +89,16 @@ def noise_of(value: Any) -> tuple[float, str] | str | None:
         return text
     tool = quanta()
     try:
-        found = tool.quantity(text) if tool.isquantity(text) else {"value": 0.0, "unit": ""}
+        found = tool.quantity(text) if tool.isquantity(text) else {}
     finally:
         tool.done()
-    if not found["value"] > 0 or not found["unit"]:
+    number, unit = float(found.get("value", 0)), str(found.get("unit", ""))
+    if not (number > 0 and unit):
         raise ValueError(
             f"sdnoise='{text}' is no noise; give '' to measure it, a positive number with its unit such as "
             "'20mJy/beam' or '0.1K', or the path of an image of the noise"
         )
-    return float(found["value"]), str(found["unit"])
+    return number, unit
 
 
 def scale_of(value: Any) -> float:

@@ -7,7 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
+from casatasks import casalog
 
+from casa_ml_tasks.calibration.flux_scale_step import FluxScaleStep
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import is_casa_image, read_image, write_image
@@ -15,11 +17,13 @@ from casa_ml_tasks.data.single_dish import SingleDishMap, read_single_dish
 from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.report.joint_content import JointContent
+from casa_ml_tasks.report.joint_section import joint_section
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.single_dish import SingleDishMaps
@@ -28,12 +32,14 @@ from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
-from casa_ml_tasks.tasks.inference_parameters import without_clean
+from casa_ml_tasks.tasks.joint_flux_scales import JointFluxScales
+from casa_ml_tasks.tasks.joint_parameters import as_joint
+from casa_ml_tasks.tasks.joint_report import joint_content
 from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.single_dish_data import DishData, shape_of_sky
-from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
+from casa_ml_tasks.tasks.unused_parameters import lacking_in_joint, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
 MOST_MAPS = 9
@@ -51,6 +57,11 @@ class JointCall(imaging.ImagingCall):
     regularisation: Regularisation
     maps: SingleDishMaps
 
+    @property
+    def fits_fluxes(self) -> bool:
+        """Whether the data are divided by the flux scales that are found."""
+        return bool(self.request.casa["fluxscale"] == "fit")
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -59,16 +70,19 @@ class Joined:
     Attributes:
         imaged: by major and minor cycles, on the image that was asked for.
         misfits: r.m.s. of each map's residual over its noise.
+        sets: what the report shows of the data sets.
     """
 
     imaged: Imaged
     misfits: tuple[float, ...]
+    sets: JointContent
 
 
 class Jointdeconv:
     """Joint deconvolution of mosaics and single-dish maps.
 
-    Beside what `Rmlclean` returns there is 'single_dish': of each map, the r.m.s. of its residual over its noise.
+    Beside what `Rmlclean` returns there are 'single_dish', of each map the r.m.s. of its residual over its noise, and
+    'flux_scale', of each data set its scale relative to the first Measurement Set.
     """
 
     name = "jointdeconv"
@@ -82,9 +96,9 @@ class Jointdeconv:
 
     def read(self, arguments: Arguments) -> JointCall:
         """Check the parameters as a joint likelihood takes them."""
-        taken = without_clean(arguments, self.name)
-        warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic", "imager": "native"})
+        taken = as_joint(arguments, self.name)
+        warn_of_unused(self.name, arguments, lacking_in_joint)
+        request = Request.from_parameters(**taken.values)
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
@@ -99,17 +113,27 @@ class Jointdeconv:
         """Find the sky in rounds, each with the noise that the last has led to."""
         request, shape = call.request, _shape_of_sky(call)
         on_sky = replace(call, fields=(request.changed(imsize=list(shape[::-1])),))
-        with closing(SkyMosaic(on_sky.request, context.workspace.directory)) as major:
+        with closing(SkyMosaic(on_sky.request, context.workspace.directory, origins=True)) as major:
             check_image(major, on_sky.request)
-            maps = [DishData.read(file, major.product("pb")) for file in call.maps.files]
+            maps = _maps_on_sky(on_sky)
             start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
             steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
-            rounds = Alternation(steps.in_order, steps.start)
+
+            def minor_cycle(maps: Sequence[DishData]) -> MinorCycle:
+                return joint_minor_cycles.most_probable(
+                    major, maps, steps.errors.noise, call.regularisation, request.grid.shape
+                )
+
+            sets = JointFluxScales(major, maps, minor_cycle, request.noise.scale_or(context.data.noise_scale))
+            fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
+            rounds = Alternation([*([fluxes] if call.fits_fluxes else []), *steps.in_order], steps.start)
             while not rounds.settled:
-                noise = steps.errors.noise
-                minor = joint_minor_cycles.most_probable(major, maps, noise, call.regularisation, request.grid.shape)
+                noise, minor = steps.errors.noise, minor_cycle(sets.divided_maps)
                 imaging.run_round(rounds, major, minor, _exit_criteria(request, noise), context.checkpoint)
             progress = with_all_records(rounds.rounds)
+            scales = fluxes.scales or sets.compare(progress.model)
+            joint = joint_content(major, sets, scales, progress.model, call.fits_fluxes)
+            maps = sets.divided_maps
             major.finish(progress.model, request.output.restoration, request.output.pbcor)
             for extension, each in zip(_extensions(maps), maps, strict=True):
                 each.write_residual(major.product(extension), progress.model, major.product("pb"))
@@ -121,7 +145,8 @@ class Jointdeconv:
                     (major.product(each.extension) for each in (imaging.MODEL, *imaging.IMAGES)), request.grid.shape
                 )
                 imaged = _cut(imaged, request.grid.shape)
-        return Joined(imaged, tuple(each.misfit(progress.model) for each in maps))
+            major.predict(progress.model)
+        return Joined(imaged, tuple(each.misfit(progress.model) for each in maps), joint)
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:
         """Warn of what the residuals tell; return what was found."""
@@ -134,7 +159,12 @@ class Jointdeconv:
         signed = not call.regularisation.positivity
         content = shown_plane(imaged, workspace, request, may_be_negative=signed, model_is_mean=False)
         result = imaging_result(imaged, content, request)
-        return replace(result, numbers={**result.numbers, "single_dish": list(work.misfits)})
+        scales = work.sets.scales
+        for sentence in [] if call.fits_fluxes else scales.warnings():
+            casalog.post(sentence, "WARN", self.name)
+        numbers = {**result.numbers, "single_dish": list(work.misfits), "flux_scale": scales.as_numbers()}
+        images, *others = result.sections
+        return replace(result, numbers=numbers, sections=[images, joint_section(work.sets), *others])
 
 
 def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:
@@ -153,6 +183,14 @@ def _maps_on_image(call: JointCall) -> list[SingleDishMap]:
         return []
     coordinates = sky_coordinates(call.request)
     return [read_single_dish(file, coordinates) for file in call.maps.files]
+
+
+def _maps_on_sky(call: JointCall) -> list[DishData]:
+    """Return the maps on the sky that is imaged."""
+    if not call.maps.files:
+        return []
+    coordinates = sky_coordinates(call.request)
+    return [DishData.read(file, coordinates) for file in call.maps.files]
 
 
 def _shape_of_sky(call: JointCall) -> tuple[int, int]:
@@ -184,7 +222,8 @@ def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image
 def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
     """Return what was found in the middle of the sky, (ny, nx)."""
     progress = imaged.progress
-    assert progress.residual is not None and progress.dirty is not None
+    assert progress.residual is not None
+    assert progress.dirty is not None
     cut = replace(
         progress,
         model=middle(progress.model, shape),

@@ -14,7 +14,7 @@ from casatools import coordsys, image, measures
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.healpix import HealpixSky, read_healpix
 from casa_ml_tasks.data.projections import HEALPIX, PROJECTIONS
-from casa_ml_tasks.data.skies import coordinates, sky_of, write_sky
+from casa_ml_tasks.data.skies import sky_of, with_pixels_of, write_sky
 from casa_ml_tasks.data.sky_frame import (
     SinImage,
     SkyFrame,
@@ -83,11 +83,10 @@ def seen_from(plane, directions):
 @pytest.mark.parametrize("frame", ["ICRS", "J2000", "GALACTIC"])
 @pytest.mark.parametrize("centre", [CENTRE, NORTH], ids=["South", "pole"])
 def test_casa_has_the_same_coordinates(frame, centre):
-    tool = coordsys()
-    record = tool.newcoordsys(direction=True, spectral=True, stokes=["I"]).torecord()
+    template = coordsys().newcoordsys(direction=True, spectral=True, stokes=["I"])
     for projection in PROJECTIONS:
         sky = frame_of(frame, projection=projection, centre=centre)
-        tool.fromrecord(coordinates(record, sky))
+        tool = with_pixels_of(sky, template)
         y, x = np.indices(sky.shape).reshape(2, -1)
         world = tool.toworldmany(np.stack([x, y, 0 * x, 0 * x]).astype(float))["numeric"][:2]
         theirs = SkyCoord(*world, unit="rad").cartesian.xyz.value.reshape(3, *sky.shape)
@@ -95,7 +94,7 @@ def test_casa_has_the_same_coordinates(frame, centre):
         assert tool.projection()["type"] == projection
         assert tool.referencecode("direction") == [frame]
         np.testing.assert_allclose(sky.pixels(sky.directions()), np.indices(sky.shape), atol=0.1)
-    tool.done()
+        tool.done()
 
 
 def test_a_casa_image_of_a_sky_is_read_by_others(tmp_path):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from casatools import coordsys
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import empty_copy, opened, write_image
@@ -60,11 +59,12 @@ def empty_sky(template: str | Path, path: str | Path, sky: SkyFrame) -> None:
         planes = tool.shape()[2:]
     empty_copy(template, path, (*planes[::-1], *sky.shape))
     with opened(path) as tool:
-        tool.setcoordsys(coordinates(tool.coordsys().torecord(), sky))
+        tool.setcoordsys(with_pixels_of(sky, tool.coordsys()).torecord())
 
 
-def coordinates(record: Mapping[str, Any], sky: SkyFrame) -> dict[str, Any]:
-    """Return casatools' record of coordinates with the pixels of a sky as its direction."""
+def with_pixels_of(sky: SkyFrame, coordinates: coordsys) -> coordsys:
+    """Return coordinates whose direction is that of the pixels of a sky, and whose other axes are those of others."""
+    record = coordinates.torecord()
     (name,) = (key for key in record if key.startswith("direction"))
     wcs = sky.wcs()
     direction = {
@@ -77,8 +77,10 @@ def coordinates(record: Mapping[str, Any], sky: SkyFrame) -> dict[str, Any]:
         "cdelt": np.radians(wcs.wcs.cdelt),
         "units": np.array(["rad", "rad"]),
         "pc": np.eye(2),
-        # casacore keeps those of the template, which are others for cylindrical projections.
+        # Those of other projections do not do for cylindrical ones.
         "longpole": wcs.wcs.lonpole,
         "latpole": wcs.wcs.latpole,
     }
-    return {**record, name: {**record[name], **direction}}
+    found = coordsys()
+    found.fromrecord({**record, name: {**record[name], **direction}})
+    return found

@@ -65,7 +65,7 @@ class JointFluxScales:
         Args:
             model: that the minor cycle has found for them, (channel, 1, ny, nx), Jy/pixel.
         """
-        changes = self._changes(model)
+        changes = self._changes(model) if len(self.names) > 1 and model.any() else []
         return fit_flux_scales(self.sets(model, changes), REFERENCE)
 
     def sets(self, model: Image, changes: Sequence[Image] = ()) -> list[SetOfVisibilities]:

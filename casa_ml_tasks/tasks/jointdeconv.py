@@ -17,7 +17,7 @@ from casa_ml_tasks.calibration.survey import Survey
 from casa_ml_tasks.data.casa_image import is_casa_image, read_image, write_image
 from casa_ml_tasks.data.single_dish import SingleDishMap, read_single_dish
 from casa_ml_tasks.data.workspace import Product, Workspace
-from casa_ml_tasks.engine.alternation import Alternation, with_all_records
+from casa_ml_tasks.engine.alternation import Alternation, DataStep, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
@@ -201,7 +201,8 @@ def _solution(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: Con
     )
     fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
     steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
-    rounds = Alternation([*([fluxes] if call.fits_fluxes else []), *steps.in_order], steps.start)
+    corrections: list[DataStep] = [fluxes] if call.fits_fluxes else []
+    rounds = Alternation([*corrections, *steps.in_order], steps.start)
     infers = call.inference is not None and not call.request.stopping.dirty_only
     while not rounds.settled and not (infers and has_begun(rounds.start.state)):
         solve(rounds, most_probable(sets.divided_maps))

@@ -17,10 +17,12 @@ from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.request.images import check_images
+from casa_ml_tasks.request.projection import checked_projection
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.single_dish import SingleDishMaps
 from casa_ml_tasks.tasks import imaging, joint_minor_cycles, rml_minor_cycles
@@ -46,10 +48,12 @@ class JointCall(imaging.ImagingCall):
     Attributes:
         regularisation: of the sky.
         maps: of single dishes.
+        projection: of the sky.
     """
 
     regularisation: Regularisation
     maps: SingleDishMaps
+    projection: str
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,15 @@ class Jointdeconv:
         """Check the parameters as a joint likelihood takes them."""
         taken = without_clean(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_inference)
-        request = Request.from_parameters(**{**taken.values, "gridder": "mosaic", "imager": "native"})
+        request = Request.from_parameters(
+            **{**taken.values, "gridder": "mosaic", "imager": "native", "projection": "SIN"}
+        )
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
-        return JointCall((request,), None, regularisation, maps)
+        return JointCall(
+            (request,), None, regularisation, maps, checked_projection(taken.values.get("projection", "SIN"))
+        )
 
     def check(self, call: JointCall) -> Survey:
         """Check the call against disk and data, and the maps against the image."""
@@ -99,7 +107,7 @@ class Jointdeconv:
         """Find the sky in rounds, each with the noise that the last has led to."""
         request, shape = call.request, _shape_of_sky(call)
         on_sky = replace(call, fields=(request.changed(imsize=list(shape[::-1])),))
-        with closing(SkyMosaic(on_sky.request, context.workspace.directory)) as major:
+        with closing(_opened(on_sky, context.workspace)) as major:
             check_image(major, on_sky.request)
             maps = _maps_on_sky(on_sky)
             start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
@@ -111,17 +119,19 @@ class Jointdeconv:
                 imaging.run_round(rounds, major, minor, _exit_criteria(request, noise), context.checkpoint)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, request.output.restoration, request.output.pbcor)
+            image = major.seen(progress.model)
             for extension, each in zip(_extensions(maps), maps, strict=True):
-                each.write_residual(major.product(extension), progress.model, major.product("pb"))
+                each.write_residual(major.product(extension), image, major.product("pb"))
             imaged = imaging.imaged_by(major, steps, progress, context)
             imaged = replace(imaged, progress=replace(progress, residual=major.read_residual()))
             if shape != request.grid.shape:
                 write_image(major.product("sky"), progress.model, major.product("residual"), "Jy/pixel")
+                major.write_coordinates(major.product("sky"))
                 cut_images(
                     (major.product(each.extension) for each in (imaging.MODEL, *imaging.IMAGES)), request.grid.shape
                 )
                 imaged = _cut(imaged, request.grid.shape)
-        return Joined(imaged, tuple(each.misfit(progress.model) for each in maps))
+        return Joined(imaged, tuple(each.misfit(image) for each in maps))
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:
         """Warn of what the residuals tell; return what was found."""
@@ -135,6 +145,12 @@ class Jointdeconv:
         content = shown_plane(imaged, workspace, request, may_be_negative=signed, model_is_mean=False)
         result = imaging_result(imaged, content, request)
         return replace(result, numbers={**result.numbers, "single_dish": list(work.misfits)})
+
+
+def _opened(call: JointCall, workspace: Workspace) -> SkyMosaic:
+    if call.projection == "SIN":
+        return SkyMosaic(call.request, workspace.directory)
+    return ReprojectedMosaic(call.request, workspace.directory, call.projection)
 
 
 def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:

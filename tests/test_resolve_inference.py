@@ -12,6 +12,7 @@ from numpyro.infer import MCMC, NUTS
 
 from casa_ml_tasks.engine.protocols import MinorCycle, MinorState
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.minor.resolve import mass as mass_of_nodes
 from casa_ml_tasks.minor.resolve.beginning import fainter, position_of
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
@@ -94,6 +95,12 @@ def test_the_curvature_along_the_spectra_is_that_of_finite_differences_of_the_sk
     assert along @ curvature @ along == pytest.approx(np.vdot(visibilities, visibilities), rel=1e-5)
 
 
+@pytest.fixture
+def unfilled(monkeypatch):
+    """Masses have hardly more nodes than there are: not hundreds, so that masses share a program."""
+    monkeypatch.setattr(mass_of_nodes, "FILLED_UP", 16)
+
+
 def followed(sky, observation, likelihood, at, points, trajectories, step):
     """A chain with the spectrum that it begins with. Returns its excitations, and how likely they were accepted."""
     mass = Mass.of(sky, at, points, observation.response(np.ones((1, 1))), likelihood.sources)
@@ -106,7 +113,7 @@ def followed(sky, observation, likelihood, at, points, trajectories, step):
     return excitations, probabilities
 
 
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("double_precision", "unfilled")
 def test_samples_of_an_almost_linear_sky_have_the_analytic_mean_and_covariance():
     shape, offset = (10, 12), 0.0
     observation = Observation(shape, 2e-3)
@@ -158,7 +165,7 @@ def detected_sky():
     return observation, sky, truth, likelihood, exact, np.asarray(found["standard"])
 
 
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("double_precision", "unfilled")
 def test_skies_and_spectra_are_those_of_nuts(detected_sky):
     observation, sky, truth, likelihood, exact, exact_spectra = detected_sky
     points = coarse_nodes(np.asarray(sky(truth)), observation.sigma, observation.beam_area)
@@ -181,7 +188,7 @@ def test_skies_and_spectra_are_those_of_nuts(detected_sky):
         assert np.median(ours.std(axis=0) / theirs.std(axis=0)) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("double_precision", "unfilled")
 def test_the_mass_lets_long_steps_be_taken_at_high_dynamic_range():
     shape, sigma = (32, 32), 1e-3
     observation = Observation(shape, sigma, points=400)
@@ -406,7 +413,7 @@ def test_a_residual_that_is_no_number_is_named():
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (21, 26)])
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("double_precision", "unfilled")
 def test_a_mass_serves_for_any_fine_structure_of_bright_sources(shape):
     rng, observation = np.random.default_rng(6), Observation(shape, 0.5, points=300, longest=0.1)
     sky = LogNormalSky.of(shape, continuum(Prior(0.0, (0.5, 0.1), (1.0, 0.1), slope=(-2.0, 0.1))))

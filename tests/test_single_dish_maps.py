@@ -10,7 +10,7 @@ from casatools import coordsys, image, measures
 from scipy.constants import c as SPEED_OF_LIGHT
 
 from casa_ml_tasks.data.casa_image import Beam
-from casa_ml_tasks.data.map_channels import channel_weights, frequencies_in
+from casa_ml_tasks.data.map_channels import SpectralFrame, channel_weights, frequencies_in
 from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, measured_noise, read_single_dish
 from casa_ml_tasks.data.sky_map import read_sky_map
 from casa_ml_tasks.request.single_dish import SingleDishMaps
@@ -21,6 +21,7 @@ ARCSEC = np.pi / 180 / 3600
 FREQUENCY = 230e9
 CELL, MAP_CELL, BEAM = 0.5, 3.0, 27.0
 QUIET = (1e-3, "Jy/beam")
+LSRK = SpectralFrame("LSRK", ("ICRS", 246.0, -24.0))
 
 
 def centre_in(frame):
@@ -135,7 +136,7 @@ def sky(shape=(121, 120), frequencies=(FREQUENCY,), width=50e6, rest=0.0, centre
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.radesys = ["RA---SIN", "DEC--SIN"], centre, "ICRS"
     wcs.wcs.crpix, wcs.wcs.cdelt = [shape[1] // 2 + 1, shape[0] // 2 + 1], [-1 / 3600, 1 / 3600]
-    return ImageCoordinates(wcs, shape, np.array(frequencies, float), width, "LSRK", rest)
+    return ImageCoordinates(wcs, shape, np.array(frequencies, float), width, LSRK, rest)
 
 
 @pytest.mark.parametrize(
@@ -261,19 +262,23 @@ def test_barycentric_frequencies_are_converted_by_the_sun_s_motion(tmp_path):
         apex[0] - direction[0]
     )
     found = read_sky_map(write(tmp_path / "map.fits", ramp(3), SPECSYS="BARYCENT"))
-    shift = frequencies_in(found, "LSRK")[0] / FREQUENCY - 1
+    shift = frequencies_in(found, LSRK)[0] / FREQUENCY - 1
     assert shift * SPEED_OF_LIGHT == pytest.approx(-20e3 * cosine, abs=20)
 
 
 def test_topocentric_frequencies_need_time_and_telescope(tmp_path):
     found = read_sky_map(write(tmp_path / "map.fits", ramp(3), SPECSYS="TOPOCENT"))
     with pytest.raises(ValueError, match="do not say how the Earth moved"):
-        frequencies_in(found, "LSRK")
+        frequencies_in(found, LSRK)
     path = write(
         tmp_path / "map.fits", ramp(3), SPECSYS="TOPOCENT", TELESCOP="ALMA", **{"DATE-OBS": "2020-03-01T04:00:00"}
     )
-    shift = frequencies_in(read_sky_map(path), "LSRK")[0] / FREQUENCY - 1
+    shift = frequencies_in(read_sky_map(path), LSRK)[0] / FREQUENCY - 1
     assert 1e-6 < abs(shift) < 2e-4
+    of_data = replace(LSRK, name="TOPO", date="2020-09-01T04:00:00", telescope="ALMA")
+    moved = frequencies_in(read_sky_map(path), of_data)[0] / FREQUENCY - 1
+    earth = 2 * 29.8e3 / SPEED_OF_LIGHT  # half a year apart, at most
+    assert 0.3 * earth < abs(moved) < 1.1 * earth
 
 
 BAD = [

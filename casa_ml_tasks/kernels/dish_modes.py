@@ -27,7 +27,7 @@ class MapGrid:
     origin: tuple[float, float]
     step: tuple[float, float]
 
-    def positions(self, axis: int) -> NDArray[np.float64]:
+    def positions(self, axis: int) -> NDArray[np.floating]:
         """Return where the centres of rows (axis 0) or columns (axis 1) lie in the image."""
         return self.origin[axis] + self.step[axis] * np.arange(self.shape[axis])
 

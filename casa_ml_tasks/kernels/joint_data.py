@@ -157,6 +157,11 @@ class JointData:
         return float(sum(each.sigma**-2 for each in self.sets) ** -0.5)
 
     @property
+    def noise_of_brightness(self) -> float:
+        """Noise of emission that is wider than all beams, where every data set sees the sky best, Jy/pixel."""
+        return float(sum((each.beam_area / each.sigma) ** 2 for each in self.sets) ** -0.5)
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weight w of each data set, which add up to 1."""
         return tuple((self.sigma / each.sigma) ** 2 for each in self.sets)

@@ -39,7 +39,7 @@ class ReprojectedMosaic(SkyMosaic):
         Raises:
             ValueError: the pixels are too large for the longest baseline.
         """
-        super().__init__(request, directory)
+        super().__init__(request, directory, origins=True)
         with closed_on_error(self):
             image = SinImage(self._frame.centre, self._frame.frame, self.cell, self._transform.shape)
             sky = sky_of(projection, image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,16 @@ class SkyMosaic(NativeMosaic):
     def of_sky(self, likelihood: QuadraticLikelihood, sky: Image) -> QuadraticLikelihood:
         """Return the likelihood of a sky from that of its SIN image, which it is."""
         return likelihood
+
+    def parts(self) -> Iterator[tuple[str, VisibilityOperator]]:
+        """Yield the name and the visibilities of each Measurement Set, as they are imaged now."""
+        visibilities, nominal, thermal = self.imaged
+        assert visibilities.origin is not None, "origins were asked for"
+        names = np.array([origin.vis for origin in self.origins])
+        for name in dict.fromkeys(names.tolist()):
+            members = (names == name)[visibilities.origin]
+            part = replace(self._data, store=visibilities[members])
+            yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
 
     def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True)

@@ -22,7 +22,7 @@ CAPTIONS = {
     "the beams of the set see it. The dotted line is the power of the noise of one sample. Arrows are upper limits "
     "(2 sigma).",
     "set_residuals": "Dirty image of the residual of each data set over its noise. The r.m.s. is 1 where only noise is "
-    "left.",
+    "left, and less where the model has followed some of the noise.",
 }
 
 
@@ -63,8 +63,7 @@ def _table(content: JointContent) -> Table:
     rms = {each.name: f"{each.rms:.2f}" for each in content.residuals}
     rows = []
     for number, (each, scale) in enumerate(zip(content.sets, content.scales.scales, strict=True)):
-        positive = each.uvdist[each.uvdist > 0]
-        span = f"{quantity(float(positive.min()), 'λ')} to {quantity(float(positive.max()), 'λ')}"
+        span = " to ".join(quantity(end, "λ") for end in each.span)
         sigma = f"{scale.sigma:.1f}" if scale.error > 0 else ""
         rows.append((short_name(each.name), span, flux_scale_label(content, number), sigma, rms.get(each.name, "")))
     return Table(("data set", "uv distance", "flux scale", "sigma from 1", "residual r.m.s. / noise"), rows)

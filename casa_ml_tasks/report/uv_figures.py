@@ -12,8 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.calibration.flux_scale import overlap
-from casa_ml_tasks.calibration.uv_bins import UvBins, uv_bins
+from casa_ml_tasks.calibration.uv_bins import UvBins
 from casa_ml_tasks.quantities import angle, si_prefix, with_error
 from casa_ml_tasks.report.joint_content import JointContent, short_name
 
@@ -27,24 +26,25 @@ def draw_amplitudes(content: JointContent) -> Figure:
     """Amplitude of each data set and of the model as the set sees it; below, data over model with the flux scales."""
     figure = Figure(figsize=(8.2, 6.2), dpi=110, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
-    bins = [uv_bins(each) for each in content.sets]
+    bins = list(content.sets)
     factor, prefix = _wavelengths(bins)
     highest = max(float(each.model_amplitude.max(initial=0)) for each in bins)
     jansky, jansky_prefix = si_prefix(highest)
-    shared, measured = overlap(content.sets), []
+    shared = content.shared
+    measured: list[NDArray[np.floating]] = []
     span = _ratio_span(bins, shared, [each.factor for each in content.scales.scales])
     below.axhline(1, color="black", linewidth=0.8)
     below.set_ylim(1 - span, 1 + span)
     for axes in (above, below):
         if shared is not None:
             axes.axvspan(shared[0] / factor, shared[1] / factor, color="0.93", zorder=0)
-    for number, (each, found) in enumerate(zip(content.sets, bins, strict=True)):
-        colour, marker = content.style(each.name)
+    for number, found in enumerate(bins):
+        colour, marker = content.style(found.name)
         style = {"fmt": marker, "color": colour, "markersize": 4.5, "linewidth": 1}
         x = found.uvdist / factor
         above.plot(x, found.model_amplitude / jansky, color="black", linewidth=2.6, zorder=2)
         above.plot(x, found.model_amplitude / jansky, color=colour, linewidth=1.4, zorder=2.1)
-        label = f"{short_name(each.name)}: {flux_scale_label(content, number)}"
+        label = f"{short_name(found.name)}: {flux_scale_label(content, number)}"
         values, errors = found.data_amplitude / jansky, found.amplitude_error / jansky
         measured.append(_draw_measured(above, x, values, errors, label=label, zorder=3, **style))
         _draw_ratio(below, x, found, span, **style)
@@ -70,7 +70,7 @@ def draw_power_spectra(content: JointContent) -> Figure:
     figure = Figure(figsize=(0.6 + 3.4 * columns, 0.5 + 3.4 * rows), dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axes, each) in enumerate(zip(panels, content.sets, strict=False)):
-        _draw_power_spectrum(axes, uv_bins(each), *content.style(each.name))
+        _draw_power_spectrum(axes, each, *content.style(each.name))
         axes.set_title(short_name(each.name), fontsize=11)
         if number % columns == 0:
             axes.set_ylabel("power (Jy²)")
@@ -138,7 +138,7 @@ def _ratio_span(bins: list[UvBins], shared: tuple[float, float] | None, factors:
 def _draw_ratio(axes: Axes, x: NDArray[np.floating], found: UvBins, span: float, **style: Any) -> None:
     """Draw data over model where the model is detected; what is beyond the axis as arrows at its edge."""
     seen = found.model_amplitude > DETECTED * found.amplitude_error
-    beyond = seen & (np.abs(found.ratio - 1) > span)
+    beyond = seen & (np.abs(found.ratio - 1) > 0.95 * span)
     inside = seen & ~beyond
     axes.errorbar(x[inside], found.ratio[inside], found.ratio_error[inside], zorder=3, **style)
     for sign, marker in ((1, r"$\uparrow$"), (-1, r"$\downarrow$")):

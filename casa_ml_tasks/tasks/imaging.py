@@ -187,7 +187,8 @@ def run_round(
     """
     intensity = np.s_[: len(major.noise()), :1]
     criteria = rounds.criteria_of_round(criteria)
-    rounds.finish_round(solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity))
+    found = solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity, rounds.interrupts)
+    rounds.finish_round(found)
 
 
 def imaged_by(major: MajorCycle, steps: DataSteps, progress: Progress, context: Context) -> Imaged:

@@ -110,7 +110,7 @@ class Rmlclean:
                 if folds is not None and regularisation is not None:
                     validation = find_strengths(major, folds, noise, request, regularisation)
                     regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
-                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation)
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation, steps.errors)
                 imaging.run_round(rounds, major, minor, _exit_criteria(noise, request.stopping), context.checkpoint)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, request.output.restoration, request.output.pbcor)

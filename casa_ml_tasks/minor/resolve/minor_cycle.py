@@ -96,7 +96,7 @@ class Resolve:
 
     def sketch(self) -> RegularisedMaximumLikelihood:
         """Return a minor cycle of seconds: of the same channels, or of the first Taylor term."""
-        return sketching_cycle(self._problem, finds_sources=self._sources is None)
+        return sketching_cycle(self._problem, finds_sources=self._sources is None, may_end_early=True)
 
     def posterior(self, state: MinorState) -> Posterior:
         """Return what is known in this state."""

@@ -12,7 +12,7 @@ from casa_ml_tasks.calibration.flux_scale import FluxScale, FluxScales, SetOfVis
 from casa_ml_tasks.calibration.uv_bins import uv_bins
 from casa_ml_tasks.report.coverage_figure import draw_coverage
 from casa_ml_tasks.report.joint_content import JointContent, Outline, Pointings, SetResidual
-from casa_ml_tasks.report.joint_section import joint_section
+from casa_ml_tasks.report.joint_section import joint_sections
 from casa_ml_tasks.report.set_residual_figure import draw_set_residuals
 from casa_ml_tasks.report.uv_figures import draw_amplitudes, draw_power_spectra
 
@@ -146,9 +146,10 @@ def test_figures_are_drawn_whatever_is_missing(content, change, draw):
     drawn(draw(change(content)))
 
 
-def test_the_section_warns_of_the_set_that_disagrees(content):
-    section = joint_section(content)
-    assert [each.name for each in section.figures] == ["coverage", "amplitudes", "power_spectra", "set_residuals"]
+def test_the_sections_warn_of_the_set_that_disagrees(content):
+    section, *others = joint_sections(content)
+    figures = [figure.name for each in (section, *others) for figure in each.figures]
+    assert figures == ["coverage", "amplitudes", "power_spectra", "set_residuals"]
     assert "relative to a.12m.ms" in section.sentences[0]
     warning = next(each for each in section.sentences if "a.7m.ms is 1.1" in each)
     assert "fluxscale='fit'" in warning
@@ -156,4 +157,7 @@ def test_the_section_warns_of_the_set_that_disagrees(content):
     assert rows["a.12m.ms"][2] == "reference"
     assert rows["a.7m.ms"][1] == "5 kλ to 30 kλ"
     assert rows["a.7m.ms"][2].startswith("1.1")
-    assert joint_section(alone(content)).sentences == []
+    assert joint_sections(alone(content))[0].sentences == []
+    corrected = joint_sections(replace(content, corrected=True))[0].sentences
+    assert "were divided by these factors" in corrected[0]
+    assert not any("fluxscale" in each for each in corrected)

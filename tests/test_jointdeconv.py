@@ -10,6 +10,7 @@ from casa_ml_tasks import jointdeconv
 from casa_ml_tasks.data.casa_image import image_shape, read_beam, read_cell, read_image, read_valid
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.simulation import SkyImage, observe_mosaic, observe_total_power
+from casa_ml_tasks.simulation.measurement_set import with_table
 
 CELL, IMSIZE = 0.8, 72  # arcsec, pixels
 POINTINGS = ((-12.0, 0.0), (12.0, 0.0), (0.0, 18.0))
@@ -87,6 +88,37 @@ def test_both_arrays_and_the_dish_are_explained_to_their_noise(joined):
     assert result["single_dish"][0] == pytest.approx(np.nanstd(left) / DISH_NOISE, rel=0.2)
     assert image_shape(f"{name}.sd.residual") == (1, 1, 40, 40)
     assert read_cell(f"{name}.sd.residual") == pytest.approx(4.0)
+
+
+def test_data_of_one_sky_have_one_flux_scale(joined):
+    _, name, result = joined
+    first, *others = result["flux_scale"]
+    assert (first["factor"], first["error"]) == (1, 0)
+    assert [Path(each["name"]).name for each in result["flux_scale"]] == ["12m.ms", "7m.ms", "tp.image"]
+    for each in others:
+        assert 0 < each["error"] < 0.1
+        assert abs(each["factor"] - 1) < 3 * each["error"]
+    for figure in ("coverage", "amplitudes", "power_spectra", "set_residuals"):
+        assert (Path(f"{name}.report") / f"{figure}.png").exists()
+
+
+def test_a_set_that_is_too_bright_is_found_and_divided(observed, tmp_path):
+    _, call = observed
+    bright = str(tmp_path / "bright.ms")
+    shutil.copytree(call["vis"][1], bright)
+
+    def brighten(tool):
+        tool.putcol("DATA", 1.2 * tool.getcol("DATA"))
+        for column, power in (("SIGMA", 1), ("WEIGHT", -2)):
+            tool.putcol(column, 1.2**power * tool.getcol(column))
+
+    with_table(bright, brighten)
+    result = jointdeconv(imagename=str(tmp_path / "sky"), fluxscale="fit", **{**call, "vis": [call["vis"][0], bright]})
+    _, array, dish = result["flux_scale"]
+    print(array, dish)
+    assert array["sigma"] > 3
+    assert abs(array["factor"] - 1.2) < 3 * array["error"]
+    assert abs(dish["factor"] - 1) < 3 * dish["error"]
 
 
 def test_the_restored_image_has_the_flux_of_the_sky(joined):

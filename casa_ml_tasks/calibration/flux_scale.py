@@ -119,9 +119,18 @@ class FluxScales:
         ]
         return replace(self, scales=tuple(scaled))
 
-    def warnings(self) -> list[str]:
-        """Return a sentence for every set that disagrees with the reference, or cannot be compared with it."""
+    def warnings(self, corrected: bool = False) -> list[str]:
+        """Return a sentence for every set that disagrees with the reference, or cannot be compared with it.
+
+        Args:
+            corrected: whether the data were divided by the factors.
+        """
         reference = self.scales[self.reference].name
+        remedy = (
+            "its data were divided by this factor"
+            if corrected
+            else "check its calibration, or set fluxscale='fit' to divide its data by this factor"
+        )
         found = []
         for each in self.scales:
             if math.isinf(each.error):
@@ -132,8 +141,7 @@ class FluxScales:
             elif each.sigma > WARNED:
                 found.append(
                     f"the flux scale of {each.name} is {with_error(each.factor, each.error)} times that of "
-                    f"{reference} ({each.sigma:.1f} sigma); check its calibration, or set fluxscale='fit' to divide "
-                    "its data by this factor"
+                    f"{reference} ({each.sigma:.1f} sigma); {remedy}"
                 )
         return found
 

@@ -1,8 +1,11 @@
-"""The section of a report on data sets that are imaged together: do they agree with each other and with the model?"""
+"""The sections of a report on data sets that are imaged together: do they agree with each other and with the model?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+from matplotlib.figure import Figure
 
 from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.coverage_figure import draw_coverage
@@ -26,20 +29,19 @@ CAPTIONS = {
 }
 
 
-def joint_section(content: JointContent) -> Section:
-    """Return coverage, amplitudes, power spectra and residuals of all data sets, and a table of their flux scales."""
-    draw = {
-        "coverage": draw_coverage,
-        "amplitudes": draw_amplitudes,
-        "power_spectra": draw_power_spectra,
-        "set_residuals": draw_set_residuals,
-    }
-    return Section(
-        title="Data sets",
-        sentences=joint_sentences(content),
-        figures=[Drawing(name, CAPTIONS[name], partial(function, content)) for name, function in draw.items()],
-        table=_table(content),
-    )
+def joint_sections(content: JointContent) -> list[Section]:
+    """Return coverage and amplitudes with a table of the flux scales, power spectra, and residuals of all data sets."""
+
+    def drawing(name: str, draw: Callable[[JointContent], Figure]) -> Drawing:
+        return Drawing(name, CAPTIONS[name], partial(draw, content))
+
+    compared = [drawing("coverage", draw_coverage), drawing("amplitudes", draw_amplitudes)]
+    spectra, residuals = drawing("power_spectra", draw_power_spectra), drawing("set_residuals", draw_set_residuals)
+    return [
+        Section("Data sets", joint_sentences(content), compared, _table(content)),
+        Section("Power spectrum of each data set", figures=[spectra], arrangement="first_alone"),
+        Section("Residual of each data set", figures=[residuals], arrangement="first_alone"),
+    ]
 
 
 def joint_sentences(content: JointContent) -> list[str]:
@@ -49,7 +51,7 @@ def joint_sentences(content: JointContent) -> list[str]:
         return []
     reference = short_name(scales.scales[scales.reference].name)
     done = "The data were divided by these factors." if content.corrected else "The data were not changed."
-    warnings = scales.warnings()
+    warnings = scales.warnings(content.corrected)
     agree = [] if warnings else [f"All flux scales agree with that of {reference} within three sigma."]
     return [
         f"Flux scales are relative to {reference}. {done}",

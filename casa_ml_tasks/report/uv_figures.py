@@ -32,7 +32,8 @@ def draw_amplitudes(content: JointContent) -> Figure:
     jansky, jansky_prefix = si_prefix(highest)
     shared = content.shared
     measured: list[NDArray[np.floating]] = []
-    span = _ratio_span(bins, shared, [each.factor for each in content.scales.scales])
+    factors = [] if content.corrected else [each.factor for each in content.scales.scales]
+    span = _ratio_span(bins, shared, factors)
     below.axhline(1, color="black", linewidth=0.8)
     below.set_ylim(1 - span, 1 + span)
     for axes in (above, below):
@@ -49,7 +50,12 @@ def draw_amplitudes(content: JointContent) -> Figure:
         measured.append(_draw_measured(above, x, values, errors, label=label, zorder=3, **style))
         _draw_ratio(below, x, found, span, **style)
         scale = content.scales.scales[number]
-        if shared is not None and math.isfinite(scale.error) and number != content.scales.reference:
+        if (
+            not content.corrected
+            and shared is not None
+            and math.isfinite(scale.error)
+            and number != content.scales.reference
+        ):
             ends = [max(shared[0], x.min() * factor) / factor, min(shared[1], x.max() * factor) / factor]
             below.plot(ends, [scale.factor] * 2, color=colour, linewidth=1.2, linestyle="dashed", zorder=2)
     above.plot([], [], color="black", linewidth=2.6, label="model, through the beams of each set")
@@ -131,7 +137,7 @@ def _ratio_span(bins: list[UvBins], shared: tuple[float, float] | None, factors:
         each.ratio[(each.uvdist >= low) & (each.uvdist <= high) & (each.model_amplitude > 10 * each.amplitude_error)]
         for each in bins
     ]
-    off = np.abs(np.concatenate([*found, factors]) - 1)
+    off = np.abs(np.concatenate([*found, factors, [1.0]]) - 1)
     return min(max(LEAST_SPAN, 1.3 * float(off.max())), MOST_SPAN)
 
 

@@ -66,7 +66,7 @@ class JointFluxScales:
         Args:
             model: that the minor cycle has found for them, (channel, 1, ny, nx), Jy/pixel.
         """
-        changes = self._changes(model)
+        changes = self._changes(model) if len(self.names) > 1 and model.any() else []
         return fit_flux_scales(self.sets(model, changes), REFERENCE)
 
     def sets(self, model: Image, changes: Sequence[Image] = ()) -> list[SetOfVisibilities]:
@@ -78,6 +78,8 @@ class JointFluxScales:
         """
         visibilities = self._visibilities
         imaged, nominal, _ = visibilities.imaged
+        used = imaged.channel >= 0
+        imaged, nominal = imaged[used], nominal[used]
         assert imaged.origin is not None, "the major cycle was asked for origins"
         skies = [model, *changes]
         predicted = np.stack([visibilities.predicted(sky) for sky in skies])

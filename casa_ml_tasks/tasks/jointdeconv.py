@@ -27,7 +27,7 @@ from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.report.joint_content import JointContent
-from casa_ml_tasks.report.joint_section import joint_section
+from casa_ml_tasks.report.joint_section import joint_sections
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.inference import Inference
 from casa_ml_tasks.request.projection import checked_projection
@@ -162,11 +162,11 @@ class Jointdeconv:
         )
         result = imaging_result(imaged, content, request)
         scales = work.sets.scales
-        for sentence in [] if call.fits_fluxes else scales.warnings():
+        for sentence in scales.warnings(call.fits_fluxes) if imaged.progress.model.any() else []:
             casalog.post(sentence, "WARN", self.name)
         numbers = {**result.numbers, "single_dish": list(work.misfits), "flux_scale": scales.as_numbers()}
         images, *others = result.sections
-        result = replace(result, numbers=numbers, sections=[images, joint_section(work.sets), *others])
+        result = replace(result, numbers=numbers, sections=[images, *joint_sections(work.sets), *others])
         if work.posterior is None:
             return result
         return with_posterior(result, content, work.posterior, imaged.brightest_channel)
@@ -197,7 +197,6 @@ def _solution(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: Con
     The posterior, where it is asked for, is that of the data of the last round.
     """
     start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
-    steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
 
     def most_probable(maps: Sequence[DishData]) -> MinorCycle:
         shape = call.request.grid.shape
@@ -210,6 +209,7 @@ def _solution(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: Con
         major, _maps_on_sky(on_sky), most_probable, call.request.noise.scale_or(context.data.noise_scale)
     )
     fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
+    steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
     rounds = Alternation([*([fluxes] if call.fits_fluxes else []), *steps.in_order], steps.start)
     infers = call.inference is not None and not call.request.stopping.dirty_only
     while not rounds.settled and not (infers and has_begun(rounds.start.state)):
@@ -222,7 +222,8 @@ def _solution(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: Con
         solve(inferred, minor)
         posterior = minor.posterior(inferred.rounds[-1].state)
         progress = judged(with_all_records([*rounds.rounds, *inferred.rounds]), posterior)
-    return _Solution(progress, steps, sets, fluxes.scales or sets.compare(progress.model), posterior)
+    scales = fluxes.scales or sets.compare(progress.model).after(sets.factors)
+    return _Solution(progress, steps, sets, scales, posterior)
 
 
 def _written(major: SkyMosaic, solution: _Solution, call: JointCall, context: Context) -> Joined:

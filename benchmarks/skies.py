@@ -145,7 +145,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
 def chosen_skies(options: argparse.Namespace) -> Iterator[Sky]:
     """Every sky that the options name, simulated where it is not there yet."""
     shift = (0.0, 0.0) if getattr(options, "on_grid", True) else OFF_GRID
-    simulator, scoring = (_module(options.fidelity, name) for name in ("simulate", "score"))
+    simulator, scoring = (script(options.fidelity, name) for name in ("simulate", "score"))
     for seed in options.seeds:
         folder = (options.skies / f"s{seed}").resolve()
         for name in options.names:
@@ -156,7 +156,8 @@ def chosen_skies(options: argparse.Namespace) -> Iterator[Sky]:
             yield Sky(name, seed, simulator.ARRAYS[name][1], vis, truth, scoring, shift)
 
 
-def _module(folder: Path, name: str) -> ModuleType:
+def script(folder: Path, name: str) -> ModuleType:
+    """The module `name`.py of the folder."""
     path = folder / f"{name}.py"
     if not path.is_file():
         raise SystemExit(

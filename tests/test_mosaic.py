@@ -32,10 +32,11 @@ IMAGING = {
 
 
 def random_mosaic(shape):
-    """Three pointings, and what they see of each image by direct sums: (pointing,) pairs of beam and gridding."""
+    """Three pointings, the last with a small beam, and what they see of an image by direct sums."""
     rng = np.random.default_rng(8)
     uvw = rng.uniform(-0.4, 0.4, (60, 3)) / CELL
     weight, beams = rng.uniform(0.5, 2, (60, 3)), rng.uniform(0.1, 1, (3, *BOX))
+    beams[2, :3], beams[2, :, 3:] = 0, 0
     psfs = np.stack([psf_of_weights(uvw, 1.0, weight[:, [k]], BOX, CELL) for k in range(3)]) / weight.sum()
     mosaic = Mosaic.in_flat_noise(psfs, beams, CORNERS, np.ones(shape, bool))
 
@@ -62,6 +63,11 @@ def test_a_mosaic_is_the_sum_over_its_pointings(shape):
         actual = mosaic.normal()(jnp.asarray(images))
     expected = np.stack([dirty_of(image) for image in images])
     np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_pointings_with_small_beams_cost_small_boxes():
+    mosaic, _ = random_mosaic(SHAPES[0])
+    assert [each.beams.shape for each in mosaic.normal().boxes] == [(2, *BOX), (1, 2, 3)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

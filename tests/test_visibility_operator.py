@@ -4,8 +4,9 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from casa_ml_tasks.major.planned_visibilities import Transform, WeightedVisibilities
+from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error
 
 SHAPE, CELL, CHANNELS, FOLDS = (40, 48), 1e-6, 2, 3

@@ -5,6 +5,8 @@ An image that one process holds open blocks another for over a minute: every fun
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from casatools import coordsys, measures
+from casatools import coordsys, measures, regionmanager
 from casatools import image as image_tool
 from casatools import table as table_tool
 from numpy.typing import NDArray
@@ -62,6 +64,54 @@ def write_image(path: str | Path, pixels: NDArray[np.floating], template: str | 
         tool.putchunk(np.ascontiguousarray(pixels.T, np.float32))
 
 
+def cut_middle(path: str | Path, shape: tuple[int, int]) -> None:
+    """Leave the middle of an image, (ny, nx), in its place; its middle pixel stays the middle pixel."""
+    whole = f"{path}.whole"
+    os.replace(path, whole)
+    with opened(whole) as tool:
+        nx, ny, *others = tool.shape()
+        y, x = ny // 2 - shape[0] // 2, nx // 2 - shape[1] // 2
+        first = [x, y] + [0] * len(others)
+        last = [x + shape[1] - 1, y + shape[0] - 1] + [n - 1 for n in others]
+        box = regionmanager().box(blc=first, trc=last)
+        tool.subimage(outfile=str(path), region=box, dropdeg=False).done()
+    shutil.rmtree(whole)
+
+
+def write_on_grid(
+    path: str | Path,
+    pixels: NDArray[np.floating],
+    template: str | Path,
+    origin: tuple[float, float],
+    step: tuple[float, float],
+    unit: str,
+) -> None:
+    """Write an image with other pixels than its template, along the same axes; NaN is masked.
+
+    Args:
+        path: of the image; what is there is replaced.
+        pixels: (channel, stokes, y, x).
+        template: whose channels, Stokes planes and axes it has.
+        origin: y, x in the template of the centre of the first pixel.
+        step: height and width of a pixel, pixels of the template.
+        unit: of the pixels, such as Jy/beam.
+    """
+    with opened(template) as tool:
+        coordinates = tool.coordsys()
+        reference, increment = (
+            np.array(coordinates.referencepixel("direction")["numeric"]),
+            np.array(coordinates.increment("n", "direction")["numeric"]),
+        )
+        coordinates.setreferencepixel(list((reference - origin[::-1]) / step[::-1]), "direction")
+        coordinates.setincrement(list(increment * step[::-1]), "direction")
+        shown = np.ascontiguousarray(pixels.T, np.float32)
+        tool.fromarray(outfile=str(path), pixels=np.nan_to_num(shown), csys=coordinates.torecord(), overwrite=True)
+    with opened(path) as tool:
+        tool.setbrightnessunit(unit)
+        tool.calcmask("T", name="mask0")
+        tool.putregion(pixelmask=np.isfinite(shown))
+
+
 def empty_copy(template: str | Path, path: str | Path, shape: tuple[int, ...]) -> None:
     """Make an image of zeros, (channel, stokes, y, x), with the coordinates, notes and object of the template."""
     with opened(template) as tool:
@@ -83,6 +133,14 @@ def _copy_object(template: str | Path, path: str | Path) -> None:
         tool.putkeyword("imageinfo", {"imagetype": "Intensity", "objectname": named})
     finally:
         tool.close()
+
+
+def mask_where_zero(path: str | Path, other: str | Path) -> None:
+    """Give an image a mask in the place of any other, False where another image is 0."""
+    with opened(path) as tool:
+        if masks := [name for name in tool.maskhandler("get") if name != "T"]:
+            tool.maskhandler("delete", masks)
+        tool.calcmask(f'"{other}" != 0.0', name="mask0")
 
 
 def write_samples(path: str | Path, samples: NDArray[np.floating], template: str | Path, unit: str) -> None:

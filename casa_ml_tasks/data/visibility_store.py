@@ -107,6 +107,30 @@ class VisibilityStore:
         return flat.reshape(-1, *row)
 
 
+def reordered(visibilities: Visibilities, order: NDArray[np.integer], directory: Path) -> Visibilities:
+    """Return visibilities in another order, or some of them.
+
+    Args:
+        visibilities: in memory, or in files of the folder, which are replaced.
+        order: numbers of the visibilities.
+        directory: of the files.
+    """
+    replaced = {}
+    for name in columns(visibilities):
+        column = getattr(visibilities, name)
+        if not isinstance(column, np.memmap):
+            replaced[name] = column[order]
+            continue
+        path = directory / f"{name}.sorted"
+        with open(path, "wb") as file:
+            for part in chunks(order.size):
+                column[order[part]].tofile(file)
+        path.replace(directory / name)
+        flat = np.memmap(directory / name, DTYPES[name], "r+")
+        replaced[name] = flat.reshape(-1, *column.shape[1:])
+    return replace(visibilities, **replaced)
+
+
 def read(
     selections: Iterable[Selection],
     frame: ImageFrame,
@@ -116,6 +140,7 @@ def read(
     progress: bool = False,
     origins: Numbering | None = None,
     outside: bool = False,
+    pointings: Numbering | None = None,
 ) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
 
@@ -128,11 +153,12 @@ def read(
         progress: show a progress bar.
         origins: numbers the origins of the visibilities, which are then told; not of averages.
         outside: also those in no channel of a cube, with channel -1: a density of weights for all channels counts them.
+        pointings: numbers the pointings of the visibilities, which are then told; not of averages.
 
     Raises:
         ValueError: a selection selects nothing, or origins of averages are asked for.
     """
-    if smearing and origins is not None:
+    if smearing and (origins is not None or pointings is not None):
         raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
     store, used = VisibilityStore(directory), 0
     inside = None if outside or not isinstance(frame.channels, ImageChannels) else frame.channels
@@ -145,15 +171,25 @@ def read(
                 store.add(_of_samples(averages, plane.hands))
         else:
             for block in blocks(selection, progress, inside):
-                store.add(samples(block, selection.vis, frame, origins))
+                store.add(samples(block, selection.vis, frame, origins, pointings))
     visibilities = store.visibilities()
     if used:
         casalog.post(f"{used} visibilities are averaged to {visibilities.size} with smearing={smearing:g}", "INFO")
     return visibilities
 
 
-def samples(block: Block, vis: str, frame: ImageFrame, origins: Numbering | None = None) -> Visibilities:
+def samples(
+    block: Block,
+    vis: str,
+    frame: ImageFrame,
+    origins: Numbering | None = None,
+    pointings: Numbering | None = None,
+) -> Visibilities:
     """The samples of a Block that are not flagged and finite."""
+
+    def numbered(numbering: Numbering | None) -> NDArray[np.uint16] | None:
+        return None if numbering is None else np.broadcast_to(numbering.of(block, vis), used.shape)[used]
+
     plane = to_image(block, vis, frame)
     used = plane.weight > 0
     channel = np.zeros(block.frequency.size, int)
@@ -166,7 +202,8 @@ def samples(block: Block, vis: str, frame: ImageFrame, origins: Numbering | None
         plane.weight[used].astype(np.float32),
         np.repeat(channel, np.count_nonzero(used, axis=1)).astype(np.int32),
         len(block.visibility),
-        None if origins is None else np.broadcast_to(origins.of(block, vis), used.shape)[used],
+        numbered(origins),
+        numbered(pointings),
     )
 
 

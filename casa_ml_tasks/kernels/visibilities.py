@@ -14,6 +14,7 @@ DTYPES: dict[str, Any] = {
     "weight": np.float32,
     "channel": np.int32,
     "origin": np.uint16,
+    "pointing": np.uint16,
 }
 
 
@@ -27,6 +28,7 @@ class Visibilities:
     channel: NDArray[np.int32]  # (n,), of the image; -1 where none has the frequency
     hands: int = 2  # parallel hands in a sample
     origin: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
+    pointing: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
 
     @property
     def size(self) -> int:

@@ -45,11 +45,13 @@ def wide_field_operator(
     precision: DTypeLike = np.float32,
     usable: NDArray[np.bool_] | None = None,
     threads: int = 0,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> MeasurementOperator:
     """Plan the operator with its w-term: none where it is within the tolerance, else the cheaper of two ways.
 
     Arguments, order of visibilities and errors are those of `fourier_operator`; ValueError also where w is not finite
-    or the image reaches beyond the celestial sphere.
+    or the image reaches beyond the celestial sphere. Of an image whose middle has an offset, direction cosines l and m,
+    from the direction that w is measured along, the baselines have to be `pointing_view.turned_baselines`.
     """
     uvw = np.asarray(uvw, np.float64)
     wavenumber = np.atleast_1d(np.asarray(wavenumber, np.float64))
@@ -61,7 +63,7 @@ def wide_field_operator(
     longest = float(np.max(lengths, where=usable.any(axis=1), initial=0))
     if not np.isfinite(longest):
         raise ValueError("w of usable rows is NaN or infinite")
-    x, centre, radius = _n_minus_one(shape, cell)
+    x, centre, radius = _n_minus_one(shape, cell, offset)
 
     def gridded(kernel: GriddingKernel) -> UVGrid:
         return covering_grid(uvw, wavenumber, shape, cell, kernel, precision, usable)
@@ -84,15 +86,26 @@ def wide_field_operator(
     return stacked_operator(uvw, wavenumber, usable, gridded(plane_kernel), w_kernel, x, centre, radius, threads)
 
 
-def _n_minus_one(shape: tuple[int, int], cell: float) -> tuple[NDArray[np.float64], float, float]:
-    """Return x = n - 1 - c over the image, (ny, nx), its centre c and its largest modulus R."""
-    m, l = ((np.arange(n) - n // 2) * cell for n in shape)  # noqa: E741
-    squared = m[:, None] ** 2 + l**2
+def _n_minus_one(
+    shape: tuple[int, int], cell: float, offset: tuple[float, float]
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return x = n - 1 - c over the image, (ny, nx), its centre c and its largest modulus R.
+
+    About an offset, n - 1 is less its value and its gradient there: n is concave, so that it is not above 0.
+    """
+    (l0, m0), (ny, nx) = offset, shape
+    l, m = -(np.arange(nx) - nx // 2) * cell, (np.arange(ny) - ny // 2)[:, None] * cell  # noqa: E741
+    squared, at_offset = (l0 + l) ** 2 + (m0 + m) ** 2, l0**2 + m0**2
     if squared.max() >= 1:
         raise ValueError(f"an image of {shape} pixels of {cell:.3g} radians reaches beyond the celestial sphere")
-    n_minus_one = -squared / (1 + np.sqrt(1 - squared))
+    n_minus_one = _n_minus_one_at(squared) - _n_minus_one_at(at_offset) + (l0 * l + m0 * m) / np.sqrt(1 - at_offset)
     centre = float(n_minus_one.min() / 2)
     return n_minus_one - centre, centre, -centre
+
+
+def _n_minus_one_at(squared: ArrayLike) -> NDArray[np.float64]:
+    """Return n - 1 where l^2 + m^2 is given."""
+    return -np.asarray(squared) / (1 + np.sqrt(1 - np.asarray(squared)))
 
 
 def _w_kernel(extent: float, tolerance: float, count: int, pixels: int) -> tuple[GriddingKernel, int]:

@@ -17,8 +17,8 @@ from casa_ml_tasks.data.workspace import product_paths
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.major.casa_images import CasaImages
+from casa_ml_tasks.major.casa_mosaic import mosaic_of
 from casa_ml_tasks.major.imager import imager_parameters, open_imager
-from casa_ml_tasks.major.pointings import mosaic_of
 from casa_ml_tasks.request.request import Request
 
 

@@ -36,7 +36,7 @@ def imager_parameters(parameters: Mapping[str, Any], imagename: str | Path, **ch
     renamed |= {"parallel": False, "interactive": False, "cell": cell_with_unit(renamed["cell"])}
     if renamed["specmode"] in CONTINUUM:
         renamed |= {"specmode": "mfs", "perchanweightdensity": False}
-    if renamed["gridder"] == "native":
+    if "native" in (renamed["gridder"], renamed.get("imager")):
         renamed["gridder"] = "standard"
     renamed["mosweight"] = renamed["mosweight"] and renamed["gridder"] in ("mosaic", "awp2")
     known = inspect.signature(ImagerParameters.__init__).parameters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from casatasks import casalog
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Selection, blocks
+from casa_ml_tasks.data.measurement_set import SPEED_OF_LIGHT, Block, Selection, blocks
 from casa_ml_tasks.data.model_column import ModelColumn
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, baselines, read
+from casa_ml_tasks.kernels.pointing_view import View, WholeImage
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
-from casa_ml_tasks.major.planned_visibilities import Transform
+from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
 
@@ -68,7 +70,12 @@ def read_visibilities(
 
 
 def write_model_column(
-    selections: Iterable[Selection], frame: ImageFrame, transform: Transform, images: NDArray[np.float32]
+    selections: Iterable[Selection],
+    frame: ImageFrame,
+    transform: Transform,
+    images: NDArray[np.float32],
+    views: Sequence[View] = (),
+    view_of: Callable[[Block, str], NDArray[np.integer]] | None = None,
 ) -> None:
     """Write the visibilities of a model into MODEL_DATA; 0 where the image has no channel.
 
@@ -77,7 +84,10 @@ def write_model_column(
         frame: of the image.
         transform: between the image and visibilities.
         images: (channel, ny, nx), Jy/pixel.
+        views: of the images, one for each pointing; the whole images by default.
+        view_of: gives the number of the view of each row of a Block, (row,); -1 where it sees nothing of the images.
     """
+    views = tuple(views) or (WholeImage(transform.shape),)
     for selection in selections:
         with ModelColumn(selection.vis) as column:
             for block in blocks(selection, progress=True):
@@ -87,9 +97,11 @@ def write_model_column(
                 if frame.channels is not None:
                     channel = frame.channels.of(block.frequency)
                 visibility = np.zeros(wavelengths.shape[1:], np.complex64)
-                for number in np.unique(channel[channel >= 0]):
-                    group = np.flatnonzero(channel == number)
-                    points = wavelengths[:, group].reshape(3, -1).T
-                    degridded = transform.degrid(images[number], points)
+                view = np.zeros(visibility.shape[1], int) if view_of is None else view_of(block, selection.vis)
+                for number, pointing in product(np.unique(channel[channel >= 0]), np.unique(view[view >= 0])):
+                    group = np.ix_(channel == number, view == pointing)
+                    points = wavelengths[:, *group].reshape(3, -1).T
+                    seen = views[pointing].apply(images[number], number)
+                    degridded = transform.of_view(views[pointing]).degrid(seen, points)
                     visibility[group] = degridded.reshape(visibility[group].shape)
                 column.write(block, np.conj(phase) * visibility)

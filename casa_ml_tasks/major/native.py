@@ -21,8 +21,9 @@ from casa_ml_tasks.major.channel_weights import weights_of_channels
 from casa_ml_tasks.major.closing import closed_on_error
 from casa_ml_tasks.major.measurement_sets import read_visibilities, write_model_column
 from casa_ml_tasks.major.native_images import NativeImages
-from casa_ml_tasks.major.planned_visibilities import TOLERANCE, Transform, WeightedVisibilities
+from casa_ml_tasks.major.transform import TOLERANCE, Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.request import Request
 
 
@@ -33,6 +34,7 @@ class NativeMajorCycle(NativeImages):
 
     Attributes:
         observed: the visibilities as they were read, with their natural weights.
+        imaged: what `image_with` was given last, or `observed` with its weights.
         origins: what the numbers in `observed.origin` stand for; empty where origins were not asked for.
         operator: what is imaged now.
 
@@ -77,12 +79,15 @@ class NativeMajorCycle(NativeImages):
                 tracks=request.grid.tracks,
             )
             numbering = Origins() if origins else None
-            self.observed = read_visibilities(
-                request, self._frame, self._transform, Path(directory) / "visibilities", numbering
-            )
+            self.observed = self._read(Path(directory) / "visibilities", numbering)
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
-            self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
-            self.write_psf(self.operator.psf(), self.operator.sums.weight)  # one on disk may be of other weights
+            self.imaged = (self.observed, self.observed.weight, self.observed.weight)
+            self.operator = self._planned(*self.imaged)
+            self.write_psf(self.psf(), self.operator.sums.weight)  # one on disk may be of other weights
+
+    def _read(self, directory: Path, numbering: Origins | None) -> Visibilities:
+        """Return the selected visibilities. directory: for files, if memory does not suffice."""
+        return read_visibilities(self._request, self._frame, self._transform, directory, numbering)
 
     @property
     def fields(self) -> Sequence[NativeMajorCycle]:
@@ -142,8 +147,14 @@ class NativeMajorCycle(NativeImages):
             nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
             thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
         """
-        self.operator = self._planned(visibilities, nominal, thermal, self.operator.plans)
-        self.write_psf(self.operator.psf(), self.operator.sums.weight)
+        self.imaged = (visibilities, nominal, thermal)
+        self.operator = self._planned(*self.imaged, self.operator.plans)
+        self.write_psf(self.psf(), self.operator.sums.weight)
+
+    def replace_observed(self, visibilities: Visibilities) -> None:
+        """Take `observed` with corrected data and weights for what was read, and image it from now on."""
+        self.observed = visibilities
+        self.image_with(visibilities, visibilities.weight, visibilities.weight)
 
     def psf(self) -> Image:
         """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
@@ -173,11 +184,11 @@ class NativeMajorCycle(NativeImages):
 
     def predicted(self, model: Image) -> NDArray[np.complexfloating]:
         """Return the visibilities of a model of the continuum, (n,), Jy, in the order of `observed`."""
-        return self.operator.predicted(model)
+        return self.operator.predicted(self._sky(model))
 
     def compared(self, model: Image) -> Iterator[ComparedVisibilities]:
         """Yield all visibilities with those of a model (channel, 1, ny, nx), Jy/pixel, in parts."""
-        return self.operator.compared(model)
+        return self.operator.compared(self._sky(model))
 
     def noise_beside(self, model: Image, left_out: float = 0.0) -> NDArray[np.float64]:
         """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam, by its median.
@@ -189,8 +200,9 @@ class NativeMajorCycle(NativeImages):
             model: (channel, 1, ny, nx), Jy/pixel.
             left_out: share of the visibilities that are left out, the shortest. The others then stand for them.
         """
-        sums, squares = self.operator.sums_beside(model, self.operator.uv_distance(left_out))
-        beside = median_abs_deviation(self.operator.normalised(sums), axis=(-2, -1), scale="normal")
+        sums, squares = self.operator.sums_beside(self._sky(model), self.operator.uv_distance(left_out))
+        pixels = self._in_flat_noise(sums)[..., self._field()]
+        beside = median_abs_deviation(pixels, axis=-1, scale="normal")
         all_squares = self.operator.sums.squares
         return beside * np.sqrt(all_squares / np.where(squares > 0, squares, 1))[:, None]
 
@@ -214,11 +226,11 @@ class NativeMajorCycle(NativeImages):
         Random visibilities are gridded, so that its covariance is $F^H W F$ itself, in natural weights.
         """
         sums = self.operator.noise_sums(np.random.default_rng(seed))
-        return self.operator.normalised(sums).astype(np.float32)
+        return self._normalised(sums).astype(np.float32)
 
     def residual(self, model: Image) -> Image:
         """Return F^H W (d - F model) / sum of W, Jy/beam. model: (channel, 1, ny, nx), Jy/pixel."""
-        residual = self.operator.normalised(self.operator.residual_sums(model))
+        residual = self._normalised(self.operator.residual_sums(self._sky(model)))
         self.write_residual(residual)
         return residual.astype(np.float32)
 
@@ -234,6 +246,24 @@ class NativeMajorCycle(NativeImages):
             self.note_model(model)
             return
         self.close()  # CASA's imager keeps a Measurement Set with MODEL_DATA locked
-        write_model_column(
-            self._request.selection.selections, self._frame, self._transform, model[:, 0].astype(np.float32)
-        )
+        self._write_model_column(self._sky(model)[:, 0].astype(np.float32))
+
+    def _write_model_column(self, images: NDArray[np.float32]) -> None:
+        """Write the visibilities of the sky, (channel, ny, nx), Jy/pixel, into MODEL_DATA."""
+        write_model_column(self._request.selection.selections, self._frame, self._transform, images)
+
+    def _sky(self, model: Image) -> Image:
+        """Return the sky whose visibilities are the model's, (channel, 1, ny, nx), Jy/pixel."""
+        return model
+
+    def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return images, (channel, 1, ny, nx), Jy/beam, of sums of gridded visibilities."""
+        return self.operator.normalised(sums)
+
+    def _in_flat_noise(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same with a noise that is the same in all pixels."""
+        return self._normalised(sums)
+
+    def _field(self) -> NDArray[np.bool_]:
+        """Return where there is an image, (ny, nx)."""
+        return np.ones(self._transform.shape, bool)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.data.casa_image import empty_copy, note, write_image
+from casa_ml_tasks.data.casa_image import empty_copy, mask_where_zero, note, write_image
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.major.casa_images import CasaImages
 from casa_ml_tasks.major.closing import closed_on_error
@@ -58,6 +58,18 @@ class NativeImages(CasaImages):
         else:
             self._write("psf", centre)
             self._imager.PStools[0].makepsfbeamset()
+
+    def write_primary_beam(self, beam: NDArray[np.floating], weight: NDArray[np.floating]) -> None:
+        """Write the primary beam of a mosaic, masked where it is 0, and the share of the weights that pixels see.
+
+        Args:
+            beam: (channel, 1, ny, nx), 0 where there is no image.
+            weight: (channel, 1, ny, nx).
+        """
+        self._write("pb", beam)
+        mask_where_zero(self.product("pb"), self.product("pb"))
+        self._write("weight", weight)
+        note(self.product("sumwt"), "useweightimage", True)
 
     def write_residual(self, residual: NDArray[np.floating]) -> None:
         """Write (channel, 1, ny, nx), Jy/beam."""

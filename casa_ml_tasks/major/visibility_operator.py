@@ -13,31 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
+from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.neighbouring_field import ROTATIONS
+from casa_ml_tasks.kernels.pointing_view import Box, View, WholeImage
 from casa_ml_tasks.kernels.uv_annuli import ANNULI, annulus_edges, longest_on_grid
 from casa_ml_tasks.kernels.uv_split import folds
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.planned_visibilities import (
-    PlannedChunk,
-    Transform,
-    WeightedVisibilities,
-    WeightSums,
-    sum_of_squares,
-)
+from casa_ml_tasks.major.planned_visibilities import DeferredChunk, PlannedChunk
+from casa_ml_tasks.major.transform import Transform
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities, WeightSums, sum_of_squares
 
 Array = NDArray[np.floating]
+PLANNED_BYTES = 48  # of a visibility in a chunk with its plan
 
 
 @dataclass(frozen=True)
 class VisibilityOperator:
-    """All visibilities, or a part of them: images in, sums of gridded visibilities out. Parts add.
+    r"""All visibilities, or a part of them: images in, sums of gridded visibilities out. Parts add.
 
-    Images are (channel, 1, ny, nx); models in Jy/pixel, sums in Jy/beam times the sum of the imaging weights.
+    Images are (channel, 1, ny, nx); models in Jy/pixel, sums in Jy/beam times the sum of the imaging weights. The
+    visibilities of a pointing k are those of its view of the image, $F_k A_k I$.
+
+    Attributes:
+        transform: between the image and visibilities.
+        chunks: the visibilities.
+        sums: of their weights.
+        views: of the image, one for each pointing.
     """
 
     transform: Transform
-    chunks: tuple[PlannedChunk, ...]
+    chunks: tuple[PlannedChunk | DeferredChunk, ...]
     sums: WeightSums
+    views: tuple[View, ...]
 
     @classmethod
     def planned(
@@ -47,6 +54,8 @@ class VisibilityOperator:
         parts: Iterable[WeightedVisibilities],
         fold_count: int = 0,
         plans: Sequence[MeasurementOperator] = (),
+        views: Sequence[View] = (),
+        most_bytes: float = np.inf,
     ) -> VisibilityOperator:
         """Plan visibilities.
 
@@ -56,31 +65,101 @@ class VisibilityOperator:
             parts: the visibilities, each planned at once.
             fold_count: split the visibilities into so many folds for cross-validation, and the core; 0 does not.
             plans: of the same parts with other weights, to be used again.
+            views: of the image, one for each pointing and all of one shape; the whole image by default.
+            most_bytes: of plans and what is sorted with them; further parts are planned anew whenever they are needed.
+
+        Raises:
+            ValueError: folds of several pointings are asked for.
         """
-        sums, chunks = WeightSums.none(channels, transform.shape, fold_count), []
+        views, used = tuple(views) or (WholeImage(transform.shape),), 0
+        if fold_count and not isinstance(views[0], WholeImage):
+            raise ValueError(f"fold_count={fold_count} splits the visibilities of one pointing; use 0 for a mosaic")
+        sums = WeightSums.none(channels, views[0].shape, fold_count, len(views))
+        chunks: list[PlannedChunk | DeferredChunk] = []
         for number, part in enumerate(parts):
-            fold = None
+            view, fold = views[part.pointing], None
             if fold_count:
                 fold = folds(part.uvw[:, :2], transform.cell * min(transform.shape), fold_count)
-            sums.add(part, transform, fold)
-            plan = plans[number] if plans else transform.plan(part.uvw)
-            chunks.append(PlannedChunk.of(part, plan, transform, fold))
-        return cls(transform, tuple(chunks), sums)
+            sums.add(part, transform.of_view(view), fold)
+            used += PLANNED_BYTES * part.weight.size
+            if used > most_bytes and not fold_count:
+                chunks.append(DeferredChunk(part, view, transform))
+            else:
+                plan = plans[number] if number < len(plans) else None
+                chunks.append(PlannedChunk.of(part, view, transform, fold, plan))
+        return cls(transform, tuple(chunks), sums, views)
 
     def __add__(self, other: VisibilityOperator) -> VisibilityOperator:
-        return VisibilityOperator(self.transform, self.chunks + other.chunks, self.sums + other.sums)
+        return VisibilityOperator(self.transform, self.chunks + other.chunks, self.sums + other.sums, self.views)
 
     @property
     def plans(self) -> list[MeasurementOperator]:
-        """The plan of each chunk."""
-        return [each.operator for each in self.chunks]
+        """The plans that are kept, which are of the first parts."""
+        return [each.operator for each in self.chunks if isinstance(each, PlannedChunk)]
+
+    def power(self, weights: Array | None = None) -> NDArray[np.float64]:
+        r"""Return $\sum_k w_k A_k^2$ of each pixel, (channel, 1, ny, nx).
+
+        Args:
+            weights: w, (channel, pointing); the sums of the imaging weights by default.
+        """
+        power, ones = self._zeros(), np.ones(self.transform.shape, np.float32)
+        for channel, weights_of_channel in enumerate(self.sums.weights if weights is None else weights):
+            for view, weight in zip(self.views, weights_of_channel, strict=True):
+                if weight:
+                    view.add_adjoint(weight * view.apply(ones, channel), power[channel, 0], channel)
+        return power
+
+    def mosaic(self, field: NDArray[np.bool_], sky_units: bool = False) -> Mosaic:
+        """Return the pointings as an operator of all channels alike, with the mean of their beams.
+
+        Args:
+            field: where there is an image, (ny, nx).
+            sky_units: of an image that is not multiplied with the primary beam; else in flat noise.
+
+        Raises:
+            ValueError: a view is no box of the image.
+        """
+        psfs, share = self.sums.psf.sum(axis=0), self.sums.weights.sum(axis=0)
+        used = np.flatnonzero(share > 0)
+        boxes = [view for view in self.views if isinstance(view, Box)]
+        if len(boxes) < len(self.views):
+            raise ValueError("a mosaic is made of boxes of its image; give each pointing one")
+        channels = np.flatnonzero(self.sums.weight > 0)
+        beams = [np.mean([boxes[k].beams[channel] for channel in channels], axis=0) for k in used]
+        corners = np.array([boxes[k].corner for k in used])
+        make = Mosaic.in_sky_units if sky_units else Mosaic.in_flat_noise
+        return make(psfs[used] / np.float32(share.sum()), np.stack(beams), corners, field)
 
     def normalised(self, sums: Array) -> NDArray[np.float64]:
         """Return images over the sum of weights of their channel, Jy/beam; 0 for channels without data."""
         return sums / _or_one(self.sums.weight)[:, None, None, None]
 
+    def sky_residual(self, sky: Image) -> NDArray[np.float64]:
+        r"""Return the residual of the sky itself, (channel, 1, ny, nx), Jy/beam.
+
+        It is $\sum_k A_k F_k^H W (d - F_k A_k I) / \max P$ with the `power` P: a source at the best place has its flux
+        as its peak.
+
+        Args:
+            sky: I, (channel, 1, ny, nx), Jy/pixel, not multiplied with a primary beam.
+        """
+        return self.residual_sums(sky) / _or_one(self.power().max(axis=(2, 3), keepdims=True))
+
+    def sky_noise(self) -> NDArray[np.float64]:
+        """Return the r.m.s. of `sky_residual` at the best place, (channel, 1), Jy/beam; infinite without data."""
+        power, squares = self.power(), self.power(self.sums.squares_of_pointings)
+        largest = power.max(axis=(2, 3))
+        best = np.take_along_axis(
+            squares.reshape(*largest.shape, -1), power.reshape(*largest.shape, -1).argmax(axis=-1)[..., None], axis=-1
+        )[..., 0]
+        return np.where(largest > 0, np.sqrt(best) / _or_one(largest), np.inf)
+
     def psf(self) -> Image:
-        """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
+        """Return the PSF of each pointing without w, (channel, pointing, 2 height, 2 width), Jy/beam.
+
+        Those of a channel are normalised together. Of a single pointing it is on twice the field.
+        """
         return self.sums.psf / _or_one(self.sums.weight).astype(np.float32)[:, None, None, None]
 
     def noise(self) -> NDArray[np.float64]:
@@ -98,7 +177,7 @@ class VisibilityOperator:
             noise_scale: s, of the weights of thermal noise w.
         """
         squares, at_annulus = np.zeros(self.sums.weight.size), error(self.annulus_radii())
-        for each in self.chunks:
+        for each in self._planned_chunks():
             known = each.thermal > 0
             variance = noise_scale**2 / np.where(known, each.thermal, np.inf) + at_annulus[each.annulus] ** 2
             squares[each.channel] += np.sum(each.weight.astype(float) ** 2 * variance)
@@ -109,11 +188,12 @@ class VisibilityOperator:
         return annulus_edges(longest_on_grid(self.transform.cell))[1:]
 
     def residual_sums(self, model: Image) -> NDArray[np.float64]:
-        """Return F^H W (d - F model)."""
+        """Return F^H W (d - F model), of all pointings together: the sum of A_k F_k^H W (d - F_k A_k model)."""
         sums, images = self._zeros(), model[:, 0].astype(np.float32)
-        for each in self.chunks:
-            _, gradient = each.operator.gradient(images[each.channel], each.data, each.weight)
-            sums[each.channel, 0] -= gradient
+        for each in self._planned_chunks():
+            seen = each.view.apply(images[each.channel], each.channel)
+            _, gradient = each.operator.gradient(seen, each.data, each.weight)
+            each.view.add_adjoint(-gradient, sums[each.channel, 0], each.channel)
         return sums
 
     def sums_beside(self, model: Image, innermost: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -127,38 +207,42 @@ class VisibilityOperator:
             The sums; and of the same visibilities the sums of g^2 / w, as `WeightSums.squares`, (channel,).
         """
         sums, squares, radii = self._zeros(), np.zeros(self.sums.weight.size), self.annulus_radii()
-        for each, seen in zip(self.chunks, self.compared(model), strict=True):
+        for each in self._planned_chunks():
             weight = np.where(radii[each.annulus] > innermost, each.weight, 0)
-            turned = weight * (seen.data - seen.model) * ROTATIONS[each.turns]
-            sums[each.channel, 0] += each.operator.grid(turned.astype(seen.model.dtype))
+            difference = each.data - self._degridded(each, model)
+            turned = weight * difference * ROTATIONS[each.turns]
+            self._grid(each, turned, sums)
             squares[each.channel] += sum_of_squares(weight, each.nominal)
         return sums, squares
 
     def uv_distance(self, share: float) -> float:
         """Return the uv distance within which this share of the visibilities lies, wavelengths; 0 for none."""
-        counts = sum(np.bincount(each.annulus, minlength=ANNULI) for each in self.chunks)
+        counts = sum(np.bincount(each.annulus, minlength=ANNULI) for each in self._planned_chunks())
         inside = np.searchsorted(np.cumsum(counts), share * np.sum(counts), side="right")
         return float(annulus_edges(longest_on_grid(self.transform.cell))[inside])
 
     def noise_sums(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Return gridded random visibilities: nothing but the noise that natural weights claim."""
         sums = self._zeros()
-        for each in self.chunks:
+        for each in self._planned_chunks():
             size = each.data.shape
             visibilities = generator.normal(size=size) + 1j * generator.normal(size=size)
-            sums[each.channel, 0] += each.operator.grid((np.sqrt(each.weight) * visibilities).astype(each.data.dtype))
+            self._grid(each, np.sqrt(each.weight) * visibilities, sums)
         return sums
 
     def predicted(self, model: Image) -> NDArray[np.complexfloating]:
         """Return the visibilities of a model of the continuum, (n,), Jy, in the order in which they were given."""
-        image = model[0, 0].astype(np.float32)
-        return np.concatenate([each.operator.restore(each.operator.degrid(image)) for each in self.chunks])
+
+        def restored(each: PlannedChunk) -> NDArray[np.complexfloating]:
+            visibilities = each.operator.restore(self._degridded(each, model))
+            return visibilities if each.phase is None else visibilities * each.phase
+
+        return np.concatenate([restored(each) for each in self._planned_chunks()])
 
     def compared(self, model: Image) -> Iterator[ComparedVisibilities]:
         """Yield the visibilities of each chunk beside those of the model."""
-        images = model[:, 0].astype(np.float32)
-        for each in self.chunks:
-            predicted = each.operator.degrid(images[each.channel])
+        for each in self._planned_chunks():
+            predicted = self._degridded(each, model)
             yield ComparedVisibilities(each.channel, each.data, predicted, each.nominal, each.thermal, each.annulus)
 
     def fold_sums(self) -> tuple[Array, Array, Array]:
@@ -169,7 +253,7 @@ class VisibilityOperator:
         """
         count = len(self.sums.fold_psf)
         dirty, power, weight = np.zeros((count, *self.transform.shape)), np.zeros(count), np.zeros(count)
-        for each in self.chunks:
+        for each in self._planned_chunks():
             assert each.fold is not None, "folds were asked for"
             weighted = each.weight * each.data
             weight += np.bincount(each.fold, each.weight, count)
@@ -186,6 +270,19 @@ class VisibilityOperator:
             Fold(self.sums.fold_psf[k] / total[k], dirty[k] / total[k], weight[k], power[k] / total[k])
             for k in range(len(weight))
         ]
+
+    def _planned_chunks(self) -> Iterator[PlannedChunk]:
+        return (each.planned() for each in self.chunks)
+
+    def _degridded(self, chunk: PlannedChunk, model: Image) -> NDArray[np.complexfloating]:
+        """Return the visibilities of a model over the phase of the view, in the order of the plan."""
+        image = model[chunk.channel, 0].astype(np.float32)
+        return chunk.operator.degrid(chunk.view.apply(image, chunk.channel))
+
+    def _grid(self, chunk: PlannedChunk, visibilities: NDArray[np.complexfloating], sums: Array) -> None:
+        """Add what weighted visibilities, in the order of the plan, give to images, in place."""
+        gridded = chunk.operator.grid(visibilities.astype(chunk.data.dtype))
+        chunk.view.add_adjoint(gridded, sums[chunk.channel, 0], chunk.channel)
 
     def _zeros(self) -> NDArray[np.float64]:
         return np.zeros((self.sums.weight.size, 1, *self.transform.shape))

@@ -9,6 +9,7 @@ from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.directions import tracked
 from casa_ml_tasks.data.stokes import stokes_planes
+from casa_ml_tasks.request.projection import checked_projection
 from casa_ml_tasks.request.values import as_list, value_in
 
 SMALLEST_IMSIZE = 8  # pixels
@@ -80,6 +81,7 @@ class ImageGrid:
         )
 
     def __post_init__(self) -> None:
+        checked_projection(self.projection)
         if self.specmode not in SPECMODES:
             raise ValueError(f"specmode='{self.specmode}' is not imaged yet; use one of {', '.join(SPECMODES)}")
         if self.deconvolver != "mtmfs":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+#: CASA's gridder of mosaics, and its aliases.
+MOSAIC = ("mosaic", "mosaicft", "ftmosaic")
 #: Gridders of a single pointing (and their aliases): the primary beam stays in the image.
 SINGLE_POINTING = ("native", "standard", "ft", "gridft", "wproject", "wprojectft", "widefield")
 
@@ -14,8 +16,9 @@ class Gridding:
     """tclean's gridders and ours.
 
     Attributes:
-        gridder: 'native' for our own kernels, else one of CASA's imager.
-        imager: 'auto' takes our own kernels where they serve, 'casa' leaves the choice to `gridder`.
+        gridder: 'native' for our own kernels and one pointing, else one of CASA's imager.
+        imager: 'auto' takes our own kernels where they serve, 'casa' leaves the choice to `gridder`, and 'native' is
+            what the task has made of 'auto' where our own kernels make a mosaic.
         wprojplanes: planes of CASA's w-projection; -1 leaves the choice to CASA.
         mosweight: whether every field of a mosaic has a weight density of its own.
         usepointing: whether a mosaic has its directions from the POINTING table.
@@ -66,7 +69,7 @@ class Gridding:
     @property
     def native(self) -> bool:
         """Whether our own kernels run the major cycles."""
-        return self.gridder == "native"
+        return self.gridder == "native" or self.imager == "native"
 
     @property
     def single_pointing(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
 from casa_ml_tasks.request.grid import CONTINUUM, ImageGrid
-from casa_ml_tasks.request.gridding import Gridding
+from casa_ml_tasks.request.gridding import MOSAIC, Gridding
 from casa_ml_tasks.request.masking import Masking
 from casa_ml_tasks.request.noise import Noise
 from casa_ml_tasks.request.output import Output
@@ -93,13 +93,25 @@ class Request:
     def kernels_may_serve(self) -> bool:
         """Whether our own kernels can make this image, unless its channels have to be interpolated."""
         return (
-            self.gridding.single_pointing
+            (self.gridding.single_pointing or self._kernels_may_serve_mosaic)
             and self.grid.specmode in NATIVE_SPECMODES
             and self.grid.stokes in TOTAL_INTENSITY
             and self.grid.projection == "SIN"
             and not self.grid.taylor_terms
             and not self.grid.oblong
             and not self.outlierfile
+        )
+
+    @property
+    def _kernels_may_serve_mosaic(self) -> bool:
+        """Whether nothing of a mosaic is asked for that CASA's gridders alone do."""
+        return (
+            self.gridding.gridder in MOSAIC
+            and self.gridding.normtype == "flatnoise"
+            and self.gridding.pblimit > 0
+            and self.output.savemodel != "virtual"
+            and not self.casa.get("conjbeams")
+            and not self.casa.get("vptable")
         )
 
     def __post_init__(self) -> None:

@@ -40,7 +40,14 @@ class DataSelection:
 
     @classmethod
     def from_parameters(
-        cls, *, vis: Any, datacolumn: str = "corrected", stokes: str = "I", gridder: str = "native", **others: Any
+        cls,
+        *,
+        vis: Any,
+        datacolumn: str = "corrected",
+        stokes: str = "I",
+        gridder: str = "native",
+        imager: str = "auto",
+        **others: Any,
     ) -> Self:
         """Read the parameters of these names; any gridder but 'native' is CASA's. others: of the same task."""
         if not listed(vis):
@@ -49,7 +56,7 @@ class DataSelection:
             vis=tuple(str(each) for each in as_list(vis)),
             datacolumn=datacolumn,
             stokes=stokes if stokes in TOTAL_INTENSITY else "I",
-            imager="native" if gridder == "native" else "casa",
+            imager="native" if "native" in (gridder, imager) else "casa",
             **{name: tuple(str(each) for each in as_list(others.get(name, ""))) for name in MSSELECT},
         )
 

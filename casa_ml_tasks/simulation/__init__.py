@@ -5,11 +5,21 @@ from casa_ml_tasks.simulation import Source, simulate
 disk = Source(flux=1.0, east=-1.2, north=0.8, size=0.3)
 truth = simulate("simulated.ms", sources=(disk,), antennas=40, seed=7)
 
-The visibilities are direct sums over the sources, in double precision, so the data do not depend on any gridder. The
-same arguments give the same data.
+A mosaic by both of ALMA's arrays, and the map of a single dish, are those of an image:
+
+from casa_ml_tasks.simulation import SkyImage, hexagon, observe_mosaic, observe_total_power
+
+sky = SkyImage(pixels, cell=0.25)
+observe_mosaic("12m.ms", sky, configuration="alma.cycle9.2", pointings=hexagon(1, 12.0), sigma=0.05)
+observe_mosaic("7m.ms", sky, configuration="aca.cycle9", pointings=hexagon(0, 7.0), sigma=0.15, visits=20)
+observe_total_power("tp.image", sky, beam=26.7, cell=3.0, npix=72, sigma=0.02)
+
+The visibilities are direct sums over the sources or pixels, in double precision, so the data do not depend on any
+gridder. The same arguments give the same data.
 """
 
 from casa_ml_tasks.simulation.measurement_set import SimulatedMS, add_to_channels, simulate, with_table
+from casa_ml_tasks.simulation.mosaic import SkyImage, hexagon, observe_mosaic
 from casa_ml_tasks.simulation.observation import lsrk_over_topocentric, observe
 from casa_ml_tasks.simulation.sources import (
     REFERENCE,
@@ -19,16 +29,21 @@ from casa_ml_tasks.simulation.sources import (
     restored_terms,
     seen_from,
 )
+from casa_ml_tasks.simulation.total_power import observe_total_power
 
 __all__ = [
     "REFERENCE",
     "SimulatedMS",
+    "SkyImage",
     "Source",
     "add_to_channels",
     "correlations_of",
     "direct_sum",
+    "hexagon",
     "lsrk_over_topocentric",
     "observe",
+    "observe_mosaic",
+    "observe_total_power",
     "restored_terms",
     "seen_from",
     "simulate",

@@ -8,11 +8,14 @@ from typing import Any
 
 from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.tasks.family import Family
+from casa_ml_tasks.tasks.jointdeconv import Jointdeconv
 from casa_ml_tasks.tasks.resolveimage import Resolveimage
 from casa_ml_tasks.tasks.rmlclean import Rmlclean
 
 #: Every task by its name.
-FAMILIES: Mapping[str, Family[Any, Any]] = {family.name: family for family in (Rmlclean(), Resolveimage())}
+FAMILIES: Mapping[str, Family[Any, Any]] = {
+    family.name: family for family in (Rmlclean(), Resolveimage(), Jointdeconv())
+}
 
 
 def known_products(family: Family[Any, Any]) -> list[Product]:

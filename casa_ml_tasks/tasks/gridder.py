@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
+from casa_ml_tasks.major.pointings import check_beams
 from casa_ml_tasks.request.request import Request
 
 
 def with_gridder(request: Request) -> tuple[Request, ImageChannels | None]:
-    """Return the request with gridder='native' where our kernels make the image that is asked for.
+    """Return the request with gridder='native', of a mosaic imager='native', where our kernels make the image.
 
     Args:
         request: of a task; imager='casa' leaves it as it is.
@@ -24,4 +25,11 @@ def with_gridder(request: Request) -> tuple[Request, ImageChannels | None]:
     channels = image_channels(request)
     if needs_interpolation(request, channels):
         return request, channels
-    return request.changed(gridder="native"), channels
+    if request.gridding.single_pointing:
+        return request.changed(gridder="native"), channels
+    try:
+        for selection in request.selection.selections:
+            check_beams(selection.vis)
+    except ValueError:  # CASA knows the beams of more telescopes
+        return request, channels
+    return request.changed(imager="native"), channels

@@ -14,6 +14,7 @@ from casa_ml_tasks.engine.protocols import Field, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.request.request import Request
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
@@ -21,7 +22,7 @@ SMALLEST_BEAM = 1e-3
 
 
 def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Request] = (), folds: int = 0) -> MajorCycle:
-    """Return a major cycle by our own kernels for gridder='native', else by CASA's imager.
+    """Return a major cycle by our own kernels where the request says so, else by CASA's imager.
 
     Args:
         workspace: where it works.
@@ -33,6 +34,8 @@ def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Reque
         directories = [each.directory for each in workspace.outliers]
         fields = list(zip(outliers, directories, strict=True))
         return CasaMajorCycle(request, workspace.directory, fields)
+    if request.gridding.native and not request.gridding.single_pointing:
+        return NativeMosaic(request, workspace.directory)
     if request.gridding.native:
         return NativeMajorCycle(request, workspace.directory, folds=folds)
     return CasaMajorCycle(request, workspace.directory)

@@ -44,7 +44,7 @@ def minor_cycle(major: MajorCycle, noise: NDArray, request: Request, inference: 
         read_cell(major.product("psf")),
         compose=composition_of(psf, major, request, inference),
         prior=given_priors(inference.priors),
-        mosaic=major.mosaic,
+        exact=major.mosaic,
     )
     settings = Settings(
         samples=inference.nsamples if inference.nsamples > 0 else Settings.samples,

@@ -34,7 +34,7 @@ def position_of(
     Args:
         sky: of which they are planes.
         planes: (plane, ny, nx), Jy/pixel, not negative.
-        noise: of a beam, spread over it, (plane, 1, 1), Jy/pixel; infinite for a plane that is not seen.
+        noise: of a beam, spread over it, (plane, ny or 1, nx or 1), Jy/pixel; infinite where nothing is seen.
         beam_area: solid angle of the CLEAN beam, pixels.
         darkest: what takes the place of a lower offset, (plane, 1, 1), ln(Jy/pixel).
     """
@@ -94,7 +94,7 @@ def first_latent(
     planes, response = sketch.planes, problem.response
     point_sources = response.point_sources(sketch.sources, residual[0, 0])
     heat = max(1.0, _peak(problem, dirty, planes, point_sources) / settings.hottest)
-    noise = response.noise_of_planes()[:, None, None] / problem.beam_area
+    noise = response.noise_of_brightness(problem.beam_area)
     darkest = np.where(problem.composition.of_points, -np.inf, problem.empty)[:, None, None]
     position = position_of(sky, planes, noise, problem.beam_area, darkest)
     nodes, heated = problem.nodes_of(planes, heat), problem.heated_response(heat)

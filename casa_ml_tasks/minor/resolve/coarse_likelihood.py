@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,23 +41,30 @@ class Nodes(NamedTuple):
 
 
 def coarse_nodes(
-    planes: NDArray[np.floating], sigma: NDArray[np.floating], beam_area: float, most: int = MOST_NODES
+    planes: NDArray[np.floating],
+    sigma: NDArray[np.floating],
+    beam_area: float | NDArray[np.floating],
+    most: int = MOST_NODES,
 ) -> Nodes:
     """Return nodes in the centroids of square cells, which are smaller where the images are brighter.
 
+    Of several data sets each asks for cells as small as its own noise and beam need.
+
     Args:
         planes: (plane, ny, nx), Jy/pixel, not negative.
-        sigma: noise of the dirty image of each, (plane,), Jy/beam.
-        beam_area: solid angle of the CLEAN beam, pixels.
+        sigma: noise of a point source in each plane, (plane,), Jy; or of every data set and pixel,
+            (set, plane, ny, nx), infinite where it sees nothing.
+        beam_area: solid angle of the CLEAN beam, pixels, or that of every data set, (set,).
         most: nodes; the cells are larger where there would be more.
     """
-    in_noise, misplaced = planes / sigma[:, None, None], MISPLACED
-    nodes = _nodes(in_noise, beam_area, misplaced)
+    noise = sigma[None, :, None, None] if sigma.ndim == 1 else sigma
+    in_noise, misplaced = planes / noise, MISPLACED
+    widths = np.array([width_of(each) for each in np.ravel(beam_area)])
+    nodes, significance = _nodes(planes, in_noise, widths, misplaced)
     while nodes.flux.size > most and misplaced < in_noise.sum():
         misplaced *= COARSER
-        nodes = _nodes(in_noise, beam_area, misplaced)
-    nodes = nodes.at(np.argsort(-nodes.flux, kind="stable")[:most])
-    return nodes._replace(flux=nodes.flux * sigma[nodes.plane])
+        nodes, significance = _nodes(planes, in_noise, widths, misplaced)
+    return nodes.at(np.argsort(-significance, kind="stable")[:most])
 
 
 def agreement(skies: NDArray[np.floating], beam_area: float) -> NDArray[np.float64]:
@@ -76,30 +83,53 @@ def agreement(skies: NDArray[np.floating], beam_area: float) -> NDArray[np.float
     return 1 / (1 + smooth.var(axis=0, ddof=1) / smooth.mean(axis=0) ** 2)
 
 
-def _nodes(planes: NDArray[np.floating], beam_area: float, misplaced: float) -> Nodes:
-    """Return the nodes of all planes, (plane, ny, nx), which are in units of the noise as their fluxes are."""
-    found = [_nodes_of(number, each, beam_area, misplaced) for number, each in enumerate(planes)]
-    return Nodes(*(np.concatenate(each) for each in zip(*found, strict=True)))
+def _nodes(
+    planes: NDArray[np.floating], in_noise: NDArray[np.floating], widths: NDArray[np.floating], misplaced: float
+) -> tuple[Nodes, NDArray[np.floating]]:
+    """Return the nodes of all planes, (plane, ny, nx), and their fluxes over the noise, (node,).
+
+    in_noise: planes over the noise of each data set, (set, plane, ny, nx).
+    """
+    found = [_nodes_of(number, image, in_noise[:, number], widths, misplaced) for number, image in enumerate(planes)]
+    plane, y, x, flux, significance = (np.concatenate(each) for each in zip(*found, strict=True))
+    return Nodes(plane, y, x, flux), significance
 
 
-def _nodes_of(plane: int, image: NDArray[np.floating], beam_area: float, misplaced: float) -> Nodes:
-    """Return the nodes of one plane; misplaced: the most flux of a cell that may be misplaced, over the noise."""
-    width = width_of(beam_area)
-    cell = 1 << max(0, int(np.log2(LARGEST_CELL * width)))
-    padded = np.pad(image.astype(float), [(0, -n % cell) for n in image.shape])
+def _nodes_of(
+    plane: int,
+    image: NDArray[np.floating],
+    in_noise: NDArray[np.floating],
+    widths: NDArray[np.floating],
+    misplaced: float,
+) -> tuple[NDArray[Any], ...]:
+    """Return the nodes of one plane, (ny, nx), and their fluxes over the noise, as arrays (node,).
+
+    Args:
+        plane: its number.
+        image: (ny, nx), Jy/pixel.
+        in_noise: the image over the noise of each data set, (set, ny, nx).
+        widths: FWHM of each beam, (set,), pixels.
+        misplaced: the most flux of a cell that may be misplaced, over the noise.
+    """
+    cell = 1 << max(0, int(np.log2(LARGEST_CELL * widths.max())))
+    padding = [(0, -n % cell) for n in image.shape]
+    padded, seen = np.pad(image.astype(float), padding), np.pad(in_noise.astype(float), [(0, 0), *padding])
     rows, columns = np.indices(padded.shape)
-    found: list[Nodes] = [Nodes(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
-    active = _sums(padded, cell) > FAINTEST
+    none = np.zeros(0)
+    found: list[tuple[NDArray[Any], ...]] = [(none.astype(int),) * 3 + (none, none)]
+    active = (_sums(seen, cell) > FAINTEST).any(axis=0)
     while active.any():
-        flux = _sums(padded, cell)
-        divided = active & (flux * (cell / width) ** 2 > misplaced) & (cell > 1)
+        flux, significance = _sums(padded, cell), _sums(seen, cell)
+        in_beams = (cell / widths)[:, None, None]
+        too_large = (significance * in_beams**2 > misplaced) | ((significance > FAINTEST) & (in_beams > LARGEST_CELL))
+        divided = active & too_large.any(axis=0) & (cell > 1)
         kept = active & ~divided
         y, x = (np.rint(_sums(padded * at, cell)[kept] / flux[kept]).astype(int) for at in (rows, columns))
-        found.append(Nodes(np.full_like(y, plane), y, x, flux[kept]))
+        found.append((np.full_like(y, plane), y, x, flux[kept], significance.max(axis=0)[kept]))
         cell = max(1, cell // 2)
         active = divided.repeat(2, 0).repeat(2, 1)
         active = active & (_sums(padded, cell) > 0) if active.any() else active
-    return Nodes(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    return tuple(np.concatenate(each) for each in zip(*found, strict=True))
 
 
 def width_of(beam_area: float) -> float:
@@ -108,6 +138,6 @@ def width_of(beam_area: float) -> float:
 
 
 def _sums(image: NDArray[np.floating], cell: int) -> NDArray[np.floating]:
-    """Return the sums over square cells of so many pixels on a side, (ny / cell, nx / cell)."""
-    ny, nx = (n // cell for n in image.shape)
-    return image.reshape(ny, cell, nx, cell).sum(axis=(1, 3))
+    """Return the sums over square cells of so many pixels on a side, (..., ny / cell, nx / cell)."""
+    *others, ny, nx = image.shape
+    return image.reshape(*others, ny // cell, cell, nx // cell, cell).sum(axis=(-3, -1))

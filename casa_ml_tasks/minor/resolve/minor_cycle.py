@@ -68,6 +68,19 @@ class Resolve:
         """
         if self._agrees(residual, state):
             return model, replace(state, converged=True)
+        mean, after = self.advance(residual, model, state)
+        if after.unfinished:
+            return model, after
+        with jax.enable_x64(True):
+            change = self._problem.operators[0](jnp.asarray((mean - model)[:, 0]))
+        predicted = residual - np.asarray(change)[:, None]
+        return mean.astype(np.float32), replace(after, predicted_residual=predicted.astype(np.float32))
+
+    def advance(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
+        """Do one global iteration; return the mean, once there is one, or else the model, and a state without residual.
+
+        Arguments and errors are those of `update`.
+        """
         problem, settings = self._problem, self._settings
         with jax.enable_x64(True):
             latent = _continued(state) or first_latent(problem, settings, self._sources, residual, model, state)
@@ -76,14 +89,10 @@ class Resolve:
             mass = self._mass_of(problem, latent, likelihood)
             latent = run_iteration(problem, settings, latent, likelihood, mass)
             latent = schedule_next(latent, settings)
-            self._on_iteration(record := latent.iterations()[-1])
-            iterations = state.iterations + record.operator_products
-            if latent.stage != Stage.FINISHED:
-                return model, MinorState(iterations, latent=latent._asdict(), unfinished=True)
-            mean = images_of(problem, latent).mean(axis=0, dtype=float)
-            predicted = residual[:, 0] - np.asarray(likelihood.normal(jnp.asarray(mean - model[:, 0])))
-        after = MinorState(iterations, predicted[:, None].astype(np.float32), latent=latent._asdict())
-        return mean[:, None].astype(np.float32), after
+        self._on_iteration(record := latent.iterations()[-1])
+        unfinished = latent.stage != Stage.FINISHED
+        after = MinorState(state.iterations + record.operator_products, latent=latent._asdict(), unfinished=unfinished)
+        return (model if unfinished else images_of(problem, latent).mean(axis=0, dtype=float)[:, None]), after
 
     def sketch(self) -> RegularisedMaximumLikelihood:
         """Return a minor cycle of seconds: of the same channels, or of the first Taylor term."""

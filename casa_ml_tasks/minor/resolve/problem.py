@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.joint_data import JointData, SkyOperator
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes, coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
@@ -22,7 +22,8 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.response import Response
 
-#: Brightness that the prior expects in an empty pixel, over the noise of a beam spread over the beam.
+#: Brightness that the prior expects in an empty pixel, over the noise of a beam spread over the beam; of several data
+#: sets, over that of those which see extended emission best: a wide image would have a flux of its own otherwise.
 OFFSET = 0.1
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
 
@@ -54,7 +55,7 @@ class ImagingProblem:
         cell: float,
         compose: Callable[[Prior], Composition] = continuum,
         prior: Mapping[str, float | MeanAndDeviation] | None = None,
-        mosaic: Mosaic | None = None,
+        exact: SkyOperator | None = None,
     ) -> ImagingProblem:
         """Return the problem of images of total intensity: of one, of channels, or of Taylor terms.
 
@@ -65,13 +66,16 @@ class ImagingProblem:
             cell: size of a pixel, arcsec.
             compose: makes the composition of the sky from the prior of its brightness.
             prior: fields of `Prior` that are not to be set from the data.
-            mosaic: of several pointings, with its psf in every channel.
+            exact: normal operator of every channel that is not the convolution with its PSF: of a mosaic, or of
+                several data sets.
         """
         noises, areas = np.ravel(sigma).astype(float), np.ravel(beam_area).astype(float)
         noise = float(np.median(noises[np.isfinite(noises)])) / float(np.median(areas))
+        if isinstance(exact, JointData):
+            noise = exact.noise_of_brightness
         empty = float(np.log(OFFSET * noise))
         composition = compose(Prior(**{**Prior(empty)._asdict(), **(prior or {})}))
-        return cls(Response(psf[:, 0], noises, composition.synthesis, mosaic), composition, areas, cell, empty)
+        return cls(Response(psf[:, 0], noises, composition.synthesis, exact), composition, areas, cell, empty)
 
     @property
     def beam_area(self) -> float:
@@ -101,7 +105,8 @@ class ImagingProblem:
 
     def nodes_of(self, planes: NDArray[np.floating], heat: float) -> Nodes:
         """Return the nodes that stand for planes, (plane, ny, nx), Jy/pixel, at that many times the noise."""
-        return coarse_nodes(planes, heat * self.response.noise_of_planes(), self.beam_area)
+        noises, beam_areas = self.response.noises(self.beam_area)
+        return coarse_nodes(planes, heat * noises, beam_areas)
 
     def likelihood(self, residual: Image, model: Image, sources: PointSources, heat: float) -> Likelihood:
         """Return the likelihood beside point sources, at that many times the noise.
@@ -117,6 +122,10 @@ class ImagingProblem:
         )
 
     def in_noise(self, images: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return images over the noise, (channel or 1, ny, nx). images: (channel or term, 1, ny, nx), Jy/beam."""
-        sigma = self.response.sigma
-        return images[: len(sigma), 0] / sigma[:, None, None]
+        """Return images over their noise, (channel or 1, ny, nx), 0 where nothing is seen.
+
+        images: (channel or term, 1, ny, nx), Jy/beam.
+        """
+        sigma, scale = self.response.sigma, np.sqrt(self.response.sensitivity())
+        in_noise = images[: len(sigma), 0] / sigma[:, None, None]
+        return np.divide(in_noise, scale, out=np.zeros_like(in_noise), where=scale > 0)

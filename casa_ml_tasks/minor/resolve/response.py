@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.joint_data import JointData, SkyOperator
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator, TaylorNormalOperator
 from casa_ml_tasks.kernels.sub_pixel import Rendering, band_of
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes
@@ -28,13 +28,13 @@ class Response(NamedTuple):
         psfs: (channel or 2 terms - 1, 2 ny, 2 nx), Jy/beam.
         sigma: noise of the dirty images, (channel or 1,), Jy/beam; infinite for a channel without data.
         synthesis: S, (channel or term, plane).
-        mosaic: H of every channel, where it is not the convolution with its PSF.
+        exact: H of every channel, where it is not the convolution with its PSF: of a mosaic, or of several data sets.
     """
 
     psfs: NDArray[np.floating]
     sigma: NDArray[np.floating]
     synthesis: NDArray[np.floating]
-    mosaic: Mosaic | None = None
+    exact: SkyOperator | None = None
 
     @property
     def _has_terms(self) -> bool:
@@ -47,8 +47,8 @@ class Response(NamedTuple):
 
     def normal(self, precision: DTypeLike = float) -> NormalOperator:
         """Return H, which takes images (channel or term, ny, nx)."""
-        if self.mosaic is not None:
-            return self.mosaic.normal(precision)
+        if self.exact is not None:
+            return self.exact.normal(precision)
         if self._has_terms:
             return TaylorNormalOperator.from_psfs(self.psfs, precision)
         return ConvolutionNormalOperator.from_psf(self.psfs, precision)
@@ -65,7 +65,7 @@ class Response(NamedTuple):
         return coupling
 
     def noise_of_planes(self) -> NDArray[np.float64]:
-        """Return the noise of a point source in each plane, if all else is known, (plane,), Jy."""
+        """Return the noise of a point source where each plane is seen best, if all else is known, (plane,), Jy."""
         ny, nx = self.shape
         with np.errstate(divide="ignore"):
             return np.einsum("qpp,q->p", self.coupling(), self.psfs[:, ny, nx]) ** -0.5
@@ -92,7 +92,7 @@ class Response(NamedTuple):
         for psf, coupling in zip(self.psfs, self.coupling(), strict=True):
             seen = np.flatnonzero(coupling.any(axis=1)[nodes.plane])
             some = nodes.at(seen)
-            lags = psf[some.distances(*self.shape)] if self.mosaic is None else self.mosaic.between(some.y, some.x)
+            lags = psf[some.distances(*self.shape)] if self.exact is None else self.exact.between(some.y, some.x)
             curvature[np.ix_(seen, seen)] += coupling[np.ix_(some.plane, some.plane)] * lags
         return curvature
 
@@ -113,4 +113,40 @@ class Response(NamedTuple):
 
     def seen(self) -> NDArray[np.bool_]:
         """Return where the data see the sky, (ny, nx)."""
-        return np.ones(self.shape, bool) if self.mosaic is None else self.mosaic.seen()
+        return self.sensitivity() > 0
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """Return the diagonal of H, (ny, nx): 1 where the data see the sky best, 0 where they do not."""
+        return np.ones(self.shape) if self.exact is None else self.exact.sensitivity()
+
+    def noises(self, beam_area: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the noise of a point source for each data set alone, and the solid angle of its beam.
+
+        Args:
+            beam_area: solid angle of the CLEAN beam of all data together, pixels.
+
+        Returns:
+            (set, plane, ny, nx), Jy, infinite where a set does not see the sky; and (set,), pixels.
+        """
+        if isinstance(self.exact, JointData):
+            together, sets = self.exact.sigma, self.exact.sets
+            scales = [each.operator.sensitivity() * (together / each.sigma) ** 2 for each in sets]
+            areas = [each.beam_area for each in sets]
+        else:
+            scales, areas = [self.sensitivity()], [beam_area]
+        with np.errstate(divide="ignore"):
+            of_sets = np.stack(scales)[:, None] ** -0.5
+        return self.noise_of_planes()[:, None, None] * of_sets, np.array(areas)
+
+    def noise_of_brightness(self, beam_area: float) -> NDArray[np.float64]:
+        """Return the noise of emission as wide as a beam, of that data set or those which see it best.
+
+        beam_area: solid angle of the CLEAN beam of all data together, pixels.
+
+        Returns:
+            (plane, ny, nx), Jy/pixel; infinite where nothing is seen.
+        """
+        noises, areas = self.noises(beam_area)
+        with np.errstate(divide="ignore"):
+            precision = ((areas[:, None, None, None] / noises) ** 2).sum(axis=0)
+            return np.asarray(precision**-0.5)

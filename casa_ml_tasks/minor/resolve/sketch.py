@@ -51,7 +51,7 @@ def sketching_cycle(
         [1.0] * len(names),
         positivity=not problem.composition.is_signed,
         support=lambda: np.broadcast_to(response.seen(), (channels, 1, *response.shape)),
-        operator=problem.operators[1] if response.mosaic is not None else None,
+        operator=problem.operators[1] if response.exact is not None else None,
         unresolved=is_one_image,
         may_end_early=may_end_early,
     )

@@ -30,6 +30,8 @@ AGREEMENT = 0.1
 
 #: Of (channel, stokes): one image, or those of some channels that regularisers couple.
 Planes = tuple[int | NDArray[np.integer], int]
+#: The likelihood of other data of some planes, around their model, (..., ny, nx), Jy/pixel.
+OtherData = Callable[[Planes, NDArray[np.floating]], QuadraticLikelihood]
 
 
 class RegularisedMaximumLikelihood:
@@ -56,6 +58,7 @@ class RegularisedMaximumLikelihood:
         on_progress: Callable[[int, float], None] = lambda iteration, objective: None,
         operator: NormalOperator | None = None,
         unresolved: bool = True,
+        other_data: OtherData | None = None,
         tolerance: float = TOLERANCE_PER_BEAM,
         may_end_early: bool = False,
     ):
@@ -77,6 +80,7 @@ class RegularisedMaximumLikelihood:
             operator: of every plane, where it is not the convolution with the PSF: of a mosaic.
             unresolved: give bright sources between pixels positions of their own, in non-negative images of which each
                 is alone and has no operator but its PSF.
+            other_data: the likelihood of data that the major cycle does not see, such as a single-dish map.
             tolerance: the end of a minor cycle, as `TOLERANCE_PER_BEAM` has it.
             may_end_early: end the first minor cycle where the residual stays far above the noise, as `minimise` has it.
         """
@@ -84,7 +88,8 @@ class RegularisedMaximumLikelihood:
         images = (channels, stokes, height // 2, width // 2)
         self._psf = psf
         self._only_operator = operator
-        self._unresolved = unresolved and operator is None
+        self._unresolved = unresolved and operator is None and other_data is None
+        self._other_data = other_data
         self._sigma = np.broadcast_to(np.asarray(sigma, float), (channels, stokes))
         self._beam_area = np.broadcast_to(np.asarray(beam_area, float), channels)
         self._support = support or (lambda: np.ones(images, bool))
@@ -168,7 +173,10 @@ class RegularisedMaximumLikelihood:
             )
             beam_area = jnp.asarray(self._beam_area[channels]).reshape(shape)
             names, strengths = self._regularisers_of(stokes)
-            objective = Objective(likelihood, beam_area, strengths, names, jnp.asarray(self._prior[planes]))
+            joint = likelihood
+            if self._other_data is not None:
+                joint = likelihood + self._other_data(planes, given.model)
+            objective = Objective(joint, beam_area, strengths, names, jnp.asarray(self._prior[planes]))
             if self._has_unresolved(planes):
                 return self._beside_sources(objective, self._psf[planes], given, most, done)
             start = given.parts(names, bool(self._positivity[stokes]))
@@ -176,7 +184,7 @@ class RegularisedMaximumLikelihood:
             parts, ended = minimise(
                 objective, support, start, most, done.add, to_the_end=given.to_the_end, tolerance=self._tolerance
             )
-            return _minimum_of(objective, parts, ended)
+            return _minimum_of(objective, likelihood, parts, ended)
 
     def _beside_sources(
         self, objective: Objective, psf: NDArray[np.floating], given: Given, most: int, done: Count
@@ -188,7 +196,7 @@ class RegularisedMaximumLikelihood:
         support = jnp.asarray(given.support)
         look, to_the_end = unresolved.look, given.to_the_end
         parts, ended = minimise(unresolved.objective, support, start, most, done.add, look, to_the_end, self._tolerance)
-        found = _minimum_of(unresolved.objective, parts, ended)
+        found = _minimum_of(unresolved.objective, unresolved.objective.likelihood, parts, ended)
         return found.beside(*unresolved.finish(parts))
 
     def _regularisers_of(self, stokes: int) -> tuple[tuple[str, ...], jax.Array]:
@@ -267,9 +275,10 @@ class Minimum(NamedTuple):
         return self._replace(image=self.image + pixels, point_image=points, unresolved=sources)
 
 
-def _minimum_of(objective: Objective, parts: jax.Array, ended: bool) -> Minimum:
+def _minimum_of(objective: Objective, visibilities: QuadraticLikelihood, parts: jax.Array, ended: bool) -> Minimum:
+    """Return the minimum of an objective, with the residual of the visibilities alone."""
     image, (_, points) = objective.image(parts), objective.components(parts)
-    predicted = np.asarray(objective.likelihood.predicted_residual(image))
+    predicted = np.asarray(visibilities.predicted_residual(image))
     return Minimum(np.asarray(image), predicted, ended, np.asarray(points[0]) if len(points) else None)
 
 

@@ -1,0 +1,56 @@
+"""Major cycles of mosaics whose models are the sky itself, which may reach beyond the mosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.major.native_mosaic import NativeMosaic
+from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+
+
+class SkyMosaic(NativeMosaic):
+    r"""Models are the sky, Jy/pixel; residuals are $\sum_k A_k F_k^H W_k (d - F_k A_k I) / \max P$, Jy/beam.
+
+    So a source where the power P is largest has its flux as its peak, and the residual is fainter where the pointings
+    see less; nothing is divided by a primary beam. The residual and the restored image on disk are in flat noise, as
+    those of `NativeMosaic`, and the model on disk is the sky.
+    """
+
+    def write_residual(self, residual: NDArray[np.floating]) -> None:
+        """Write the residual, (channel, 1, ny, nx), Jy/beam, over the primary beam: in flat noise."""
+        super().write_residual(self._over_beam(residual))
+
+    def finish(self, model: Image, restoration: bool, pbcor: bool) -> None:
+        """Write the sky and, if asked, the restored image, also over the primary beam."""
+        self.restore((model * self._beam).astype(np.float32), restoration, pbcor)
+        self.write_model(model)
+
+    def parts(self) -> Iterator[tuple[str, VisibilityOperator]]:
+        """Yield the name and the visibilities of each Measurement Set, as they are imaged now."""
+        visibilities, nominal, thermal = self.imaged
+        assert visibilities.origin is not None, "origins were asked for"
+        names = np.array([origin.vis for origin in self.origins])
+        for name in dict.fromkeys(names.tolist()):
+            members = (names == name)[visibilities.origin]
+            part = replace(self._data, store=visibilities[members])
+            yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
+
+    def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
+        return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True)
+
+    def _sky(self, model: Image) -> Image:
+        return model
+
+    def _over_beam(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return an image over the primary beam, 0 where there is none."""
+        return np.divide(image, self._beam, where=self._beam > 0, out=np.zeros(image.shape))
+
+    def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        largest = self._power.max(axis=(2, 3), keepdims=True)
+        return np.divide(sums, largest, where=largest > 0, out=np.zeros_like(sums))

@@ -201,9 +201,9 @@ def test_gains_that_differ_from_antenna_to_antenna_are_errors_of_calibration(mis
 
 
 def test_a_bright_source_with_errors_of_gain_takes_few_iterations(tmp_path):
-    """Gains of 3 % leave some hundred times the thermal noise, to which no number of iterations leads."""
+    """Gains of 3 % leave some sixty times the thermal noise, to which no number of iterations leads."""
     sky = (Source(3.0, 0.4, -0.3), Source(0.5, -1.5, 1.2))
-    observed = simulate(tmp_path / "sky.ms", sigma=0.001, sources=sky)
+    observed = simulate(tmp_path / "sky.ms", sigma=0.01, sources=sky)
     gains = 1 + 0.03 * np.random.default_rng(2).normal(size=12)
     gains = gains * np.exp(0.03j * np.random.default_rng(3).normal(size=12))
 

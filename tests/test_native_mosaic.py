@@ -1,17 +1,22 @@
 """Major cycles of mosaics by our own kernels: against direct sums and CASA's gridder, and the tasks that use them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy.constants import arcsecond, speed_of_light
 
+from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_frequencies, read_image, read_valid
 from casa_ml_tasks.kernels.primary_beams import ALMA_7M, ALMA_12M
+from casa_ml_tasks.major import pointings
 from casa_ml_tasks.major.casa import CasaMajorCycle
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.simulation import Source, lsrk_over_topocentric, simulate, with_table
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 from casa_ml_tasks.simulation.observation import CENTRE
+from casa_ml_tasks.tasks import run
 from tests.major_cycles import opener, parameters_of
 
 POINTINGS = ((-8.13, 0.07), (8.21, 1.04), (0.02, 12.11))
@@ -195,6 +200,67 @@ def test_images_are_those_of_casas_mosaic_gridder_up_to_its_error(open_native, t
         np.testing.assert_allclose(beams[0][seen], beams[1][seen], atol=0.02)
         assert np.std((ours - theirs)[seen]) < 0.05 * np.std(ours[seen])
         assert native.noise() == pytest.approx(casa.noise(), rel=0.1)
+
+
+def test_antennas_look_where_the_pointing_table_says(two_dishes, tmp_path, monkeypatch):
+    """One antenna looks 6 arcsec to the North of the fields, so that its baselines have beams of two directions."""
+    monkeypatch.setattr(pointings, "DIAMETERS", 1e-6)
+    path = shutil.copytree(two_dishes[0], tmp_path / "offset.ms")
+    astray, offset = 3, 6 * arcsecond
+
+    def change(tb):
+        directions = tb.getcol("DIRECTION")
+        directions[1, 0, tb.getcol("ANTENNA_ID") == astray] += offset
+        tb.putcol("DIRECTION", directions)
+
+    with_table(f"{path}/POINTING", change)
+    ends, field, weight = with_table(
+        path, lambda tb: [[tb.getcol("ANTENNA1"), tb.getcol("ANTENNA2")], tb.getcol("FIELD_ID"), tb.getcol("WEIGHT")]
+    )
+    with opener(NativeMosaic, tmp_path, lambda **options: parameters_of(path, **IMAGING, **options)) as open_one:
+        major = open_one(usepointing=True)
+        (frequency,) = read_frequencies(major.product("pb"))
+        power = np.zeros(SHAPE)
+        for row in range(field.size):
+            beams = [
+                one_beam(two_dishes[1][end[row]], field[row], offset * (end[row] == astray), frequency) for end in ends
+            ]
+            power += 2 * weight[:, row].sum() * beams[0] * beams[1]
+        beam = np.sqrt(power / power.max())
+        inner = beam > 0.25
+        np.testing.assert_allclose(major.primary_beam()[0, 0][inner], beam[inner], atol=2e-5)
+        away = open_one(usepointing=False).primary_beam()[0, 0]
+        assert np.abs(away - beam)[inner].max() > 0.01
+
+
+def one_beam(diameter, pointing, north_of_it, frequency):
+    east, north = np.array(POINTINGS[pointing]) * arcsecond
+    y, x = np.indices(SHAPE)
+    lag = (SHAPE[1] // 2 - x) * CELL * arcsecond - east, (y - SHAPE[0] // 2) * CELL * arcsecond - north - north_of_it
+    return {12: ALMA_12M, 7: ALMA_7M}[int(diameter)].power(np.hypot(*lag), frequency)
+
+
+@pytest.mark.parametrize("weighting", ["briggs", "briggsbwtaper"])
+def test_a_field_that_one_channel_lacks_leaves_fluxes_as_they_are(tmp_path, monkeypatch, weighting):
+    monkeypatch.setattr(run, "write_report", lambda content, directory: directory)
+    path, name = tmp_path / "lacking.ms", tmp_path / "sky"
+    simulate(path, sources=(Source(1.0, 6.0, 0.6),), pointings=((-8.0, 0.0), (8.0, 0.0)), sigma=0.05, radius=60)
+
+    def flag(tb):
+        flags = tb.getcol("FLAG")
+        flags[:, 0, tb.getcol("FIELD_ID") == 0] = True
+        tb.putcol("FLAG", flags)
+
+    with_table(path, flag)
+    options = {"specmode": "cubedata", "perchanweightdensity": True, "weighting": weighting, "noisescale": 1.0}
+    result = rmlclean(vis=str(path), imagename=str(name), datacolumn="data", **IMAGING | options | {"imager": "auto"})
+    model, beam = (read_image(f"{name}.{kind}")[:, 0] for kind in ("model", "pb"))
+    sky = np.divide(model, beam, where=beam > 0, out=np.zeros(beam.shape))
+    y, x = np.indices(SHAPE)
+    near = np.hypot((SHAPE[1] // 2 - x) * CELL - 6.0, (y - SHAPE[0] // 2) * CELL - 0.6) < 3
+    np.testing.assert_allclose(sky[:, near].sum(axis=1), 1.0, atol=0.03)
+    peaks = [cycle["peak_residual"] for cycle in result["cycles"]]
+    assert peaks[1] < 0.03 * peaks[0]
 
 
 def test_a_field_that_no_data_of_the_image_see_is_named(open_native):

@@ -127,7 +127,7 @@ def test_a_point_between_pixels_is_the_pixel_that_it_is_on():
 
 
 def test_pixels_too_large_for_the_baselines_are_refused():
-    with pytest.raises(ValueError, match=r"use a cell of at most 0\.89 times this one"):
+    with pytest.raises(ValueError, match=r"use a cell of at most 0\.93 times this one"):
         tap_count(0.45, 1e-3)
 
 

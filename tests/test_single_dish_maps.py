@@ -342,6 +342,7 @@ def test_parameters_are_read_for_every_map(tmp_path):
     ("parameters", "message"),
     [
         ({"sdimage": "nothing.fits"}, "sdimage='nothing.fits' does not exist"),
+        ({"sdimage": "."}, r"sdimage='\.' is no image"),
         ({"sdbeam": "-30arcsec"}, "sdbeam='-30arcsec' is no beam"),
         ({"sdbeam": "20arcsec 30arcsec 0deg"}, "larger one first"),
         ({"sdbeam": "30"}, "neither an image nor a beam"),
@@ -374,16 +375,18 @@ def test_the_map_of_a_simulated_sky_is_that_of_the_sky(tmp_path, count, npix):
     assert np.isinf(dish.level[2])
 
 
-def test_channels_with_beams_of_their_own_have_their_own(tmp_path):
+@pytest.mark.parametrize("name", ["map", "map.fits"])
+def test_channels_with_beams_of_their_own_have_their_own(tmp_path, name):
     system = coordinates("ICRS", (40, 41), MAP_CELL)
     tool = image()
     tool.fromarray(str(tmp_path / "map"), np.ones((41, 40, 1, 3)), csys=system.torecord())
     tool.setbrightnessunit("Jy/beam")
     for channel, width in enumerate((30, 25, 20)):
         tool.setrestoringbeam(f"{width}arcsec", f"{width}arcsec", "0deg", channel=channel, polarization=0)
+    tool.tofits(str(tmp_path / "map.fits"))
     tool.done()
     found = read_single_dish(
-        MapFile(str(tmp_path / "map"), noise=QUIET), sky(frequencies=FREQUENCY + 50e6 * np.array([2, 1, 0]))
+        MapFile(str(tmp_path / name), noise=QUIET), sky(frequencies=FREQUENCY + 50e6 * np.array([2, 1, 0]))
     )
     assert [beam.major for beam in found.beams] == pytest.approx([20, 25, 30])
     point = np.zeros((3, 121, 120))

@@ -32,7 +32,7 @@ SHORTEST = 0.1
 FAR_ABOVE_NOISE, AS_MUCH_BESIDE = 2.0, 0.5
 #: Of the errors that the residual of an unfinished image tells: what is too small grows in the next round, and what is
 #: too large would stay, for an image leaves what its noise allows.
-OF_UNFINISHED = 0.25
+OF_UNFINISHED = 0.4
 MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
 
 MAY_BE_LESS = "may_be_less"  # of a checkpoint: the errors are those of an unfinished image
@@ -105,7 +105,7 @@ class CalibrationErrorStep:
         if not self._may_count or not tells_errors(progress.stop, self._rounds):
             return Verdict.SETTLED
         noise = self.noise
-        factor, beside = residual_over_noise(self.statistics, progress.residual, noise), 1.0
+        factor = beside = residual_over_noise(self.statistics, progress.residual, noise)
         if self.beside is not None:
             seen = np.isfinite(noise)
             beside = float(np.median(self.beside[seen] / noise[seen]))

@@ -90,7 +90,7 @@ class Field(Protocol):
 
     @property
     def mosaic(self) -> Mosaic | None:
-        """The pointings, for all channels alike; None where there is one, without a beam in the operator."""
+        """The pointings; None where there is one, without a beam in the operator."""
         ...
 
     def product(self, extension: str, term: int = 0) -> Path:

@@ -76,6 +76,11 @@ class Checkpoint(Protocol):
     def save(self, progress: Progress) -> None: ...
 
 
+def never(progress: Progress) -> bool:
+    """Return no: for loops that nothing but their criteria ends."""
+    return False
+
+
 def solve(
     major: MajorCycle,
     minor: MinorCycle,
@@ -84,7 +89,7 @@ def solve(
     checkpoint: Checkpoint,
     on_cycle: Callable[[CycleRecord], None] = lambda record: None,
     intensity: tuple[slice, slice] = (slice(None), slice(None)),
-    interrupts: Callable[[Progress], bool] = lambda progress: False,
+    interrupts: Callable[[Progress], bool] = never,
 ) -> Progress:
     """Alternate major and minor cycles until a criterion is met.
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-MOST_TAPS = 32
-HIGHEST_BAND = 0.4  # cycles a pixel, where MOST_TAPS reach 1e-5
+MOST_TAPS = 40
+HIGHEST_BAND = 0.42  # cycles a pixel, where MOST_TAPS reach 1e-4
 PRICE = 1e-14  # of the squares of the weights, against the mean square error within the band
 DEGREE = 20  # of the polynomials in the fraction of a pixel that the weights are
 AT_ONCE = 1 << 14  # points

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.fft import next_fast_len
 
+from casa_ml_tasks.kernels.channel_operators import ChannelOperators
 from casa_ml_tasks.kernels.normal_operator import cropped, spectrum, transfer_function
 
 
@@ -27,12 +28,14 @@ class Mosaic:
         beams: a, each in a box of its own, (pointing, height, width).
         corners: pixel y, x that each box begins with, (pointing, 2).
         shape: (ny, nx) of the image.
+        channels: of a cube whose channels have their weights in different pointings, the mosaic of each.
     """
 
     psfs: NDArray[np.floating]
     beams: NDArray[np.floating]
     corners: NDArray[np.int64]
     shape: tuple[int, int]
+    channels: tuple[Mosaic, ...] | None = None
 
     @classmethod
     def in_flat_noise(
@@ -72,8 +75,24 @@ class Mosaic:
         scale = field / np.sqrt(power[field].max())
         return cls(psfs, _scaled(beams, corners, scale), corners, field.shape)
 
-    def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator:
-        """Return H."""
+    def with_shares(self, share: NDArray[np.floating], field: NDArray[np.bool_]) -> Mosaic:
+        """Return the mosaic of one channel, in which pointings have other parts of the weight, in flat noise.
+
+        Args:
+            share: the part that a pointing has over its part here, (pointing,).
+            field: where the channel has an image, (ny, nx).
+        """
+        used = share > 0
+        psfs = self.psfs[used] * share[used, None, None].astype(self.psfs.dtype)
+        return Mosaic.in_flat_noise(psfs, self.beams[used], self.corners[used], field)
+
+    def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator | ChannelOperators:
+        """Return H, of a cube whose channels differ that of every channel."""
+        if self.channels is None:
+            return self._normal(precision)
+        return ChannelOperators(tuple(channel._normal(precision) for channel in self.channels))
+
+    def _normal(self, precision: DTypeLike) -> MosaicNormalOperator:
         return MosaicNormalOperator.from_psfs(self.psf(), self.psfs, self.beams, self.corners, precision)
 
     def seen(self) -> NDArray[np.bool_]:

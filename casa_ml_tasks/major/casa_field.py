@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame
 from casa_ml_tasks.data.workspace import product_paths
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.mosaic_shares import channels_of_images
 from casa_ml_tasks.major.casa_images import CasaImages
 from casa_ml_tasks.major.casa_mosaic import mosaic_of
 from casa_ml_tasks.major.imager import imager_parameters, open_imager
@@ -57,14 +59,15 @@ class CasaField(CasaImages):
 
     @cached_property
     def mosaic(self) -> Mosaic | None:
-        """The pointings, for all channels alike; None where there is one, without a beam in the operator.
+        """The pointings; None where there is one, without a beam in the operator.
 
-        CASA's gridders do not tell them apart, so the Measurement Sets are read for them.
+        CASA's gridders do not tell them apart, so the Measurement Sets are read for them. Where a field moves against
+        the frequencies of a cube, CASA leaves it out of an outer channel: the image of weights tells which has which.
         """
         if self._request.gridding.single_pointing:
             return None
         beam = self.product("pb")
-        return mosaic_of(
+        mosaic = mosaic_of(
             self._request,
             ImageFrame(*read_direction(beam), tracks=self._request.grid.tracks),
             read_frequencies(beam),
@@ -72,6 +75,11 @@ class CasaField(CasaImages):
             np.any(self.primary_beam() > 0, axis=(0, 1)),
             self.imagename.parent / "pointings",
         )
+        weights, sums = (read_image(self.product(name))[:, 0] for name in ("weight", "sumwt"))
+        if len(weights) == 1:
+            return mosaic
+        fields = self.primary_beam()[:, 0] > 0
+        return replace(mosaic, channels=channels_of_images(mosaic, weights, sums[:, 0, 0], fields))
 
     def noise(self) -> NDArray[np.float64]:
         """Return the r.m.s. of each plane of the dirty image, (channel, stokes), Jy/beam, if WEIGHT is 1/sigma^2.

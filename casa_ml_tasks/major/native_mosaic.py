@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import Origins
 from casa_ml_tasks.engine.protocols import Fold, Image
 from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.mosaic_shares import shares_of_weights
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.measurement_sets import write_model_column
@@ -53,7 +55,14 @@ class NativeMosaic(NativeMajorCycle):
 
     def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
         """Return the pointings as the minor cycle needs them."""
-        return operator.mosaic(self._field())
+        mosaic = operator.mosaic(self._field())
+        if shares_of_weights(operator.used_weights()) is None:
+            return mosaic
+        fields = self._beam[:, 0] > 0
+        channels = [
+            operator.mosaic(field, channel=channel) if field.any() else mosaic for channel, field in enumerate(fields)
+        ]
+        return replace(mosaic, channels=tuple(channels))
 
     def _noise_over_sums(
         self, operator: VisibilityOperator, squares: NDArray[np.float64], largest: NDArray[np.float64]

@@ -110,23 +110,28 @@ class VisibilityOperator:
                     view.add_adjoint(weight * view.apply(ones, channel), power[channel, 0], channel)
         return power
 
-    def mosaic(self, field: NDArray[np.bool_], sky_units: bool = False) -> Mosaic:
-        """Return the pointings as an operator of all channels alike, with the mean of their beams.
+    def used_weights(self) -> NDArray[np.float64]:
+        """Return the sums of the imaging weights of the pointings that have any, (channel, pointing)."""
+        return self.sums.weights[:, self.sums.weights.sum(axis=0) > 0]
+
+    def mosaic(self, field: NDArray[np.bool_], sky_units: bool = False, channel: int | None = None) -> Mosaic:
+        """Return the pointings as an operator, of all channels with the mean of their beams or of one channel.
 
         Args:
             field: where there is an image, (ny, nx).
             sky_units: of an image that is not multiplied with the primary beam; else in flat noise.
+            channel: its number; all by default.
 
         Raises:
             ValueError: a view is no box of the image.
         """
-        psfs, share = self.sums.psf.sum(axis=0), self.sums.weights.sum(axis=0)
+        channels = np.flatnonzero(self.sums.weight > 0) if channel is None else np.array([channel])
+        psfs, share = self.sums.psf[channels].sum(axis=0), self.sums.weights[channels].sum(axis=0)
         used = np.flatnonzero(share > 0)
         boxes = [view for view in self.views if isinstance(view, Box)]
         if len(boxes) < len(self.views):
             raise ValueError("a mosaic is made of boxes of its image; give each pointing one")
-        channels = np.flatnonzero(self.sums.weight > 0)
-        beams = [np.mean([boxes[k].beams[channel] for channel in channels], axis=0) for k in used]
+        beams = [np.mean([boxes[k].beams[each] for each in channels], axis=0) for k in used]
         corners = np.array([boxes[k].corner for k in used])
         make = Mosaic.in_sky_units if sky_units else Mosaic.in_flat_noise
         return make(psfs[used] / np.float32(share.sum()), np.stack(beams), corners, field)

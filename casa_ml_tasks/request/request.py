@@ -196,6 +196,7 @@ class Request:
     def _check_needs(self, name: str, wish: Any, *others: str) -> None:
         """Check that other parameters are what one needs; the task may choose our own kernels yet."""
         may_be_native = self.gridding.native or (self.gridding.imager == "auto" and self.kernels_may_serve)
+        may_be_native &= self.gridding.single_pointing
         needed = {
             "gridder": ("native", self.gridding.gridder, may_be_native),
             "specmode": ("mfs", self.grid.specmode, self.grid.continuum),

@@ -34,7 +34,8 @@ class SingleDishMaps:
         paths = listed(sdimage)
         for path in paths:
             if not (is_casa_image(path) or Path(path).is_file()):
-                raise ValueError(f"sdimage='{path}' does not exist; give the path of a CASA image or of a FITS image")
+                what = "is no image" if Path(path).exists() else "does not exist"
+                raise ValueError(f"sdimage='{path}' {what}; give the path of a CASA image or of a FITS image")
         beams, noises, scales = (
             _for_each(name, value, paths)
             for name, value in (("sdbeam", sdbeam), ("sdnoise", sdnoise), ("sdscale", sdscale))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.calibration.flux_scale import FluxScales, SetOfVisibilities, fit_flux_scales
 from casa_ml_tasks.calibration.map_modes import modes_of_map
-from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MajorCycle, MinorCycle, MinorState
+from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MinorCycle, MinorState
 from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.tasks.single_dish_data import DishData
 
 PROBE = 0.05  # relative change of a data set, for the derivative of the model
@@ -32,7 +33,7 @@ class JointFluxScales:
         factors: what the data are divided by now, (set,).
     """
 
-    major: MajorCycle
+    major: SkyMosaic
     maps: Sequence[DishData]
     minor_cycle: Callable[[Sequence[DishData]], MinorCycle]
     noise_scale: float
@@ -96,7 +97,8 @@ class JointFluxScales:
                     predicted[1:, of_set].astype(complex) if changes else None,
                 )
             )
-        return [*found, *(_modes(each, skies, visibilities.cell) for each in self.divided_maps)]
+        images = [self.major.seen(sky) for sky in skies]
+        return [*found, *(_modes(each, images, visibilities.cell) for each in self.divided_maps)]
 
     def _changes(self, model: Image) -> list[Image]:
         """Return the derivative of the model by the relative flux scale of each set but the reference, whose is 0.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
 from casa_ml_tasks.request.grid import CONTINUUM
+from casa_ml_tasks.request.values import listed
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 
@@ -30,6 +31,10 @@ def as_joint(arguments: Arguments, task: str) -> Arguments:
         raise ValueError(f"stokes='{stokes}' has no joint image; use one of {', '.join(TOTAL_INTENSITY)}")
     if terms == "mtmfs":
         raise ValueError("deconvolver='mtmfs' has no joint image; use another deconvolver, or specmode='cubedata'")
+    if "points" in listed(values["regularizer"]):
+        raise ValueError(
+            f"regularizer={values['regularizer']!r}: 'points' has no joint image; leave it out, point sources need none"
+        )
     if vptable := values["vptable"]:
         raise ValueError(f"vptable='{vptable}' is not read; use '', for the known beams of ALMA's dishes and the VLA's")
     if outlierfile := values["outlierfile"]:

@@ -37,7 +37,7 @@ def joint_content(
     """
     cell = major.cell / arcsecond
     channel = int(np.argmax(np.abs(model[:, 0]).sum(axis=(1, 2))))
-    sets = data.sets(model)
+    sets, model = data.sets(model), major.seen(model)
     power = major.operator.power()[channel, 0]
     residuals, pointings = [], []
     for name, part in major.parts():

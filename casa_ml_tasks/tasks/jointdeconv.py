@@ -21,6 +21,7 @@ from casa_ml_tasks.engine.alternation import Alternation, DataStep, with_all_rec
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
+from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.resolve.posterior import Posterior
@@ -29,6 +30,7 @@ from casa_ml_tasks.report.joint_content import JointContent
 from casa_ml_tasks.report.joint_section import joint_sections
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.inference import Inference
+from casa_ml_tasks.request.projection import checked_projection
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.single_dish import SingleDishMaps
 from casa_ml_tasks.tasks import imaging, joint_minor_cycles, rml_minor_cycles
@@ -68,11 +70,13 @@ class JointCall(imaging.ImagingCall):
         regularisation: of the sky.
         maps: of single dishes.
         inference: of the posterior; None where the most probable sky is asked for.
+        projection: of the sky.
     """
 
     regularisation: Regularisation
     maps: SingleDishMaps
     inference: Inference | None
+    projection: str
 
     @property
     def fits_fluxes(self) -> bool:
@@ -117,13 +121,18 @@ class Jointdeconv:
         """Check the parameters as a joint likelihood takes them."""
         taken = as_joint(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_joint)
-        request = Request.from_parameters(**taken.values)
+        projection = checked_projection(taken.values.get("projection", "SIN"))
+        request = Request.from_parameters(**{**taken.values, "projection": "SIN"})
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
         check_images(request)
         asked = request.casa["inference"] == "posterior"
         inference = Inference.from_parameters(request, **request.casa) if asked else None
-        return JointCall((request,), None, regularisation, maps, inference)
+        if inference is not None and projection != "SIN":
+            raise ValueError(
+                f"projection='{projection}' has no inference='posterior' yet; use projection='SIN', or inference='map'"
+            )
+        return JointCall((request,), None, regularisation, maps, inference, projection)
 
     def check(self, call: JointCall) -> Survey:
         """Check the call against disk and data, and the maps against the image."""
@@ -134,7 +143,7 @@ class Jointdeconv:
         """Find the sky, as far as the maps reach, and write what lies in the image that was asked for."""
         shape = _shape_of_sky(call)
         on_sky = replace(call, fields=(call.request.changed(imsize=list(shape[::-1])),))
-        with closing(SkyMosaic(on_sky.request, context.workspace.directory, origins=True)) as major:
+        with closing(_opened(on_sky, context.workspace)) as major:
             check_image(major, on_sky.request)
             solution = _solution(major, call, on_sky, context)
             return _written(major, solution, call, context)
@@ -222,21 +231,29 @@ def _written(major: SkyMosaic, solution: _Solution, call: JointCall, context: Co
     """Write all products, and return what was found in the image that was asked for."""
     request, progress, maps = call.request, solution.progress, solution.sets.divided_maps
     content = joint_content(major, solution.sets, solution.scales, progress.model, call.fits_fluxes)
+    image = major.seen(progress.model)
     major.finish(progress.model, request.output.restoration, request.output.pbcor)
     write_posterior_products(major, solution.posterior, solution.steps.data_model)
     for extension, each in zip(_extensions(maps), maps, strict=True):
-        each.write_residual(major.product(extension), progress.model, major.product("pb"))
+        each.write_residual(major.product(extension), image, major.product("pb"))
     imaged = imaging.imaged_by(major, solution.steps, progress, context)
     imaged = replace(imaged, progress=replace(progress, residual=major.read_residual()))
     posterior = solution.posterior
     if progress.model.shape[-2:] != request.grid.shape:
         write_image(major.product("sky"), progress.model, major.product("residual"), "Jy/pixel")
+        major.write_coordinates(major.product("sky"))
         cut_images((major.product(each.extension) for each in ON_IMAGE), request.grid.shape)
         imaged = _cut(imaged, request.grid.shape)
         if posterior is not None:
             posterior = replace(posterior, samples=middle(posterior.samples, request.grid.shape))
     major.predict(progress.model)
-    return Joined(imaged, tuple(each.misfit(progress.model) for each in maps), content, posterior)
+    return Joined(imaged, tuple(each.misfit(image) for each in maps), content, posterior)
+
+
+def _opened(call: JointCall, workspace: Workspace) -> SkyMosaic:
+    if call.projection == "SIN":
+        return SkyMosaic(call.request, workspace.directory, origins=True)
+    return ReprojectedMosaic(call.request, workspace.directory, call.projection)
 
 
 def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:

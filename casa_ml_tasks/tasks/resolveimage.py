@@ -110,7 +110,8 @@ class Resolveimage:
                 while not sketches.settled:
                     minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
                     sketch_criteria = replace(criteria, noise=typical(steps.errors.noise))
-                    imaging.run_round(sketches, major, minor.sketch(), sketch_criteria, context.checkpoint)
+                    sketch = minor.sketch()
+                    imaging.run_round(sketches, major, sketch, sketch_criteria, context.checkpoint, may_end_early=True)
             rounds = Alternation(steps.in_order, sketches.start)
             while not rounds.settled:
                 minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)

@@ -103,7 +103,8 @@ def warn_of_unused(task: str, arguments: Arguments, lacking: Callable[[str, Argu
     if unused:
         casalog.post(f"without effect: {', '.join(unused)}", "WARN", task)
     values = arguments.values
-    if values["usepointing"] and values["gridder"] not in SINGLE_POINTING and values.get("minorcycle") != "clean":
+    by_casa = values["imager"] != "native" and values["gridder"] not in SINGLE_POINTING
+    if values["usepointing"] and by_casa and values.get("minorcycle") != "clean":
         casalog.post(
             "usepointing=True: major cycles use the POINTING table, but minor cycles the directions of the fields, "
             "which takes more cycles where the two differ",

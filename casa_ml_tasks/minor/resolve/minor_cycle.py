@@ -90,7 +90,7 @@ class Resolve:
             latent = run_iteration(problem, settings, latent, likelihood, mass)
             latent = schedule_next(latent, settings)
         self._on_iteration(record := latent.iterations()[-1])
-        unfinished = latent.stage != Stage.FINISHED
+        unfinished = bool(latent.stage != Stage.FINISHED)
         after = MinorState(state.iterations + record.operator_products, latent=latent._asdict(), unfinished=unfinished)
         return (model if unfinished else images_of(problem, latent).mean(axis=0, dtype=float)[:, None]), after
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image, MinorState
+from casa_ml_tasks.kernels.channel_operators import ChannelOperators
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
@@ -77,7 +78,7 @@ class RegularisedMaximumLikelihood:
             most_iterations: of one minor cycle and plane.
             niter: of all minor cycles and planes together; -1 for no limit.
             on_progress: called with the iterations of this cycle, all planes, and the objective of one, now and then.
-            operator: of every plane, where it is not the convolution with the PSF: of a mosaic.
+            operator: of every plane, or `ChannelOperators`, where it is not the convolution with the PSF: of a mosaic.
             unresolved: give bright sources between pixels positions of their own, in non-negative images of which each
                 is alone and has no operator but its PSF.
             other_data: the likelihood of data that the major cycle does not see, such as a single-dish map.
@@ -208,6 +209,8 @@ class RegularisedMaximumLikelihood:
 
     def _operator(self, planes: Planes) -> NormalOperator:
         """Return the normal operator, kept between minor cycles if there is one only: many would fill the memory."""
+        if isinstance(self._only_operator, ChannelOperators):
+            return self._only_operator.of_channels(planes[0])
         if self._only_operator is not None:
             return self._only_operator
         operator = ConvolutionNormalOperator.from_psf(self._psf[planes], np.float32)

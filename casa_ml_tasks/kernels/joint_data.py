@@ -195,7 +195,7 @@ def in_precision(operator: NormalOperator, precision: DTypeLike) -> NormalOperat
     def converted(array: jax.Array) -> jax.Array:
         if jnp.iscomplexobj(array):
             return array.astype(np.result_type(precision, np.complex64))
-        return array.astype(precision) if jnp.issubdtype(array.dtype, jnp.floating) else array
+        return array.astype(np.dtype(precision)) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
     with jax.enable_x64(True):
         return cast(NormalOperator, jax.tree.map(converted, operator))

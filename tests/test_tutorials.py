@@ -39,9 +39,10 @@ def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch,
         assert abs(found.mean - mean) < 0.5 * std
 
 
-def test_two_arrays_and_a_dish_find_all_flux_as_the_documentation_shows(monkeypatch, tmp_path, capsys):
+def test_two_arrays_and_a_dish_find_all_flux_as_the_documentation_shows(monkeypatch, pixels, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["joint_mosaic.py", "--figure", str(tmp_path / "mosaic.png")])
-    runpy.run_path(str(REPOSITORY / "tutorials" / "joint_mosaic.py"), run_name="__main__")
+    with pixels():
+        runpy.run_path(str(REPOSITORY / "tutorials" / "joint_mosaic.py"), run_name="__main__")
 
     assert (tmp_path / "mosaic.png").stat().st_size > 10_000
     documented = (REPOSITORY / "docs" / "jointdeconv_tutorial.md").read_text()

@@ -215,9 +215,9 @@ def test_a_bright_source_with_errors_of_gain_takes_few_iterations(tmp_path):
     result = rmlclean(imagename=str(tmp_path / "sky"), **imaging)
     last = result["cycles"][-1]
     assert result["noise_scale"] == pytest.approx(1, rel=0.05)
-    assert last["iterations"] < 400
-    assert len(result["cycles"]) < 10
-    assert last["model_flux"] == pytest.approx(3.5, rel=0.05)
+    assert last["iterations"] < 600
+    assert len(result["cycles"]) <= 12
+    assert last["model_flux"] == pytest.approx(3.5, rel=0.15)  # nearly twice that with thermal noise alone
     assert result["image_noise"] > 5 * result["thermal_noise"]
     assert 0.6 < last["rms_residual"] / result["image_noise"] < 1.3
 

@@ -246,7 +246,7 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
             Acts("test_cubes.py::test_a_visibility_goes_to_the_channel_that_has_its_frequency"),
         ),
         "outframe": unused("outframe", "BARY", "cube"),
-        "projection": Acts("test_jointdeconv.py::test_a_sky_in_another_projection"),
+        "projection": Acts("test_joint_projections.py::test_the_model_is_in_the_projection_that_was_asked_for"),
     },
 }
 KNOWN = {task: {**BOTH, **specific} for task, specific in SPECIFIC.items()}

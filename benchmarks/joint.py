@@ -42,10 +42,12 @@ class Outcome(NamedTuple):
     """What the methods made of one sky.
 
     Attributes:
+        title: name and seed of the sky.
         runs: of each method.
         scores: of each method, and for each of its products.
     """
 
+    title: str
     runs: dict[str, Run]
     scores: dict[str, dict[str, JointScore]]
 
@@ -86,8 +88,8 @@ def main() -> None:
             where = kept / f"s{sky.seed}" / sky.name
             runs = {method: run(method, sky, where / method, method in options.reuse) for method in methods}
             found = {method: finished.smoothed_skies(sky, runs[FEATHER].beam()) for method, finished in runs.items()}
-            outcome = Outcome(runs, _scores(sky, runs, found))
-            for row in _rows(sky, outcome):
+            outcome = Outcome(f"{sky.name} ({sky.seed})", runs, _scores(sky, runs, found))
+            for row in _rows(outcome):
                 print("| " + " | ".join(row) + " |", flush=True)
             outcomes.append(outcome)
             if options.posterior:
@@ -96,11 +98,13 @@ def main() -> None:
             if options.figures is not None:
                 best = {LABELS[m]: found[m][_best(outcome.scores[m])] for m in METHODS if m in runs}
                 beam, primary_beam = runs[FEATHER].beam(), runs[FEATHER].primary_beam()
-                title = f"{sky.name} ({sky.seed})"
-                rows_of_figure.append((title, sky.smoothed_truth(beam), best, primary_beam))
+                rows_of_figure.append((outcome.title, sky.smoothed_truth(beam), best, primary_beam))
         scales = next(iter(outcomes[0].scores[FEATHER].values())).scales
         print(f"\nScales of power and error: {_numbers(scales, '.2g')} arcsec.")
         _print_means(outcomes)
+        print("\nPeak residual of the peers inside their masks, one major cycle after the other, mJy/beam:\n")
+        for each in outcomes:
+            _print_peaks(each)
         if posterior_rows:
             print()
             print_table(POSTERIOR_COLUMNS, posterior_rows)
@@ -118,14 +122,14 @@ def _scores(
     }
 
 
-def _rows(sky: JointSky, outcome: Outcome) -> Iterator[list[str]]:
+def _rows(outcome: Outcome) -> Iterator[list[str]]:
     """A row of the table for each product of each method."""
     for method in METHODS:
         for kind, score in outcome.scores.get(method, {}).items():
             ratios = [f"{outcome.ratio(peer):.2f}" if method == OURS else "" for peer in (FEATHER, SDINT)]
             diverged = "" if outcome.runs[method].converged else ", diverged"
             yield [
-                f"{sky.name} ({sky.seed})",
+                outcome.title,
                 f"{LABELS[method]}, {kind}{diverged}",
                 f"{outcome.runs[method].seconds:.0f}",
                 f"{score.flux:.3f}",
@@ -134,6 +138,14 @@ def _rows(sky: JointSky, outcome: Outcome) -> Iterator[list[str]]:
                 _numbers(score.power, ".2f"),
                 _numbers(score.error, ".3f"),
             ]
+
+
+def _print_peaks(outcome: Outcome) -> None:
+    for peer in (FEATHER, SDINT):
+        if peer in outcome.runs:
+            peaks = _numbers(1e3 * np.array(outcome.runs[peer].peaks), ".1f")
+            verdict = "falling" if outcome.runs[peer].converged else "diverged"
+            print(f"- {outcome.title}, {LABELS[peer]}: {peaks}, {verdict}")
 
 
 def _posterior_row(sky: JointSky, sampled: Run, clean: Run) -> list[str]:

@@ -1,5 +1,6 @@
 """Visibilities so few that dense matrices hold them, and the inference from them: for tests."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import block_diag
@@ -8,9 +9,9 @@ from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.centring import Centring
 from casa_ml_tasks.minor.resolve.coarse_brightness import CoarseBrightness
-from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.correlated_field import Prior, hartley
 from casa_ml_tasks.minor.resolve.energy import Likelihood
-from casa_ml_tasks.minor.resolve.log_normal_sky import Position
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.problem import ImagingProblem
 from casa_ml_tasks.minor.resolve.response import Response
@@ -23,6 +24,12 @@ COMPOSITIONS = (
 )
 PRIOR = Prior(-4.0)
 FREQUENCIES = np.array([0.9, 1.0, 1.15])  # of the channels, GHz
+
+# Each is one program: called as they are, they are as many for every shape as they have operations.
+images_of, log_planes_of = map(jax.jit, (LogNormalSky.__call__, LogNormalSky.log_planes))
+standard_of, prior_of_spectra = map(jax.jit, (LogNormalSky.standard, LogNormalSky.prior_of_spectra))
+enter, leave = map(jax.jit, (Centring.enter, Centring.leave))
+transformed = jax.jit(hartley)
 
 
 class Observation:

@@ -82,16 +82,19 @@ class JointObservation:
         return mosaic / (len(self.pointings) * len(each.fringes) * self.power)
 
     def map_of(self, sky):
-        """With noise that the beam has smoothed."""
-        beam = GaussianBeam(self.width, self.width)
-        y, x = (self.grid.positions(axis) for axis in (0, 1))
-        rows, columns = (
-            gaussian(np.subtract.outer(at, np.arange(-n, 2 * n)), 0, self.width)
-            for at, n in zip((y, x), self.shape, strict=True)
-        )
-        noise = rows @ self.rng.normal(size=[3 * n for n in self.shape]) @ columns.T
-        noise *= self.dish_sigma / np.sqrt(np.sum(rows[0] ** 2) * np.sum(columns[0] ** 2))
-        pixels = rows[:, self.shape[0] : -self.shape[0]] @ sky @ columns[:, self.shape[1] : -self.shape[1]].T + noise
+        """With noise whose covariance is the beam: white noise that its root has smoothed."""
+
+        def smoothed(image, width, margin):
+            rows, columns = (
+                gaussian(np.subtract.outer(self.grid.positions(axis) + margin, np.arange(n)), 0, width)
+                for axis, n in enumerate(image.shape)
+            )
+            return rows @ image @ columns.T
+
+        margin, root = round(2 * self.width), self.width / np.sqrt(2)
+        noise = smoothed(self.rng.normal(size=[n + 2 * margin for n in self.shape]), root, margin)
+        noise *= self.dish_sigma / np.sqrt(np.pi / (8 * np.log(2)) * root**2)  # over the root of the sum of squares
+        pixels, beam = smoothed(sky, self.width, 0) + noise, GaussianBeam(self.width, self.width)
         return SingleDish.of(pixels, self.grid, [beam], self.dish_sigma, self.shape)
 
     def sky_data(self, single_dish):

@@ -1,11 +1,13 @@
 """Images and data in turn, with an image of one pixel and one number that is believed of the data."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from casa_ml_tasks.engine.alternation import Alternation, Verdict, with_all_records
+from casa_ml_tasks.engine.exit_criteria import StopCode
 from casa_ml_tasks.engine.protocols import MinorState
 from casa_ml_tasks.engine.solver import CycleRecord, Progress
 
@@ -98,6 +100,16 @@ def test_without_data_steps_one_image_is_all():
 def test_rounds_are_bounded():
     restless, shown = recorder([Verdict.CHANGED] * 4)
     assert len(Observation().alternate([restless], most_rounds=4).rounds) == len(shown) == 4
+
+
+def test_a_round_that_was_interrupted_is_not_the_last():
+    observation, (content, shown) = Observation(), recorder([Verdict.SETTLED] * 2)
+    rounds = Alternation([content], EMPTY)
+    rounds.finish_round(replace(observation.image(rounds.start), stop=StopCode.INTERRUPTED))
+    assert not rounds.settled
+    rounds.finish_round(observation.image(rounds.start))
+    assert rounds.settled
+    assert len(shown) == 2
 
 
 def test_a_step_is_not_shown_an_image_of_visibilities_that_another_has_changed():

@@ -19,14 +19,40 @@ from tests.few_visibilities import (
     composed,
     drawn,
     drawn_spectrum,
+    enter,
     expected_spectrum,
+    images_of,
+    leave,
     observation_for,
+    prior_of_spectra,
     some_centring,
 )
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 SHAPES = [(12, 12), (9, 14)]
 FWHM = np.sqrt(8 * np.log(2))  # of a Gaussian's standard deviation
+
+prior_and_sky = jax.jit(Centring.prior_and_sky)
+
+
+@jax.jit
+def stretched(centring, sky, at):
+    """The derivatives of the coordinates along the excitations, (coordinate, excitation)."""
+
+    def coordinates(excitations):
+        return centring.enter(sky, at._replace(excitations=excitations.reshape(at.excitations.shape))).excitations
+
+    return jax.jacobian(coordinates)(at.excitations.ravel()).reshape(2 * [at.excitations.size])
+
+
+@jax.jit
+def bent_along_spectra(centring, sky, at):
+    """The second derivatives along the spectra of the prior of excitations, (parameters, parameters)."""
+
+    def prior(spectrum):
+        return centring.prior_and_sky(sky, at._replace(spectrum=spectrum))[0] - sky.prior_of_spectra(spectrum)
+
+    return jax.hessian(prior)(at.spectrum)
 
 
 @pytest.fixture(params=COMPOSITIONS)
@@ -38,10 +64,11 @@ def kind(request):
 def test_a_position_comes_back_from_any_coordinates(kind, shape):
     rng, sky = np.random.default_rng(1), LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
     at, centring = drawn(sky, rng), some_centring(sky, rng)
-    inside = centring.enter(sky, at)
+    inside = enter(centring, sky, at)
     assert np.std(inside.excitations / at.excitations) > 0.1
-    np.testing.assert_allclose(centring.leave(sky, inside).excitations, at.excitations, rtol=1e-12, atol=1e-12)
-    unchanged = Centring.none(sky, at.spectrum).enter(sky, drawn(sky, rng)._replace(excitations=at.excitations))
+    np.testing.assert_allclose(leave(centring, sky, inside).excitations, at.excitations, rtol=1e-12, atol=1e-12)
+    other = drawn(sky, rng)._replace(excitations=at.excitations)
+    unchanged = enter(Centring.none(sky, at.spectrum), sky, other)
     np.testing.assert_allclose(unchanged.excitations, at.excitations, rtol=1e-12)
 
 
@@ -49,19 +76,13 @@ def test_a_position_comes_back_from_any_coordinates(kind, shape):
 def test_probabilities_change_by_the_volume_that_the_coordinates_stretch(kind, shape):
     rng, sky = np.random.default_rng(2), LogNormalSky.of(shape, composed(kind, observation_for(kind, shape)))
     centring = some_centring(sky, rng)
-
-    def volume(at):
-        def coordinates(excitations):
-            return centring.enter(sky, at._replace(excitations=excitations.reshape(at.excitations.shape))).excitations
-
-        return np.linalg.slogdet(jax.jacobian(coordinates)(at.excitations.ravel()).reshape(2 * [at.excitations.size]))
-
     for at in (drawn(sky, rng), drawn(sky, rng)):
-        prior, images = centring.prior_and_sky(sky, centring.enter(sky, at))
-        np.testing.assert_allclose(images, sky(at), rtol=1e-9)
-        otherwise = 0.5 * jnp.vdot(at.excitations, at.excitations) + sky.prior_of_spectra(at.spectrum)
-        assert float(prior - otherwise) == pytest.approx(volume(at).logabsdet, rel=1e-6)
-        assert abs(volume(at).logabsdet) > 1
+        prior, images = prior_and_sky(centring, sky, enter(centring, sky, at))
+        np.testing.assert_allclose(images, images_of(sky, at), rtol=1e-9)
+        otherwise = 0.5 * np.vdot(at.excitations, at.excitations) + prior_of_spectra(sky, at.spectrum)
+        volume = np.linalg.slogdet(stretched(centring, sky, at))
+        assert float(prior - otherwise) == pytest.approx(volume.logabsdet, rel=1e-6)
+        assert abs(volume.logabsdet) > 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -71,12 +92,9 @@ def test_spectra_are_as_curved_as_modes_of_the_expected_strength_say(kind, shape
     none = Centring.none(sky, spectrum)
     centring = none._replace(weight=some_centring(sky, rng).weight)
     strong = jnp.asarray(rng.choice([-1.0, 1.0], (sky.mixing.shape[1], *shape)))
-
-    def prior(spectrum):
-        return centring.prior_and_sky(sky, Position(strong, spectrum))[0] - sky.prior_of_spectra(spectrum)
-
+    actual = bent_along_spectra(centring, sky, Position(strong, spectrum))
     expected = np.asarray(curvature(sky, spectrum, sky.modes.count * centring.weight**2))
-    np.testing.assert_allclose(jax.hessian(prior)(spectrum), expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -10,7 +10,7 @@ from scipy.stats import invgamma, lognorm, norm
 from casa_ml_tasks.minor.band import Band
 from casa_ml_tasks.minor.resolve import composition
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes
-from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, cosines, hartley
+from casa_ml_tasks.minor.resolve.correlated_field import CorrelatedField, Prior, cosines
 from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
 from tests.few_visibilities import (
@@ -22,7 +22,10 @@ from tests.few_visibilities import (
     composed,
     drawn,
     finished,
+    images_of,
+    log_planes_of,
     observation_for,
+    transformed,
 )
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -112,15 +115,16 @@ def test_images_are_those_of_the_fields(kind, shape, rng):
     observation = observation_for(kind, shape)
     sky = LogNormalSky.of(shape, composed(kind, observation))
     at = drawn(sky, rng)
-    fields = np.asarray(hartley(sky.amplitude(at.spectrum) * at.excitations)) + np.array(OFFSETS[kind])[:, None, None]
-    np.testing.assert_allclose(sky(at), BY_HAND[kind](fields, observation), rtol=1e-7)
+    fields = np.array(transformed(sky.amplitude(at.spectrum) * at.excitations))
+    fields += np.array(OFFSETS[kind])[:, None, None]
+    np.testing.assert_allclose(images_of(sky, at), BY_HAND[kind](fields, observation), rtol=1e-7)
 
 
 @pytest.mark.parametrize("kind", COMPOSITIONS)
 def test_coefficients_are_those_of_the_planes_or_of_the_nearest_ones(kind, rng):
     sky = LogNormalSky.of((9, 14), composed(kind, observation_for(kind, (9, 14))))
     log_planes = rng.normal(size=(len(sky.mixing), *sky.shape))
-    left = log_planes - sky.log_planes(sky.coefficients(jnp.asarray(log_planes)))
+    left = log_planes - np.asarray(log_planes_of(sky, sky.coefficients(jnp.asarray(log_planes))))
     np.testing.assert_allclose(np.einsum("pf,pyx->fyx", sky.mixing, left), 0, atol=1e-10)
     if kind != "cube_with_continuum":  # which has more planes than fields
         np.testing.assert_allclose(left, 0, atol=1e-10)

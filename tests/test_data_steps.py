@@ -17,7 +17,7 @@ from casa_ml_tasks.engine.solver import Progress, solve
 from casa_ml_tasks.kernels.uv_annuli import ANNULI
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.request.selection import DataSelection
-from casa_ml_tasks.simulation import simulate, with_table
+from casa_ml_tasks.simulation import Source, simulate, with_table
 from casa_ml_tasks.tasks import imaging, run
 from casa_ml_tasks.tasks.family import Context
 from tests.major_cycles import parameters_of
@@ -84,6 +84,7 @@ def test_visibilities_are_compared_bin_by_bin():
         ({"likelihood": "studentt"}, StopCode.CONVERGED, 1, False),
         ({}, StopCode.ITERATION_LIMIT, 1, False),
         ({}, StopCode.DIVERGED, 1, True),  # it may have followed the errors
+        ({}, StopCode.INTERRUPTED, 1, True),
         ({}, StopCode.CONVERGED, 4, False),
     ],
 )
@@ -112,6 +113,54 @@ def test_a_killed_run_goes_on_with_the_errors_of_calibration_that_it_has_found(s
     found = {"calibration_errors": CalibrationErrors.of_image(factor).as_numbers()}
     steps = steps_of(Residual(1.0), survey_of_ms, replace(EMPTY, calibration=found))
     np.testing.assert_allclose(steps.errors.noise, NOISE * survey_of_ms.noise_scale * factor)
+
+
+class Beside(Residual):
+    """A native major cycle, of which the residual in the field and that beside it are known, in its noise."""
+
+    def __init__(self, inside, beside):
+        super().__init__(inside)
+        self.beside, self.visibilities = beside, self
+
+    def noise_beside(self, model, left_out):
+        return self.beside * NOISE
+
+
+@pytest.mark.parametrize(
+    ("inside", "beside", "changes", "cycles", "may"),
+    [
+        (10.0, 9.0, {}, 1, True),
+        (10.0, 4.0, {}, 1, False),  # the image lacks something as yet
+        (1.7, 1.7, {}, 1, False),  # the end of the round will tell
+        (10.0, 9.0, {"noisescale": "1.0"}, 1, False),
+        (10.0, 9.0, {}, 2, False),
+    ],
+)
+def test_the_first_minor_cycle_is_the_last_one_of_a_round_with_errors_far_above_the_noise(
+    survey_of_ms, inside, beside, changes, cycles, may
+):
+    scale = survey_of_ms.noise_scale if "noisescale" not in changes else 1.0
+    errors = steps_of(Beside(inside, beside * scale), survey_of_ms, **changes).errors
+    planes = (
+        scale
+        * inside
+        * np.random.default_rng(0).normal(size=(3, 1, 40, 50))
+        * np.nan_to_num(NOISE, posinf=0)[..., None, None]
+    )
+    assert errors.interrupts(replace(EMPTY, residual=planes, records=(None,) * (1 + cycles))) is may
+
+
+@pytest.mark.parametrize("may_be_less", [True, False])
+def test_a_killed_run_knows_whether_its_errors_are_those_of_an_unfinished_image(survey_of_ms, may_be_less):
+    stop = StopCode.INTERRUPTED if may_be_less else StopCode.CONVERGED
+    errors = steps_of(Residual(2.5), survey_of_ms).errors
+    scale = survey_of_ms.noise_scale
+    errors.fit(replace(EMPTY, residual=scale * residual(2.5), stop=stop))
+    start = replace(EMPTY, calibration={"calibration_errors": errors.as_numbers()})
+    later = steps_of(Residual(1.0), survey_of_ms, start).errors
+    verdict = later.fit(replace(EMPTY, residual=scale * residual(1.5), stop=StopCode.CONVERGED))
+    assert verdict is (Verdict.CHANGED if may_be_less else Verdict.SETTLED)
+    np.testing.assert_allclose(later.noise, NOISE * scale * (1.5 if may_be_less else 2.5), rtol=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +198,28 @@ def test_gains_that_differ_from_antenna_to_antenna_are_errors_of_calibration(mis
     assert kept["noise_scale"] == 1
     truth = sum(source.flux for source in misjudged.sources)
     assert abs(result["cycles"][-1]["model_flux"] - truth) < abs(kept["cycles"][-1]["model_flux"] - truth)
+
+
+def test_a_bright_source_with_errors_of_gain_takes_few_iterations(tmp_path):
+    """Gains of 3 % leave some sixty times the thermal noise, to which no number of iterations leads."""
+    sky = (Source(3.0, 0.4, -0.3), Source(0.5, -1.5, 1.2))
+    observed = simulate(tmp_path / "sky.ms", sigma=0.01, sources=sky)
+    gains = 1 + 0.03 * np.random.default_rng(2).normal(size=12)
+    gains = gains * np.exp(0.03j * np.random.default_rng(3).normal(size=12))
+
+    def misjudge(tb):
+        tb.putcol("DATA", tb.getcol("DATA") * gains[tb.getcol("ANTENNA1")] * gains[tb.getcol("ANTENNA2")].conj())
+
+    with_table(observed.path, misjudge)
+    imaging = {"vis": str(observed.path), "imsize": 64, "cell": "0.15arcsec", "datacolumn": "data"}
+    result = rmlclean(imagename=str(tmp_path / "sky"), **imaging)
+    last = result["cycles"][-1]
+    assert result["noise_scale"] == pytest.approx(1, rel=0.05)
+    assert last["iterations"] < 600
+    assert len(result["cycles"]) <= 12
+    assert last["model_flux"] == pytest.approx(3.5, rel=0.15)  # nearly twice that with thermal noise alone
+    assert result["image_noise"] > 5 * result["thermal_noise"]
+    assert 0.6 < last["rms_residual"] / result["image_noise"] < 1.3
 
 
 def test_an_inference_begins_with_the_errors_of_calibration_that_a_sketch_has_told(misjudged, tmp_path, monkeypatch):

@@ -153,6 +153,21 @@ def test_the_loop_stops_where_tclean_would(criteria, stop, cycles):
     assert len(progress.records) == cycles + 1
 
 
+@pytest.mark.parametrize(("far", "stop", "cycles"), [(True, StopCode.INTERRUPTED, 1), (False, StopCode.CONVERGED, 1)])
+def test_a_loop_ends_where_it_is_interrupted_and_no_sooner(far, stop, cycles):
+    major = DenseMajorCycle(point_sources(), 0.02)
+    empty = Progress(np.zeros((1, 1, *SHAPE), np.float32))
+    minor = rml(major, 0.02 / np.sqrt(len(major.data)))
+
+    def interrupts(progress):
+        return far and len(progress.records) == 2
+
+    progress = solve(major, minor, ExitCriteria(), empty, Remember(), interrupts=interrupts)
+    assert progress.stop is stop
+    assert len(progress.records) == cycles + 1
+    assert progress.residual is not None
+
+
 def outcomes(peaks, fluxes=None):
     """Of major cycles whose residuals have these peaks, and r.m.s. of a tenth."""
     fluxes = range(1, len(peaks) + 1) if fluxes is None else fluxes

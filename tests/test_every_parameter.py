@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from casatasks import tclean
 
-from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks import jointdeconv, resolveimage, rmlclean
 from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.task_definition import DEFINITIONS, read_task
 from casa_ml_tasks.tasks import imaging
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage}
+TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage, "jointdeconv": jointdeconv}
 
 
 class ReachedTheData(Exception):
@@ -57,7 +57,52 @@ def unused(name: str, value: Any, word: str = "ignored") -> Warned:
     return Warned(f"without effect: {name}={value!r} (", word, **{name: value})
 
 
-#: What both tasks do with it.
+#: Of CLEAN alone, with another value than the default.
+OF_CLEAN = {
+    "robust": 1.0,
+    "noise": "2Jy",
+    "npixels": 3,
+    "niter": 1000,
+    "gain": 0.2,
+    "threshold": "1mJy",
+    "nsigma": 3.0,
+    "cycleniter": 9,
+    "cyclefactor": 1.5,
+    "minpsffraction": 0.1,
+    "maxpsffraction": 0.7,
+    "deconvolver": "multiscale",
+    "scales": [0, 5],
+    "smallscalebias": 0.6,
+    "fusedthreshold": 0.1,
+    "largestscale": 9,
+    "pbmask": 0.3,
+    "sidelobethreshold": 1.0,
+    "noisethreshold": 4.0,
+    "lownoisethreshold": 2.0,
+    "negativethreshold": 3.0,
+    "smoothfactor": 2.0,
+    "minbeamfrac": 0.1,
+    "cutthreshold": 0.1,
+    "growiterations": 5,
+    "dogrowprune": False,
+    "minpercentchange": 1.0,
+    "verbose": True,
+    "fastnoise": False,
+}
+#: Of CASA's AW-projection.
+OF_AW = {
+    "aterm": False,
+    "psterm": True,
+    "wbawp": False,
+    "conjbeams": True,
+    "cfcache": "my.cf",
+    "computepastep": 5.0,
+    "rotatepastep": 5.0,
+    "pointingoffsetsigdev": [10.0],
+}
+JOINT = "test_jointdeconv.py::test"
+
+#: What all tasks do with it, unless they say otherwise.
 BOTH: Mapping[str, Any] = {
     "vis": Acts("test_measurement_set.py::test_selection_lists_go_with_the_measurement_sets"),
     "selectdata": Acts("test_measurement_set.py::test_selection_parameters_act_whatever_selectdata_says_as_in_tclean"),
@@ -158,8 +203,8 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
         "restoration": Acts("test_resolveimage.py::test_the_products_are_there_with_units_and_history"),
         "pbcor": Acts("test_resolveimage.py::test_the_products_are_there_with_units_and_history"),
         "outlierfile": Refused("outlierfile='a.txt' is not supported yet", outlierfile="a.txt"),
-        "weighting": Warned("weighting='briggs' is ignored: the inference takes", weighting="briggs"),
-        "uvtaper": Warned("uvtaper=['1arcsec'] is ignored: the inference takes", uvtaper=["1arcsec"]),
+        "weighting": Warned("weighting='briggs' is ignored: the likelihood has", weighting="briggs"),
+        "uvtaper": Warned("uvtaper=['1arcsec'] is ignored: the likelihood has", uvtaper=["1arcsec"]),
         "usemask": Warned("usemask='pb' is ignored: emission is", usemask="pb"),
         "mask": Warned("mask='circle[[9pix, 9pix], 5pix]' is ignored", mask="circle[[9pix, 9pix], 5pix]"),
         "interactive": Warned("interactive=True is ignored: there is nothing", interactive=True),
@@ -167,40 +212,41 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
         "nterms": unused("nterms", 3, "mtmfs"),
         "restart": Acts("test_resolveimage.py::test_a_run_that_failed_within_the_inference_goes_on_where_it_was"),
         "savemodel": Acts("test_model_column.py::test_the_model_is_saved_as_the_visibilities_of_its_sky"),
-        **{
-            name: unused(name, value)
-            for name, value in {
-                "robust": 1.0,
-                "noise": "2Jy",
-                "npixels": 3,
-                "niter": 1000,
-                "gain": 0.2,
-                "threshold": "1mJy",
-                "nsigma": 3.0,
-                "cycleniter": 9,
-                "cyclefactor": 1.5,
-                "minpsffraction": 0.1,
-                "maxpsffraction": 0.7,
-                "deconvolver": "multiscale",
-                "scales": [0, 5],
-                "smallscalebias": 0.6,
-                "fusedthreshold": 0.1,
-                "largestscale": 9,
-                "pbmask": 0.3,
-                "sidelobethreshold": 1.0,
-                "noisethreshold": 4.0,
-                "lownoisethreshold": 2.0,
-                "negativethreshold": 3.0,
-                "smoothfactor": 2.0,
-                "minbeamfrac": 0.1,
-                "cutthreshold": 0.1,
-                "growiterations": 5,
-                "dogrowprune": False,
-                "minpercentchange": 1.0,
-                "verbose": True,
-                "fastnoise": False,
-            }.items()
-        },
+        **{name: unused(name, value) for name, value in OF_CLEAN.items()},
+    },
+    "jointdeconv": {
+        **dict.fromkeys(
+            ("imagename", "restoration", "pbcor"), Acts(f"{JOINT}_the_restored_image_has_the_flux_of_the_sky")
+        ),
+        "startmodel": Acts(f"{JOINT}_a_second_run_begins_with_the_sky_of_the_first"),
+        "restart": Acts(f"{JOINT}_a_run_that_failed_at_its_end_goes_on_where_it_was"),
+        "usepointing": Acts("test_native_mosaic.py::test_antennas_look_where_the_pointing_table_says"),
+        "savemodel": Refused("savemodel='virtual' cannot hold", "", savemodel="virtual"),
+        "nmajor": Acts("test_engine.py::test_the_loop_stops_where_tclean_would"),
+        "stokes": Refused("stokes='Q' has no joint image", "pseudoI", stokes="Q"),
+        "specmode": Refused("specmode='cube' interpolates between channels", specmode="cube"),
+        "vptable": Refused("vptable='my.table' is not read", vptable="my.table"),
+        "outlierfile": Refused("outlierfile='a.txt' is not supported", outlierfile="a.txt"),
+        "gridder": unused("gridder", "wproject"),
+        "weighting": Warned("weighting='briggs' is ignored: the likelihood has", weighting="briggs"),
+        "uvtaper": Warned("uvtaper=['1arcsec'] is ignored: the likelihood has", uvtaper=["1arcsec"]),
+        "usemask": Warned("usemask='pb' is ignored: emission is", usemask="pb"),
+        "mask": Warned("mask='circle[[9pix, 9pix], 5pix]' is ignored", mask="circle[[9pix, 9pix], 5pix]"),
+        "interactive": Warned("interactive=True is ignored: there is nothing", interactive=True),
+        "nterms": unused("nterms", 3, "mtmfs"),
+        "normtype": unused("normtype", "flatsky"),
+        "wprojplanes": unused("wprojplanes", -1),
+        "mosweight": unused("mosweight", False),
+        "perchanweightdensity": Warned(
+            "perchanweightdensity=False (weights are natural", perchanweightdensity=False, specmode="cubedata"
+        ),
+        **{name: unused(name, value) for name, value in (OF_CLEAN | OF_AW).items()},
+        **dict.fromkeys(
+            ("nchan", "start", "width", "veltype", "restfreq", "interpolation"),
+            Acts("test_cubes.py::test_a_visibility_goes_to_the_channel_that_has_its_frequency"),
+        ),
+        "outframe": unused("outframe", "BARY", "cube"),
+        "projection": Acts("test_joint_projections.py::test_the_model_is_in_the_projection_that_was_asked_for"),
     },
 }
 KNOWN = {task: {**BOTH, **specific} for task, specific in SPECIFIC.items()}
@@ -259,7 +305,7 @@ def test_casas_imager_gets_it(task, name, simulated_ms, call, casa_log):
     received = imager_parameters(given, "some").getAllPars()[known.name or name]
     assert np.array_equal(received, known.value)
     with pytest.raises(ReachedTheData):
-        call(task, {"imager": "casa", **known.others, name: known.value})
+        call(task, {"imager": "auto" if task == "jointdeconv" else "casa", **known.others, name: known.value})
     assert "without effect" not in casa_log()
     assert "ignored" not in words_of(task, name)
 

@@ -219,4 +219,5 @@ def test_every_family_stands_in_the_registry_under_its_name():
     assert {name: family.name for name, family in FAMILIES.items()} == {
         "rmlclean": "rmlclean",
         "resolveimage": "resolveimage",
+        "jointdeconv": "jointdeconv",
     }

@@ -8,10 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle, Polygon
 from numpy.testing import assert_allclose
 
-from casa_ml_tasks.calibration.flux_scale import FluxScale, FluxScales, SetOfVisibilities, fit_flux_scales
+from casa_ml_tasks.calibration.flux_scale import FluxScale, FluxScales, SetOfVisibilities, fit_flux_scales, overlap
+from casa_ml_tasks.calibration.uv_bins import uv_bins
 from casa_ml_tasks.report.coverage_figure import draw_coverage
 from casa_ml_tasks.report.joint_content import JointContent, Outline, Pointings, SetResidual
-from casa_ml_tasks.report.joint_section import joint_section
+from casa_ml_tasks.report.joint_section import joint_sections
 from casa_ml_tasks.report.set_residual_figure import draw_set_residuals
 from casa_ml_tasks.report.uv_figures import draw_amplitudes, draw_power_spectra
 
@@ -39,7 +40,8 @@ def content():
     noise[:, :5] = np.nan
     centres = np.array([-10.0, 0.0, 10.0])
     return JointContent(
-        sets=sets,
+        sets=[uv_bins(each) for each in sets],
+        shared=overlap(sets),
         scales=fit_flux_scales(sets),
         residuals=[SetResidual(each.name, 0.02 * noise, 0.02, 1.0) for each in sets],
         pointings=[
@@ -112,24 +114,29 @@ def test_the_residual_is_shown_over_its_noise_and_grey_where_nothing_is_seen(con
 def alone(content):
     """One Measurement Set and no map."""
     scales = FluxScales((FluxScale(content.sets[0].name, 1.0, 0.0),), 0)
-    first = content.sets[:1], scales, content.residuals[:1], content.pointings[:1]
+    first = content.sets[:1], None, scales, content.residuals[:1], content.pointings[:1]
     return JointContent(*first, [], content.model, content.sensitivity, content.cell)
 
 
 def of_nothing(content):
-    """An empty model and a set without common uv range."""
-    sets = [replace(each, model=0 * each.model) for each in content.sets]
-    empty = replace(content, sets=sets, scales=fit_flux_scales(sets), model=0 * content.model)
+    """An empty model, and no flux scale."""
+    sets = [
+        replace(each, model_amplitude=0 * each.model_amplitude, model_power=0 * each.model_power)
+        for each in content.sets
+    ]
+    unknown = tuple(FluxScale(each.name, 1.0, np.inf if number else 0.0) for number, each in enumerate(sets))
+    empty = replace(content, sets=sets, scales=FluxScales(unknown, 0), model=0 * content.model)
     return replace(empty, sensitivity=np.ones_like(content.sensitivity))
 
 
 def of_many(content):
     """Seven Measurement Sets."""
     sets = [replace(content.sets[1], name=f"{number}.ms") for number in range(7)]
+    scales = tuple(FluxScale(each.name, 1.1, 0.01 * number) for number, each in enumerate(sets))
     residuals = [replace(content.residuals[1], name=each.name) for each in sets]
     pointings = [replace(content.pointings[0], name=each.name) for each in sets]
     return replace(
-        content, sets=sets, scales=fit_flux_scales(sets), residuals=residuals, pointings=pointings, outlines=[]
+        content, sets=sets, scales=FluxScales(scales, 0), residuals=residuals, pointings=pointings, outlines=[]
     )
 
 
@@ -139,9 +146,10 @@ def test_figures_are_drawn_whatever_is_missing(content, change, draw):
     drawn(draw(change(content)))
 
 
-def test_the_section_warns_of_the_set_that_disagrees(content):
-    section = joint_section(content)
-    assert [each.name for each in section.figures] == ["coverage", "amplitudes", "power_spectra", "set_residuals"]
+def test_the_sections_warn_of_the_set_that_disagrees(content):
+    section, *others = joint_sections(content)
+    figures = [figure.name for each in (section, *others) for figure in each.figures]
+    assert figures == ["coverage", "amplitudes", "power_spectra", "set_residuals"]
     assert "relative to a.12m.ms" in section.sentences[0]
     warning = next(each for each in section.sentences if "a.7m.ms is 1.1" in each)
     assert "fluxscale='fit'" in warning
@@ -149,4 +157,7 @@ def test_the_section_warns_of_the_set_that_disagrees(content):
     assert rows["a.12m.ms"][2] == "reference"
     assert rows["a.7m.ms"][1] == "5 kλ to 30 kλ"
     assert rows["a.7m.ms"][2].startswith("1.1")
-    assert joint_section(alone(content)).sentences == []
+    assert joint_sections(alone(content))[0].sentences == []
+    corrected = joint_sections(replace(content, corrected=True))[0].sentences
+    assert "were divided by these factors" in corrected[0]
+    assert not any("fluxscale" in each for each in corrected)

@@ -92,6 +92,22 @@ def test_pixels_outside_the_support_stay_empty():
     assert (position[support] > 0).any()
 
 
+def test_another_objective_at_the_same_place_begins_with_the_pairs_of_the_last():
+    """With nothing changed the iterations go on as if there had been one call; else value and gradient are its own."""
+    shape = (10, 10)
+    support = jnp.ones(shape, bool)
+    with jax.enable_x64(True):
+        problem, other = objective(shape, ["l1"]), objective(shape, ["l1"], seed=1)
+        first = projected_lbfgs.advance(problem, support, projected_lbfgs.begin(problem, jnp.zeros((1, *shape))), 5)
+        again = projected_lbfgs.advance(problem, support, projected_lbfgs.begin_again(problem, first), 5)
+        at_once = projected_lbfgs.advance(problem, support, first, 5)
+        moved = projected_lbfgs.begin_again(other, first)
+        value, gradient = other.value_and_gradient(first.position)
+    np.testing.assert_allclose(again.position, at_once.position, atol=1e-12)
+    np.testing.assert_allclose(moved.value, value)
+    np.testing.assert_allclose(moved.gradient, gradient)
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_the_gradient_of_the_objective_agrees_with_finite_differences(name, parts):

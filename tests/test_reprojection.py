@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from casa_ml_tasks.kernels.band_limited import tap_count, taps
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
-from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator, psf_on_sky
+from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator, psf_on_sky, reprojected
 from casa_ml_tasks.kernels.reprojection import PointwiseSky, SlicedSky
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 
@@ -37,8 +38,10 @@ def phasors(positions, shape, uvw):
     return np.exp(2j * np.pi * (uvw[:, 0, None, None] * l + uvw[:, 1, None, None] * m))
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4])
-@pytest.mark.parametrize(("sky_shape", "shape"), SHAPES)
+@pytest.mark.parametrize(
+    ("sky_shape", "shape", "tolerance"),
+    [(*each, error) for each, error in zip(SHAPES, (1e-2, 1e-3, 1e-4), strict=True)],
+)
 def test_any_sky_has_the_visibilities_of_its_pixels(sky_shape, shape, tolerance):
     positions, _ = turned(sky_shape, shape)
     uvw, rng = baselines(), np.random.default_rng(2)
@@ -74,8 +77,9 @@ def reprojections(sky_shape, shape):
     yield SlicedSky(shape, sky_shape, (5, 20))
 
 
-@pytest.mark.parametrize("planes", [(), (2, 1)])
-@pytest.mark.parametrize(("sky_shape", "shape"), SHAPES)
+@pytest.mark.parametrize(
+    ("sky_shape", "shape", "planes"), [(*each, planes) for each, planes in zip(SHAPES, [(), (2, 1), (3,)], strict=True)]
+)
 def test_the_adjoint_is_the_transpose(sky_shape, shape, planes):
     rng = np.random.default_rng(4)
     with jax.enable_x64(True):
@@ -123,7 +127,7 @@ def test_a_point_between_pixels_is_the_pixel_that_it_is_on():
 
 
 def test_pixels_too_large_for_the_baselines_are_refused():
-    with pytest.raises(ValueError, match=r"use a cell of at most 0\.89 times this one"):
+    with pytest.raises(ValueError, match=r"use a cell of at most 0\.93 times this one"):
         tap_count(0.45, 1e-3)
 
 
@@ -148,6 +152,42 @@ def test_the_normal_operator_of_a_sky_is_the_sum_over_visibilities(sky_shape, sh
     assert relative_error(found, expected) < 1e-3
     # The convolution that is nearest to it is exact here, where the reprojection is affine.
     assert relative_error(ConvolutionNormalOperator(jnp.asarray(transfer))(jnp.asarray(sky)), expected) < 0.05
+
+
+def test_the_w_term_of_a_sky_is_that_of_its_pixels():
+    cell, sky_shape, shape = 2e-3, (9, 8), (60, 55)
+    positions, _ = turned(sky_shape, shape)
+    uvw, sky = baselines() * CELL / cell * 0.8, np.random.default_rng(8).normal(size=sky_shape)
+    uvw[:, 2] = np.random.default_rng(9).uniform(-1, 1, len(uvw)) / cell
+    m, l = (positions[0] - shape[0] // 2) * cell, -(positions[1] - shape[1] // 2) * cell  # noqa: E741
+    directions = np.stack([l, m, np.sqrt(1 - l**2 - m**2) - 1])
+    expected = np.tensordot(np.exp(2j * np.pi * np.tensordot(uvw, directions, 1)), sky, 2)
+    flat = np.tensordot(np.exp(2j * np.pi * np.tensordot(uvw[:, :2], directions[:2], 1)), sky, 2)
+    with jax.enable_x64(True):
+        image = np.asarray(PointwiseSky.at(positions, shape, BAND)(jnp.asarray(sky)))
+    assert relative_error(flat, expected) > 0.01
+    assert relative_error(visibilities_of(image, uvw, cell, w_term=True), expected) < 2e-4
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_the_likelihood_of_a_sky_is_that_of_its_image(channels):
+    sky_shape, shape = SHAPES[1]
+    positions, jacobian = turned(sky_shape, shape)
+    uvw, rng = baselines(), np.random.default_rng(7)
+    psf = psf_of_weights(uvw, 1.0, rng.uniform(0.5, 2, (len(uvw), 1)), shape, CELL) / len(uvw)
+    with jax.enable_x64(True):
+        first, second = jnp.asarray(rng.normal(size=(2, *channels, *sky_shape)))
+        operator = ConvolutionNormalOperator.from_psf(np.broadcast_to(psf, (*channels, *psf.shape)))
+        reprojection = PointwiseSky.at(positions, shape, BAND)
+        residual = jnp.asarray(rng.normal(size=(*channels, *shape)))
+        of_image = QuadraticLikelihood(operator, residual, reprojection(first), 0.3)
+        of_sky = reprojected(of_image, reprojection, first, jacobian)
+        assert of_sky.operator.transfer.shape == (*channels, 2 * sky_shape[0], sky_shape[1] + 1)
+        value, gradient = of_sky.value_and_gradient(second)
+        np.testing.assert_allclose(value, of_image.value(reprojection(second)), rtol=1e-10)
+        change, step = jnp.asarray(rng.normal(size=second.shape)), 1e-4
+        slope = (of_sky.value(second + step * change) - of_sky.value(second - step * change)) / (2 * step)
+        np.testing.assert_allclose(jnp.vdot(gradient, change), slope, rtol=1e-6)
 
 
 def test_a_sky_without_neighbours_has_a_convolution_with_a_point():

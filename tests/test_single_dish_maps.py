@@ -10,15 +10,18 @@ from casatools import coordsys, image, measures
 from scipy.constants import c as SPEED_OF_LIGHT
 
 from casa_ml_tasks.data.casa_image import Beam
-from casa_ml_tasks.data.map_channels import channel_weights, frequencies_in
+from casa_ml_tasks.data.map_channels import SpectralFrame, channel_weights, frequencies_in
 from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, measured_noise, read_single_dish
 from casa_ml_tasks.data.sky_map import read_sky_map
 from casa_ml_tasks.request.single_dish import SingleDishMaps
+from casa_ml_tasks.simulation.mosaic import SkyImage
+from casa_ml_tasks.simulation.total_power import observe_total_power
 
 ARCSEC = np.pi / 180 / 3600
 FREQUENCY = 230e9
 CELL, MAP_CELL, BEAM = 0.5, 3.0, 27.0
 QUIET = (1e-3, "Jy/beam")
+LSRK = SpectralFrame("LSRK", ("ICRS", 246.0, -24.0))
 
 
 def centre_in(frame):
@@ -133,7 +136,7 @@ def sky(shape=(121, 120), frequencies=(FREQUENCY,), width=50e6, rest=0.0, centre
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.radesys = ["RA---SIN", "DEC--SIN"], centre, "ICRS"
     wcs.wcs.crpix, wcs.wcs.cdelt = [shape[1] // 2 + 1, shape[0] // 2 + 1], [-1 / 3600, 1 / 3600]
-    return ImageCoordinates(wcs, shape, np.array(frequencies, float), width, "LSRK", rest)
+    return ImageCoordinates(wcs, shape, np.array(frequencies, float), width, LSRK, rest)
 
 
 @pytest.mark.parametrize(
@@ -259,19 +262,23 @@ def test_barycentric_frequencies_are_converted_by_the_sun_s_motion(tmp_path):
         apex[0] - direction[0]
     )
     found = read_sky_map(write(tmp_path / "map.fits", ramp(3), SPECSYS="BARYCENT"))
-    shift = frequencies_in(found, "LSRK")[0] / FREQUENCY - 1
+    shift = frequencies_in(found, LSRK)[0] / FREQUENCY - 1
     assert shift * SPEED_OF_LIGHT == pytest.approx(-20e3 * cosine, abs=20)
 
 
 def test_topocentric_frequencies_need_time_and_telescope(tmp_path):
     found = read_sky_map(write(tmp_path / "map.fits", ramp(3), SPECSYS="TOPOCENT"))
     with pytest.raises(ValueError, match="do not say how the Earth moved"):
-        frequencies_in(found, "LSRK")
+        frequencies_in(found, LSRK)
     path = write(
         tmp_path / "map.fits", ramp(3), SPECSYS="TOPOCENT", TELESCOP="ALMA", **{"DATE-OBS": "2020-03-01T04:00:00"}
     )
-    shift = frequencies_in(read_sky_map(path), "LSRK")[0] / FREQUENCY - 1
+    shift = frequencies_in(read_sky_map(path), LSRK)[0] / FREQUENCY - 1
     assert 1e-6 < abs(shift) < 2e-4
+    of_data = replace(LSRK, name="TOPO", date="2020-09-01T04:00:00", telescope="ALMA")
+    moved = frequencies_in(read_sky_map(path), of_data)[0] / FREQUENCY - 1
+    earth = 2 * 29.8e3 / SPEED_OF_LIGHT  # half a year apart, at most
+    assert 0.3 * earth < abs(moved) < 1.1 * earth
 
 
 BAD = [
@@ -335,6 +342,7 @@ def test_parameters_are_read_for_every_map(tmp_path):
     ("parameters", "message"),
     [
         ({"sdimage": "nothing.fits"}, "sdimage='nothing.fits' does not exist"),
+        ({"sdimage": "."}, r"sdimage='\.' is no image"),
         ({"sdbeam": "-30arcsec"}, "sdbeam='-30arcsec' is no beam"),
         ({"sdbeam": "20arcsec 30arcsec 0deg"}, "larger one first"),
         ({"sdbeam": "30"}, "neither an image nor a beam"),
@@ -350,3 +358,38 @@ def test_bad_parameters_are_refused_with_one_sentence(tmp_path, parameters, mess
     path = write(tmp_path / "map.fits")
     with pytest.raises(ValueError, match=message):
         SingleDishMaps.from_parameters(**{"sdimage": path, **parameters})
+
+
+@pytest.mark.parametrize(("count", "npix"), [(120, 40), (121, 41), (121, 40)])
+def test_the_map_of_a_simulated_sky_is_that_of_the_sky(tmp_path, count, npix):
+    """The image has a channel more than the map."""
+    pixels = np.random.default_rng(3).exponential(size=(2, count, count))
+    simulated = SkyImage(pixels, cell=1.0, centre=(246.0, -24.0), frequency=FREQUENCY, channel_width=50e6)
+    observe_total_power(tmp_path / "map", simulated, beam=BEAM, cell=MAP_CELL, npix=npix, sigma=1e-6)
+    image_of = sky((count, count), FREQUENCY + 50e6 * np.arange(3))
+    found = read_single_dish(MapFile(str(tmp_path / "map"), noise=QUIET), image_of)
+    assert np.isnan(found.pixels[2]).all()
+    dish = found.on((count, count))
+    left = (dish.pixels - dish.predicted(np.concatenate([pixels, pixels[:1]])))[:2]
+    assert np.abs(left).max() < 3e-4 * np.abs(dish.pixels).max()
+    assert np.isinf(dish.level[2])
+
+
+@pytest.mark.parametrize("name", ["map", "map.fits"])
+def test_channels_with_beams_of_their_own_have_their_own(tmp_path, name):
+    system = coordinates("ICRS", (40, 41), MAP_CELL)
+    tool = image()
+    tool.fromarray(str(tmp_path / "map"), np.ones((41, 40, 1, 3)), csys=system.torecord())
+    tool.setbrightnessunit("Jy/beam")
+    for channel, width in enumerate((30, 25, 20)):
+        tool.setrestoringbeam(f"{width}arcsec", f"{width}arcsec", "0deg", channel=channel, polarization=0)
+    tool.tofits(str(tmp_path / "map.fits"))
+    tool.done()
+    found = read_single_dish(
+        MapFile(str(tmp_path / name), noise=QUIET), sky(frequencies=FREQUENCY + 50e6 * np.array([2, 1, 0]))
+    )
+    assert [beam.major for beam in found.beams] == pytest.approx([20, 25, 30])
+    point = np.zeros((3, 121, 120))
+    point[:, 60, 60] = 1.0
+    peaks = found.on((121, 120)).predicted(point).max(axis=(1, 2))
+    assert peaks == pytest.approx(1, rel=1e-3)

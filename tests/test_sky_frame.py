@@ -9,16 +9,15 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from casatasks import exportfits
-from casatools import coordsys, image
+from casatools import coordsys, image, measures
 
-from casa_ml_tasks.data.casa_image import read_image, write_image
-from casa_ml_tasks.data.healpix import HealpixSky, read_healpix, write_healpix
+from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.healpix import HealpixSky, read_healpix
+from casa_ml_tasks.data.projections import HEALPIX, PROJECTIONS
+from casa_ml_tasks.data.skies import sky_of, with_pixels_of, write_sky
 from casa_ml_tasks.data.sky_frame import (
-    PROJECTIONS,
     SinImage,
     SkyFrame,
-    coordinates,
-    empty_sky,
     jacobian,
     positions,
     reprojection_of,
@@ -29,7 +28,7 @@ from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator
 from casa_ml_tasks.kernels.reprojection import PointwiseSky, SlicedSky
 from casa_ml_tasks.request.grid import ImageGrid
-from casa_ml_tasks.request.projection import HEALPIX, checked_projection
+from casa_ml_tasks.request.projection import checked_projection
 from casa_ml_tasks.simulation.direct_fourier import relative_error
 
 ARCMIN = np.radians(1 / 60)
@@ -48,12 +47,8 @@ def image_of(sky_cell=2 * ARCMIN, shape=(160, 171)):
     return SinImage((CENTRE.ra.rad, CENTRE.dec.rad), "ICRS", sky_cell, shape)
 
 
-def vectors(coordinate):
-    return coordinate.cartesian.xyz.value
-
-
 def sphere_of(sky):
-    """The directions of a sky's pixels as astropy has them, in ICRS, from a header of our own."""
+    """The directions of a sky's pixels in ICRS: astropy's from a header of our own, each converted by CASA."""
     axes = ("GLON-", "GLAT-") if sky.frame == "GALACTIC" else ("RA---", "DEC--")
     header = {
         "CTYPE1": axes[0] + sky.projection,
@@ -66,19 +61,32 @@ def sphere_of(sky):
         "CDELT2": np.degrees(sky.cell[1]),
     }
     y, x = np.indices(sky.shape)
-    longitude, latitude = WCS(header).wcs_pix2world(x.ravel(), y.ravel(), 0)
-    own = SkyCoord(longitude, latitude, unit="deg", frame="galactic" if sky.frame == "GALACTIC" else "icrs")
-    return SkyCoord(own).icrs
+    return converted(*WCS(header).wcs_pix2world(x.ravel(), y.ravel(), 0), sky.frame, "ICRS")
+
+
+def converted(longitude, latitude, of, to):
+    tool = measures()
+    found = [
+        tool.measure(tool.direction(of, f"{a:.15g}deg", f"{b:.15g}deg"), to)
+        for a, b in zip(longitude, latitude, strict=True)
+    ]
+    tool.done()
+    return SkyCoord([each["m0"]["value"] for each in found], [each["m1"]["value"] for each in found], unit="rad")
+
+
+def seen_from(plane, directions):
+    """y and x in an image of ICRS directions."""
+    offset = directions.transform_to(CENTRE.skyoffset_frame()).cartesian
+    return plane.shape[0] // 2 + offset.z.value / plane.cell, plane.shape[1] // 2 - offset.y.value / plane.cell
 
 
 @pytest.mark.parametrize("frame", ["ICRS", "J2000", "GALACTIC"])
 @pytest.mark.parametrize("centre", [CENTRE, NORTH], ids=["South", "pole"])
 def test_casa_has_the_same_coordinates(frame, centre):
-    tool = coordsys()
-    record = tool.newcoordsys(direction=True, spectral=True, stokes=["I"]).torecord()
+    template = coordsys().newcoordsys(direction=True, spectral=True, stokes=["I"])
     for projection in PROJECTIONS:
         sky = frame_of(frame, projection=projection, centre=centre)
-        tool.fromrecord(coordinates(record, sky))
+        tool = with_pixels_of(sky, template)
         y, x = np.indices(sky.shape).reshape(2, -1)
         world = tool.toworldmany(np.stack([x, y, 0 * x, 0 * x]).astype(float))["numeric"][:2]
         theirs = SkyCoord(*world, unit="rad").cartesian.xyz.value.reshape(3, *sky.shape)
@@ -86,7 +94,7 @@ def test_casa_has_the_same_coordinates(frame, centre):
         assert tool.projection()["type"] == projection
         assert tool.referencecode("direction") == [frame]
         np.testing.assert_allclose(sky.pixels(sky.directions()), np.indices(sky.shape), atol=0.1)
-    tool.done()
+        tool.done()
 
 
 def test_a_casa_image_of_a_sky_is_read_by_others(tmp_path):
@@ -97,31 +105,37 @@ def test_a_casa_image_of_a_sky_is_read_by_others(tmp_path):
     tool.done()
     for number, (frame, projection) in enumerate([("ICRS", "TAN"), ("J2000", "CAR"), ("GALACTIC", "CAR")]):
         sky, path = frame_of(frame, projection=projection), str(tmp_path / f"sky{number}")
-        empty_sky(template, path, sky)
         pixels = np.random.default_rng(1).normal(size=(2, 1, *sky.shape)).astype(np.float32)
-        write_image(path, pixels, path, "Jy/pixel")
+        write_sky(path, template, sky, np.zeros_like(pixels), "Jy/pixel")
+        write_sky(path, template, sky, pixels, "Jy/pixel")
         np.testing.assert_array_equal(read_image(path), pixels)
         exportfits(path, f"{path}.fits")
         header = fits.getheader(f"{path}.fits")
+        assert header["BUNIT"] == "Jy/pixel"
         y, x = np.indices(sky.shape).reshape(2, -1)
         world = WCS(header).celestial.wcs_pix2world(x, y, 0)
         theirs = SkyCoord(*world, unit="deg").cartesian.xyz.value.reshape(3, *sky.shape)
         assert np.abs(theirs - sky.directions()).max() < 1e-3 * sky.cell[0]
 
 
-def test_frames_are_turned_as_astropy_has_it():
-    points = CENTRE.directional_offset_by(np.arange(6) * 60 * units.deg, 3 * units.deg)
-    around = CENTRE.galactic.l.rad, CENTRE.galactic.b.rad
-    turned = rotation("GALACTIC", "ICRS", around) @ vectors(points.galactic)
-    np.testing.assert_allclose(turned, vectors(points.icrs), atol=np.radians(0.05 / 3600))
+@pytest.mark.parametrize(
+    ("of", "to", "error"),
+    [("GALACTIC", "ICRS", 1e-5), ("J2000", "ICRS", 1e-5), ("ICRS", "GALACTIC", 1e-5), ("B1950", "J2000", 0.02)],
+)
+def test_frames_are_turned_as_casa_has_it(of, to, error):
+    around = CENTRE.directional_offset_by(np.arange(6) * 60 * units.deg, 3 * units.deg)
+    expected = converted(around.ra.deg, around.dec.deg, of, to).cartesian.xyz.value
+    matrix = rotation(of, to, (CENTRE.ra.rad, CENTRE.dec.rad))
+    found = matrix @ around.cartesian.xyz.value
+    np.testing.assert_allclose(found, expected, rtol=0, atol=np.radians(error / 3600))
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
 
 
 @pytest.mark.parametrize(("frame", "projection"), [("ICRS", "TAN"), ("GALACTIC", "CAR"), ("ICRS", "AIT")])
 def test_pixels_are_where_astropy_has_them(frame, projection):
     sky, plane = frame_of(frame, projection=projection), image_of()
-    offset = sphere_of(sky).transform_to(CENTRE.skyoffset_frame()).cartesian
-    expected = np.stack([plane.shape[0] // 2 + offset.z / plane.cell, plane.shape[1] // 2 - offset.y / plane.cell])
-    assert np.abs(positions(sky, plane).reshape(2, -1) - expected.value).max() < 1e-3
+    expected = seen_from(plane, sphere_of(sky))
+    assert np.abs(positions(sky, plane).reshape(2, -1) - expected).max() < 1e-3
 
 
 def test_pixels_cover_the_sphere_once():
@@ -187,8 +201,7 @@ def mosaic_on(plane):
 @pytest.mark.parametrize(("frame", "projection"), [("ICRS", "TAN"), ("GALACTIC", "CAR")])
 def test_a_mosaic_of_any_sky_is_the_direct_sum(frame, projection):
     sky, plane = frame_of(frame, projection=projection, cell=3 * ARCMIN, shape=(81, 74)), image_of()
-    offset = sphere_of(sky).transform_to(CENTRE.skyoffset_frame()).cartesian
-    y, x = plane.shape[0] // 2 + offset.z.value / plane.cell, plane.shape[1] // 2 - offset.y.value / plane.cell
+    y, x = seen_from(plane, sphere_of(sky))
     flux = np.random.default_rng(6).normal(size=sky.shape)
     point = np.zeros(sky.shape)
     point[50, 47] = 1
@@ -199,7 +212,7 @@ def test_a_mosaic_of_any_sky_is_the_direct_sum(frame, projection):
         normal = ReprojectedNormalOperator.of(reprojection, operator, jacobian(sky, plane))
         for each in (flux, np.ones(sky.shape), point):
             expected = dirty_of(each.ravel(), y, x).reshape(sky.shape)
-            assert relative_error(normal(jnp.asarray(each)), expected) < 3e-4
+            assert relative_error(normal(jnp.asarray(each)), expected) < 1e-4
         single = reprojection_of(sky, plane, BAND, precision=np.float32)
     assert single(jnp.asarray(flux, np.float32)).dtype == np.float32
 
@@ -214,20 +227,18 @@ def test_healpix_is_one_more_sky(tmp_path):
         assert 0.5 * area.cell[0] < pixel <= area.cell[0]
         np.testing.assert_allclose(sky.solid_angles().sum(), area.solid_angles().sum(), rtol=0.02)
         sphere = healpix.HEALPix(sky.nside, "nested" if nested else "ring", frame=frame.lower())
-        offset = sphere.healpix_to_skycoord(sky.numbers).icrs.transform_to(CENTRE.skyoffset_frame()).cartesian
-        y, x = plane.shape[0] // 2 + offset.z.value / plane.cell, plane.shape[1] // 2 - offset.y.value / plane.cell
+        y, x = seen_from(plane, sphere.healpix_to_skycoord(sky.numbers).icrs)
+        assert np.abs(positions(sky, plane)[:, 0] - [y, x]).max() < 1e-3
         flux = np.random.default_rng(7).normal(size=sky.shape)
-        with jax.enable_x64(True):
-            operator, dirty_of = mosaic_on(plane)
-            reprojection = reprojection_of(sky, plane, BAND)
-            normal = ReprojectedNormalOperator.of(reprojection, operator, jacobian(sky, plane))
-            assert relative_error(normal(jnp.asarray(flux))[0], dirty_of(flux[0], y, x)) < 3e-4
-            assert normal.transfer.shape == (2, sky.numbers.size + 1)
-        write_healpix(tmp_path / "sky.fits", sky, flux, "Jy/pixel")
-        again, values = read_healpix(tmp_path / "sky.fits")
+        again, values = read_healpix(write_sky(tmp_path / "sky", "", sky, flux[None, None], "Jy/pixel"))
         np.testing.assert_array_equal(values, flux.astype(np.float32))
         np.testing.assert_array_equal(again.directions(), sky.directions())
-        assert (again.frame, again.nside, again.nested) == (frame, sky.nside, nested)
+        np.testing.assert_allclose(again.centre, sky.centre, atol=1e-12)
+    with jax.enable_x64(True):
+        operator, dirty_of = mosaic_on(plane)
+        normal = ReprojectedNormalOperator.of(reprojection_of(sky, plane, BAND), operator, jacobian(sky, plane))
+        assert relative_error(normal(jnp.asarray(flux))[0], dirty_of(flux[0], y, x)) < 1e-4
+        assert normal.transfer.shape == (2, sky.numbers.size + 1)
 
 
 def test_healpix_says_what_it_needs(monkeypatch):
@@ -238,6 +249,14 @@ def test_healpix_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "astropy_healpix", None)
     with pytest.raises(ValueError, match=r"install it with pip install 'casa-ml-tasks\[healpix\]'"):
         HealpixSky.covering(frame_of("ICRS"))
+
+
+def test_a_sky_is_about_the_centre_of_the_image():
+    plane = image_of()
+    sky = sky_of("CAR", plane)
+    assert isinstance(reprojection_of(sky_of("SIN", plane), plane, BAND), SlicedSky)
+    np.testing.assert_allclose(positions(sky, plane)[:, 80, 85], (80, 85), atol=1e-6)
+    assert reprojection_of(sky, plane, BAND).seen.all()
 
 
 def test_an_unknown_projection_is_refused():

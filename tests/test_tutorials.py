@@ -37,3 +37,19 @@ def test_the_ring_and_its_star_are_found_as_the_documentation_shows(monkeypatch,
         assert row.search(printed)
         mean, std = map(float, row.search(documented).groups())
         assert abs(found.mean - mean) < 0.5 * std
+
+
+def test_two_arrays_and_a_dish_find_all_flux_as_the_documentation_shows(monkeypatch, pixels, tmp_path, capsys):
+    monkeypatch.setattr(sys, "argv", ["joint_mosaic.py", "--figure", str(tmp_path / "mosaic.png")])
+    with pixels():
+        runpy.run_path(str(REPOSITORY / "tutorials" / "joint_mosaic.py"), run_name="__main__")
+
+    assert (tmp_path / "mosaic.png").stat().st_size > 10_000
+    documented = (REPOSITORY / "docs" / "jointdeconv_tutorial.md").read_text()
+    fluxes = re.compile(r"^ *(truth|interferometer|joint) +([\d.]+)$", re.MULTILINE)
+    found, shown = (
+        {name: float(flux) for name, flux in fluxes.findall(text)} for text in (capsys.readouterr().out, documented)
+    )
+    assert found == pytest.approx(shown, rel=0.01)
+    assert found["joint"] == pytest.approx(found["truth"], rel=0.02)
+    assert found["interferometer"] < 0.9 * found["truth"]

@@ -8,6 +8,7 @@ from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.problem import ImagingProblem
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.state import point_image, sources_of
+from casa_ml_tasks.minor.rml.unresolved import padded
 from tests.few_visibilities import finished
 from tests.state_schema import has_the_arrays_of
 
@@ -80,6 +81,10 @@ def test_sources_two_beams_apart_and_one_at_the_edge_are_told_apart():
     expected = sorted(truth, reverse=True)
     np.testing.assert_allclose(found[:, 0], [each[0] for each in expected], atol=4 * SIGMA)
     np.testing.assert_allclose(found[:, 1:], [each[1:3] for each in expected], atol=0.03)
+
+
+def test_programs_are_compiled_for_few_numbers_of_sources():
+    assert [padded(count) for count in (1, 4, 5, 8, 9, 17, 32)] == [4, 4, 8, 8, 16, 32, 32]
 
 
 @pytest.mark.parametrize("size", [0.5, 1.0, 2.0])

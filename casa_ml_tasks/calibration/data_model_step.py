@@ -70,6 +70,10 @@ class DataModelStep:
         self._visibilities.image_with(replace(corrected, weight=weight), corrected.weight, corrected.weight)
         return Verdict.CHANGED
 
+    def interrupts(self, progress: Progress) -> bool:
+        """Return no: the data model is fitted to finished images."""
+        return False
+
     def as_numbers(self) -> Numbers:
         """Return nothing: the model of a killed run tells the data model again."""
         return {}

@@ -27,7 +27,15 @@ EXCESS = 1.15
 EXCESS_BESIDE = 1.5
 #: Of the visibilities: those on the shortest baselines, where an image that lacks extended flux leaves a residual.
 SHORTEST = 0.1
+#: After the first minor cycle, a residual so many times the noise comes from errors of calibration if beside the image
+#: there is as much of it, or at least this fraction: what the image lacks as yet leaves less there.
+FAR_ABOVE_NOISE, AS_MUCH_BESIDE = 2.0, 0.5
+#: Of the errors that the residual of an unfinished image tells: what is too small grows in the next round, and what is
+#: too large would stay, for an image leaves what its noise allows.
+OF_UNFINISHED = 0.4
 MOST_ROUNDS_OF_ERRORS = 3  # or what the image lacks would be taken for errors again and again
+
+MAY_BE_LESS = "may_be_less"  # of a checkpoint: the errors are those of an unfinished image
 
 #: Compares the visibilities with a model, (channel or term, stokes, ny, nx), Jy/pixel, given the true noise over the
 #: noise that the weights claim. None where they cannot be compared.
@@ -72,6 +80,7 @@ class CalibrationErrorStep:
         self.beside: NDArray[np.floating] | None = None
         self._major, self._noise_scale, self._may_count, self._compare = major, noise_scale, may_count, compare
         self._rounds = 0
+        self._may_be_less = bool((known or {}).get(MAY_BE_LESS))
         if self.errors and major.visibilities is not None:
             weigh_with_errors(major.visibilities, self.errors, noise_scale)
 
@@ -87,18 +96,21 @@ class CalibrationErrorStep:
 
     def fit(self, progress: Progress) -> Verdict:
         """Compare the residual with the noise. Returns CHANGED where errors of calibration are counted anew."""
-        self._rounds += 1
+        is_interrupted = progress.stop is StopCode.INTERRUPTED
+        self._rounds += not is_interrupted
+        self._may_be_less |= is_interrupted
         model, visibilities = progress.model, self._major.visibilities
         self.statistics = self._compare(model, self._noise_scale * self.errors.factor)
         self.beside = None if visibilities is None else visibilities.noise_beside(model, SHORTEST)
         if not self._may_count or not tells_errors(progress.stop, self._rounds):
             return Verdict.SETTLED
         noise = self.noise
-        factor, beside = residual_over_noise(self.statistics, progress.residual, noise), 1.0
+        factor = beside = residual_over_noise(self.statistics, progress.residual, noise)
         if self.beside is not None:
             seen = np.isfinite(noise)
             beside = float(np.median(self.beside[seen] / noise[seen]))
-        if factor < EXCESS and beside < (EXCESS if self.errors else EXCESS_BESIDE):
+        agrees = factor < EXCESS and beside < (EXCESS if self.errors else EXCESS_BESIDE)
+        if agrees and not (self._may_be_less and max(factor, beside) < 1 / EXCESS):
             return Verdict.SETTLED
         if visibilities is None or self.beside is None:
             errors = CalibrationErrors.of_image(factor * self.errors.factor)
@@ -106,6 +118,8 @@ class CalibrationErrorStep:
             errors = errors_of_residual(visibilities, model, self._noise_scale, self.beside)
             if not errors:
                 return Verdict.SETTLED
+            if is_interrupted:
+                errors = replace(errors, error=OF_UNFINISHED * errors.error)
             weigh_with_errors(visibilities, errors, self._noise_scale)
         self.errors = errors
         fraction = f" ({100 * errors.fraction:.2g} % of the visibilities)" if errors.fraction else ""
@@ -117,9 +131,33 @@ class CalibrationErrorStep:
         )
         return Verdict.CHANGED
 
+    @property
+    def may_interrupt(self) -> bool:
+        """Whether the first minor cycle may tell errors of calibration: of visibilities, before any were looked for."""
+        return self._may_count and self._major.visibilities is not None and self.beside is None and not self.errors
+
+    def interrupts(self, progress: Progress) -> bool:
+        """Return whether the first minor cycle leaves a residual of errors of calibration, far above the noise.
+
+        To fit it as if its noise were thermal would take hundreds of iterations, and be of no use. An image that is
+        finished tells smaller errors than such a one.
+        """
+        visibilities, residual = self._major.visibilities, progress.residual
+        if visibilities is None or residual is None or not self.may_interrupt or len(progress.records) != 2:
+            return False
+        noise = self.noise
+        seen = np.isfinite(noise)
+        inside = np.std(residual[: len(noise)], axis=(-2, -1))[seen]
+        if np.median(inside / noise[seen]) < FAR_ABOVE_NOISE:
+            return False
+        beside = visibilities.noise_beside(progress.model, SHORTEST)[seen]
+        return bool(np.median(beside / np.maximum(EXCESS_BESIDE * noise[seen], AS_MUCH_BESIDE * inside)) > 1)
+
     def as_numbers(self) -> Numbers:
         """Return the errors of calibration as plain numbers; empty where there are none."""
-        return self.errors.as_numbers() if self.errors else {}
+        if not self.errors:
+            return {}
+        return {**self.errors.as_numbers(), **({MAY_BE_LESS: 1.0} if self._may_be_less else {})}
 
 
 def tells_errors(stop: StopCode, rounds: int) -> bool:
@@ -127,10 +165,10 @@ def tells_errors(stop: StopCode, rounds: int) -> bool:
 
     Args:
         stop: how the round ended. An image that is not finished leaves more than the noise; one that diverged may have
-            done so because it followed the errors.
+            done so because it followed the errors, and one that was interrupted has a residual like that of errors.
         rounds: so far.
     """
-    return stop in (*FINISHED, StopCode.DIVERGED) and rounds <= MOST_ROUNDS_OF_ERRORS
+    return stop in (*FINISHED, StopCode.DIVERGED, StopCode.INTERRUPTED) and rounds <= MOST_ROUNDS_OF_ERRORS
 
 
 def residual_over_noise(

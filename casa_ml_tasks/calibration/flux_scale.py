@@ -12,8 +12,8 @@ nothing, and two sets contribute $A_1 A_2 / (A_1 + A_2)$ to the inverse of the v
 
 The model was fitted to the same sets and has followed each of them, so that the factors found so are nearer to 1 than
 the true ones: $\ln g^{found} = K \ln g$. K is known where the change of the model with the scale of each set is
-(`flux_response`). Then one fit gives the true factors and their errors. Without it, the factors are found by imaging
-rescaled data until they settle, and the errors are too small, by up to a factor of two.
+(`SetOfVisibilities.changes`). Then one fit gives the true factors and their errors. Without it, the factors are found
+by imaging rescaled data until they settle, and the errors are too small, by up to a factor of two.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,9 +119,18 @@ class FluxScales:
         ]
         return replace(self, scales=tuple(scaled))
 
-    def warnings(self) -> list[str]:
-        """Return a sentence for every set that disagrees with the reference, or cannot be compared with it."""
+    def warnings(self, corrected: bool = False) -> list[str]:
+        """Return a sentence for every set that disagrees with the reference, or cannot be compared with it.
+
+        Args:
+            corrected: whether the data were divided by the factors.
+        """
         reference = self.scales[self.reference].name
+        remedy = (
+            "its data were divided by this factor"
+            if corrected
+            else "check its calibration, or set fluxscale='fit' to divide its data by this factor"
+        )
         found = []
         for each in self.scales:
             if math.isinf(each.error):
@@ -131,8 +141,7 @@ class FluxScales:
             elif each.sigma > WARNED:
                 found.append(
                     f"the flux scale of {each.name} is {with_error(each.factor, each.error)} times that of "
-                    f"{reference} ({each.sigma:.1f} sigma); check its calibration, or set fluxscale='fit' to divide "
-                    "its data by this factor"
+                    f"{reference} ({each.sigma:.1f} sigma); {remedy}"
                 )
         return found
 
@@ -191,7 +200,7 @@ def _sums(sets: Sequence[SetOfVisibilities], annuli: int) -> NDArray[np.float64]
         annulus = np.clip(np.searchsorted(edges, each.uvdist[inside], "right") - 1, 0, annuli - 1)
         data, model, weight = each.data[inside], each.model[inside], each.independent * each.weight[inside]
 
-        def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> Array:
+        def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> NDArray[Any]:
             return np.bincount(annulus, weight * product.real, annuli)
 
         total[:, 0, number] = summed(model * model.conj()), summed(data * model.conj())

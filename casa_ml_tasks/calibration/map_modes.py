@@ -1,11 +1,11 @@
 r"""The Fourier modes of a single-dish map, as visibilities that compare with those of an interferometer.
 
 A map $d = B * I + n$ has the modes $\hat d = \hat B \hat I + \hat n$. Divided by $\hat B$ they are what a baseline of
-that length would measure of the whole sky, in Jy. The noise n is correlated as the beam is, with the power
-$\sigma^2 |\hat B|^2 / \int |\hat B|^2$.
+that length would measure of the whole sky, in Jy. The noise n is that of `kernels.map_noise`, whose covariance C is
+$\sigma^2$ times the beam.
 
 A window w that falls off towards the edge of the map keeps its discontinuity there out of the faint modes. The noise of
-a mode is then $\sum_r C(r)\, (w \star w)(r)\, e^{-2\pi i v r}$, with C the covariance of n. Neighbouring modes are
+a mode is then $\sum_r C(r)\, (w \star w)(r)\, e^{-2\pi i v r}$, and neighbouring modes are
 correlated: a share $\overline{w^2}^2 / \overline{w^4}$ of them is independent.
 """
 
@@ -39,7 +39,7 @@ def modes_of_map(
         name: of the map.
         pixels: (ny, nx), Jy/beam; NaN where there is none.
         predicted: the model through the beam, (ny, nx), Jy/beam.
-        noise: r.m.s. of a pixel, Jy/beam, correlated as the beam is.
+        noise: r.m.s. of a pixel, Jy/beam.
         beam: its lengths in pixels of the sky's image.
         step: height and width of the map's pixels, pixels of the sky's image.
         cell: size of a pixel of the sky's image, radians.
@@ -66,7 +66,7 @@ def _power_of_noise(window: Array, beam: DishBeam, step: tuple[float, float]) ->
     """Return the mean |modes|^2 of noise of unit variance times a window, shaped like the window."""
     twice = [2 * n for n in window.shape]
     v, u = (np.fft.fftfreq(n, abs(size)) for n, size in zip(twice, step, strict=True))
-    covariance = np.fft.ifft2(np.abs(beam.transform(v, u)) ** 2).real
+    covariance = np.fft.ifft2(np.abs(beam.transform(v, u))).real
     shared = np.fft.ifft2(np.abs(np.fft.fft2(window, s=twice)) ** 2).real
     lags = covariance / covariance[0, 0] * shared
     ny, nx = window.shape

@@ -27,12 +27,16 @@ class UvBins:
     """A data set in bins of uv distance; arrays are (bin,).
 
     Attributes:
+        name: of the set.
+        span: its shortest and its longest uv distance, wavelengths.
         uvdist: mean distance, wavelengths, by weight.
         data_amplitude, amplitude_error, model_amplitude: Jy.
         data_power, power_error, model_power: Jy^2; that of the data may be negative where there is only noise.
         noise_power: what was subtracted from the power of the data, Jy^2.
     """
 
+    name: str
+    span: tuple[float, float]
     uvdist: Array
     data_amplitude: Array
     amplitude_error: Array
@@ -84,6 +88,8 @@ def uv_bins(each: SetOfVisibilities, per_decade: int = PER_DECADE) -> UvBins:
     count, total, distance, data_power, model_power, in_phase = (np.bincount(index, term) for term in terms)
     scale = np.sqrt(total * model_power)
     return UvBins(
+        name=each.name,
+        span=(float(uvdist.min(initial=np.inf)), float(uvdist.max(initial=0))),
         uvdist=distance / total,
         data_amplitude=np.divide(in_phase, scale, where=scale > 0, out=np.zeros_like(scale)),
         amplitude_error=(each.independent * total) ** -0.5,

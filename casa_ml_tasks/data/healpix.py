@@ -7,21 +7,21 @@ healpy, Aladin and astropy-healpix read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.data.sky_frame import SkyFrame
 
 if TYPE_CHECKING:
     from astropy_healpix import HEALPix
 
-COORDSYS = {"ICRS": "C", "GALACTIC": "G", "ECLIPTIC": "E"}
+COORDSYS = {"ICRS": "C", "GALACTIC": "G"}
 FINEST = 29  # largest order
 
 
@@ -32,16 +32,17 @@ class HealpixSky:
     Attributes:
         nside: pixels along the edge of a base pixel, a power of 2.
         nested: whether numbers are in NESTED order, else RING.
-        frame: ICRS, GALACTIC or ECLIPTIC.
+        coordsys: of the numbers, C for ICRS or G for galactic coordinates, which are those of astropy and healpy:
+            casacore's are half an arcsecond off.
         numbers: of the pixels, (pixel,), in increasing order.
-        centre: longitude and latitude of the part's centre, radians.
+        middle: longitude and latitude of the part's centre in these coordinates, radians.
     """
 
     nside: int
     nested: bool
-    frame: str
+    coordsys: str
     numbers: NDArray[np.int64]
-    centre: tuple[float, float]
+    middle: tuple[float, float]
 
     @classmethod
     def covering(cls, area: SkyFrame, nested: bool = True) -> HealpixSky:
@@ -71,32 +72,43 @@ class HealpixSky:
         around = sphere.cone_search_lonlat(
             longitude * units.rad, latitude * units.rad, radius=min(diagonal, np.pi) * units.rad
         )
-        sky = cls(sphere.nside, nested, area.frame, np.sort(around), area.centre)
-        y, x = area.pixels(sky.directions())[:, 0]
+        numbers = np.sort(around)
+        y, x = area.pixels(_vectors(*(each.to_value(units.rad) for each in sphere.healpix_to_lonlat(numbers))))
         with np.errstate(invalid="ignore"):
             inside = (np.abs(y + 0.5 - area.shape[0] / 2) <= area.shape[0] / 2) & (
                 np.abs(x + 0.5 - area.shape[1] / 2) <= area.shape[1] / 2
             )
-        return cls(sphere.nside, nested, area.frame, sky.numbers[inside], area.centre)
+        return cls(sphere.nside, nested, COORDSYS[area.frame], numbers[inside], area.centre)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(1, pixel)."""
         return 1, self.numbers.size
 
+    @property
+    def frame(self) -> str:
+        """ICRS, of the directions."""
+        return "ICRS"
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Right ascension and declination of the part's centre, radians."""
+        x, y, z = self._in_icrs(*self.middle)
+        return float(np.arctan2(y, x)), float(np.arcsin(z))
+
     def directions(self) -> NDArray[np.float64]:
-        """Return unit vectors, (3, 1, pixel)."""
-        longitude, latitude = (each.to_value(units.rad) for each in self._sphere.healpix_to_lonlat(self.numbers))
-        cos = np.cos(latitude)
-        return np.stack([cos * np.cos(longitude), cos * np.sin(longitude), np.sin(latitude)])[:, None]
+        """Return unit vectors in ICRS, (3, 1, pixel)."""
+        lonlat = _sphere(self.nside, self.nested).healpix_to_lonlat(self.numbers)
+        return self._in_icrs(*(each.to_value(units.rad) for each in lonlat))[:, None]
 
     def solid_angles(self) -> NDArray[np.float64]:
         """Return the solid angle of each pixel, (1, pixel), sr."""
         return np.full(self.shape, np.pi / (3 * self.nside**2))
 
-    @cached_property
-    def _sphere(self) -> HEALPix:
-        return _sphere(self.nside, self.nested)
+    def _in_icrs(self, longitude: ArrayLike, latitude: ArrayLike) -> NDArray[np.float64]:
+        if self.coordsys == "C":
+            return _vectors(longitude, latitude)
+        return SkyCoord(longitude, latitude, unit="rad", frame="galactic").icrs.cartesian.xyz.value
 
 
 def write_healpix(path: str | Path, sky: HealpixSky, values: NDArray[np.floating], unit: str) -> None:
@@ -116,13 +128,13 @@ def write_healpix(path: str | Path, sky: HealpixSky, values: NDArray[np.floating
     table.header.update(
         PIXTYPE="HEALPIX",
         ORDERING="NESTED" if sky.nested else "RING",
-        COORDSYS=COORDSYS[sky.frame],
+        COORDSYS=sky.coordsys,
         NSIDE=sky.nside,
         INDXSCHM="EXPLICIT",
         OBJECT="PARTIAL",
         OBS_NPIX=sky.numbers.size,
-        CENLON=np.degrees(sky.centre[0]),
-        CENLAT=np.degrees(sky.centre[1]),
+        CENLON=np.degrees(sky.middle[0]),
+        CENLAT=np.degrees(sky.middle[1]),
     )
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
 
@@ -131,11 +143,16 @@ def read_healpix(path: str | Path) -> tuple[HealpixSky, NDArray[np.float32]]:
     """Return the pixels and the values, (plane, pixel), of a file of `write_healpix`."""
     with fits.open(path) as file:
         table, header = file["HEALPIX"].data, file["HEALPIX"].header
-        frame = {letter: name for name, letter in COORDSYS.items()}[header["COORDSYS"]]
-        centre = float(np.radians(header["CENLON"])), float(np.radians(header["CENLAT"]))
+        middle = float(np.radians(header["CENLON"])), float(np.radians(header["CENLAT"]))
         numbers = np.asarray(table["PIXEL"], np.int64)
         values = np.stack([np.asarray(table[name], np.float32) for name in table.names[1:]])
-        return HealpixSky(int(header["NSIDE"]), header["ORDERING"] == "NESTED", frame, numbers, centre), values
+        nested = header["ORDERING"] == "NESTED"
+        return HealpixSky(int(header["NSIDE"]), nested, header["COORDSYS"], numbers, middle), values
+
+
+def _vectors(longitude: ArrayLike, latitude: ArrayLike) -> NDArray[np.float64]:
+    cos = np.cos(latitude)
+    return np.stack([cos * np.cos(longitude), cos * np.sin(longitude), np.sin(latitude)])
 
 
 def _sphere(nside: int, nested: bool) -> HEALPix:

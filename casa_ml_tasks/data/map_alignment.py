@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -37,7 +38,7 @@ class Alignment:
     back: NDArray[np.float64]
     turn: float
 
-    def aligned(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+    def aligned(self, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return planes of the map, (..., ny, nx), on the grid, NaN where they are not known."""
         if self.places is None:
             return pixels
@@ -154,7 +155,7 @@ def frame_of(celestial: WCS) -> str:
     return names[kind]
 
 
-def _transformed(of: WCS, to: WCS, y: NDArray[np.floating], x: NDArray[np.floating]) -> NDArray[np.float64]:
+def _transformed(of: WCS, to: WCS, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.float64]:
     """Return y and x in pixels of one image of the places in another, (2, place); NaN where there are none."""
     longitude, latitude = np.radians(_world(of, y, x))
     frames = frame_of(of), frame_of(to)
@@ -167,7 +168,7 @@ def _transformed(of: WCS, to: WCS, y: NDArray[np.floating], x: NDArray[np.floati
     return np.stack(to.wcs_world2pix(*np.degrees([longitude, latitude]), 0)[::-1])
 
 
-def _world(wcs: WCS, y: NDArray[np.floating], x: NDArray[np.floating]) -> tuple[NDArray[np.float64], ...]:
+def _world(wcs: WCS, y: NDArray[Any], x: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
     """Return longitude and latitude, degrees, NaN off the sphere."""
     longitude, latitude = wcs.wcs_pix2world(x, y, 0)
     back = np.stack(wcs.wcs_world2pix(longitude, latitude, 0)) - [x, y]

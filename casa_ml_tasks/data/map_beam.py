@@ -56,9 +56,9 @@ class EllipticalBeam:
         return GaussianBeam(ellipse.major / cell, ellipse.minor / cell, np.radians(ellipse.angle) + turn)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BeamImage:
-    """An image of a beam, along the map's axes, East to the left.
+    """An image of a beam, along the map's axes, East to the left; the same as another if it is the same object.
 
     Attributes:
         pixels: (ny, nx), 1 at the peak.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from casatools import measures
@@ -13,49 +13,81 @@ from casa_ml_tasks.data.sky_map import SkyMap
 
 SAME_REST = 1e-7
 """Relative: rest frequencies that differ by less are the same line (0.03 km/s)."""
+OF_THE_EARTH = ("TOPO", "GEO")
+OF_THE_SKY = ("LSRK", "LSRD", "BARY", "GALACTO", "LGROUP", "CMB")
+REFERENCE = 1e11  # Hz, a frequency to convert
 CONTINUUM = 0.01
 """Relative: a map of the continuum may lie so far beside the band of a continuum image."""
 
 
-def frequencies_in(sky_map: SkyMap, frame: str) -> NDArray[np.float64]:
-    """Return the frequencies of a map's channels in a spectral frame that casacore names, (channel,), Hz.
+@dataclass(frozen=True)
+class SpectralFrame:
+    """A frame of frequencies, and what its motion depends on.
+
+    Attributes:
+        name: casacore's, for instance LSRK; '' for none.
+        direction: frame, longitude and latitude that was observed, degrees.
+        date: of the observation, UTC, as FITS has it; '' for none.
+        telescope: '' for none.
+    """
+
+    name: str
+    direction: tuple[str, float, float]
+    date: str = ""
+    telescope: str = ""
+
+    @classmethod
+    def of(cls, sky_map: SkyMap) -> SpectralFrame:
+        """Return the frame of a map."""
+        y, x = (count // 2 for count in sky_map.pixels.shape[1:])
+        longitude, latitude = (float(each[0]) for each in sky_map.celestial.wcs_pix2world([x], [y], 0))
+        date, telescope = (str(sky_map.header.get(name, "")).strip() for name in ("DATE-OBS", "TELESCOP"))
+        return cls(sky_map.spectral_frame, (frame_of(sky_map.celestial), longitude, latitude), date, telescope)
+
+    def lsrk_over_this(self) -> float:
+        """Return the factor from frequencies in this frame to LSRK.
+
+        Raises:
+            ValueError: the frame is none that casacore can convert with what is known.
+        """
+        if self.name == "LSRK":
+            return 1.0
+        tool = measures()
+        try:
+            frame, longitude, latitude = self.direction
+            tool.doframe(tool.direction(frame, f"{longitude:.12g}deg", f"{latitude:.12g}deg"))
+            if self.name in OF_THE_EARTH:
+                self._place_on_earth(tool)
+            elif self.name not in OF_THE_SKY:
+                raise ValueError(f"has frequencies in the frame '{self.name}', which are not converted; use LSRK")
+            found = tool.measure(tool.frequency(self.name, f"{REFERENCE}Hz"), "LSRK")
+            return float(found["m0"]["value"]) / REFERENCE
+        finally:
+            tool.done()
+
+    def _place_on_earth(self, tool: measures) -> None:
+        place = tool.observatory(self.telescope) if self.telescope in tool.obslist() else {}
+        if not self.date or not place:
+            raise ValueError(
+                f"has frequencies in {self.name}, and DATE-OBS='{self.date}' and TELESCOP='{self.telescope}' do not "
+                "say how the Earth moved; give a map in LSRK"
+            )
+        tool.doframe(tool.epoch("UTC", self.date.replace("-", "/").replace("T", "/")))
+        tool.doframe(place)
+
+
+def frequencies_in(sky_map: SkyMap, frame: SpectralFrame) -> NDArray[np.float64]:
+    """Return the frequencies of a map's channels in a frame, (channel,), Hz.
 
     Raises:
         ValueError: the map names no frame, or too little of its observation to convert them.
     """
-    if sky_map.spectral_frame == frame:
+    own = SpectralFrame.of(sky_map)
+    if own.name == frame.name and own.name not in OF_THE_EARTH:
         return sky_map.frequencies
-    if not sky_map.spectral_frame:
+    if not own.name:
         raise ValueError("names no frame of its frequencies; set SPECSYS in its header, for instance to LSRK")
-    tool = measures()
-    try:
-        for name in _observation(tool, sky_map, {sky_map.spectral_frame, frame}):
-            tool.doframe(name)
-        factor = _converted(tool, 1e11, sky_map.spectral_frame, frame) / 1e11
-    finally:
-        tool.done()
-    return sky_map.frequencies * factor
-
-
-def _observation(tool: measures, sky_map: SkyMap, frames: set[str]) -> list[dict[str, Any]]:
-    """Return direction, and where the Earth moves against a frame, time and place, as casacore's measures."""
-    y, x = (count // 2 for count in sky_map.pixels.shape[1:])
-    longitude, latitude = (float(each[0]) for each in sky_map.celestial.wcs_pix2world([x], [y], 0))
-    found = [tool.direction(frame_of(sky_map.celestial), f"{longitude:.12g}deg", f"{latitude:.12g}deg")]
-    if not frames & {"TOPO", "GEO"}:
-        return found
-    date, telescope = str(sky_map.header.get("DATE-OBS", "")), str(sky_map.header.get("TELESCOP", ""))
-    place = tool.observatory(telescope) if telescope in tool.obslist() else {}
-    if not date or not place:
-        raise ValueError(
-            f"has frequencies in {sky_map.spectral_frame}, and DATE-OBS='{date}' and TELESCOP='{telescope}' do not "
-            "say how the Earth moved; give a map in LSRK"
-        )
-    return [*found, tool.epoch("UTC", date.replace("-", "/").replace("T", "/")), place]
-
-
-def _converted(tool: measures, frequency: float, of: str, to: str) -> float:
-    return float(tool.measure(tool.frequency(of, f"{frequency}Hz"), to)["m0"]["value"])
+    return sky_map.frequencies * own.lsrk_over_this() / frame.lsrk_over_this()
 
 
 def channel_weights(
@@ -88,7 +120,7 @@ def channel_weights(
 
 
 def channels_of_map(
-    sky_map: SkyMap, channels: NDArray[np.floating], image_width: float, frame: str, rest: float
+    sky_map: SkyMap, channels: NDArray[np.floating], image_width: float, frame: SpectralFrame, rest: float
 ) -> NDArray[np.float64]:
     """Return how much of each channel of a map is in each of an image, (image channel, channel).
 
@@ -98,7 +130,7 @@ def channels_of_map(
         sky_map: the map.
         channels: of the image, (channel,), Hz.
         image_width: of a channel of the image, Hz.
-        frame: of the image's frequencies, casacore's name.
+        frame: of the image's frequencies.
         rest: rest frequency of the image, Hz; 0 where none was given.
 
     Raises:

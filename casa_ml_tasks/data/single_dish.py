@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from casa_ml_tasks.data.casa_image import Beam
 from casa_ml_tasks.data.map_alignment import Alignment, alignment
 from casa_ml_tasks.data.map_beam import MapBeam, beams_of, jansky_per_beam
-from casa_ml_tasks.data.map_channels import channels_of_map
+from casa_ml_tasks.data.map_channels import SpectralFrame, channels_of_map
 from casa_ml_tasks.data.sky_map import SkyMap, read_sky_map
 from casa_ml_tasks.kernels.dish_beam import DishBeam
 from casa_ml_tasks.kernels.dish_modes import MapGrid
@@ -50,7 +50,7 @@ class ImageCoordinates:
         shape: (ny, nx).
         frequencies: of the channels, (channel,), Hz.
         width: of a channel, Hz.
-        spectral_frame: casacore's name, for instance LSRK.
+        spectral_frame: of the frequencies.
         rest_frequency: that was asked for, Hz; 0 for none.
     """
 
@@ -58,14 +58,14 @@ class ImageCoordinates:
     shape: tuple[int, int]
     frequencies: NDArray[np.floating]
     width: float
-    spectral_frame: str = "LSRK"
+    spectral_frame: SpectralFrame
     rest_frequency: float = 0.0
 
     @classmethod
     def of_image(cls, path: str) -> ImageCoordinates:
         """Return those of a CASA image or a FITS image. Its rest frequency is not taken for one that was asked for."""
         found = read_sky_map(path)
-        return cls(found.celestial, found.pixels.shape[1:], found.frequencies, found.width, found.spectral_frame)
+        return cls(found.celestial, found.pixels.shape[1:], found.frequencies, found.width, SpectralFrame.of(found))
 
     @property
     def cell(self) -> float:
@@ -144,8 +144,11 @@ def _on_image(file: MapFile, sky_map: SkyMap, image: ImageCoordinates) -> Single
             f"cannot be turned into the image's axes: that changes it by {error:.3g} Jy/beam, more than its noise of "
             f"{typical:.3g} Jy/beam; give a map with smaller pixels, or along the image's axes"
         )
-    shapes = tuple(beams[each].in_pixels(image.cell, placed.turn) for each in channels.argmax(axis=1))
-    return SingleDishMap(file.path, pixels, placed.grid, shapes, noise, width, file.scale)
+    shapes = {beam: beam.in_pixels(image.cell, placed.turn) for beam in beams}
+    nearest = channels.argmax(axis=1)
+    return SingleDishMap(
+        file.path, pixels, placed.grid, tuple(shapes[beams[each]] for each in nearest), noise, width, file.scale
+    )
 
 
 def regridded(weights: NDArray[np.floating], pixels: NDArray[np.floating]) -> NDArray[np.float64]:

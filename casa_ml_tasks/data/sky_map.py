@@ -77,7 +77,8 @@ def read_sky_map(path: str) -> SkyMap:
     elif Path(path).is_file():
         header, pixels = _of_fits(path)
     else:
-        raise ValueError(f"'{path}' does not exist; give the path of a CASA image or of a FITS image")
+        what = "is no image" if Path(path).exists() else "does not exist"
+        raise ValueError(f"'{path}' {what}; give the path of a CASA image or of a FITS image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
         wcs = WCS(header)

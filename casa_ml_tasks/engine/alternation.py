@@ -46,6 +46,10 @@ class DataStep(Protocol):
         """
         ...
 
+    def interrupts(self, progress: Progress) -> bool:
+        """Return whether a round should end here, unfinished, because more minor cycles would fit what is no sky."""
+        ...
+
     def as_numbers(self) -> Numbers:
         """Return what has been found as plain numbers for a checkpoint; empty where the model alone tells it again."""
         ...
@@ -72,6 +76,7 @@ class Alternation:
             most_rounds: the end, whatever the steps say.
         """
         self.start, self.settled = start, False
+        self._first = start
         self.rounds: list[Progress] = []
         self._steps, self._most_rounds = steps, most_rounds
 
@@ -81,7 +86,14 @@ class Alternation:
         found = {step.name: numbers for step in self._steps if (numbers := step.as_numbers())}
         self.rounds.append(replace(progress, calibration=found or None))
         self.start = same_model_for_other_data(self.rounds[-1])
+        if progress.stop is StopCode.INTERRUPTED:  # its model has what is no sky
+            self.start = replace(self.start, model=self._first.model, state=MinorState(progress.state.iterations))
+        agree = agree and progress.stop is not StopCode.INTERRUPTED
         self.settled = agree or len(self.rounds) >= self._most_rounds
+
+    def interrupts(self, progress: Progress) -> bool:
+        """Return whether one of the steps wants to be asked before the round has ended."""
+        return any(step.interrupts(progress) for step in self._steps)
 
     def criteria_of_round(self, criteria: ExitCriteria) -> ExitCriteria:
         """Return the criteria of the next round: the major cycles of those before are subtracted from `nmajor`."""

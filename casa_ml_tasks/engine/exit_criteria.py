@@ -20,6 +20,7 @@ class StopCode(IntEnum):
     MAJOR_LIMIT = 9
     CONVERGED = 10
     UNSETTLED = 11
+    INTERRUPTED = 12
 
     @property
     def description(self) -> str:
@@ -37,6 +38,7 @@ _DESCRIPTIONS = {
     StopCode.MAJOR_LIMIT: "reached nmajor",
     StopCode.CONVERGED: "converged: another minor cycle would change nothing",
     StopCode.UNSETTLED: "not converged: more samples would change the mean and its uncertainty",
+    StopCode.INTERRUPTED: "interrupted: more minor cycles would fit what is no sky",
 }
 
 #: A run that ends so has an image that data may be fitted to; others have not finished theirs, or have lost it.

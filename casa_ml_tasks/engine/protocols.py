@@ -159,6 +159,11 @@ class KeepsVisibilities(Protocol):
         ...
 
     @property
+    def imaged(self) -> tuple[Visibilities, NDArray[np.floating], NDArray[np.floating]]:
+        """What `image_with` was given last, or `observed` with its weights."""
+        ...
+
+    @property
     def origins(self) -> Sequence[Origin]:
         """What the numbers in `observed.origin` stand for; empty where origins were not asked for."""
         ...
@@ -181,6 +186,10 @@ class KeepsVisibilities(Protocol):
             nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
             thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
         """
+        ...
+
+    def replace_observed(self, visibilities: Visibilities) -> None:
+        """Take `observed` with corrected data and weights for what was read, and image it from now on."""
         ...
 
     def image_noise(

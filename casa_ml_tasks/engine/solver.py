@@ -76,6 +76,11 @@ class Checkpoint(Protocol):
     def save(self, progress: Progress) -> None: ...
 
 
+def never(progress: Progress) -> bool:
+    """Return no: for loops that nothing but their criteria ends."""
+    return False
+
+
 def solve(
     major: MajorCycle,
     minor: MinorCycle,
@@ -84,6 +89,7 @@ def solve(
     checkpoint: Checkpoint,
     on_cycle: Callable[[CycleRecord], None] = lambda record: None,
     intensity: tuple[slice, slice] = (slice(None), slice(None)),
+    interrupts: Callable[[Progress], bool] = never,
 ) -> Progress:
     """Alternate major and minor cycles until a criterion is met.
 
@@ -95,6 +101,7 @@ def solve(
         checkpoint: saves after every minor and every major cycle, and within a minor cycle wherever it is unfinished.
         on_cycle: told of every major cycle.
         intensity: channels or terms, and Stokes planes, whose flux and noise the records state; all by default.
+        interrupts: asked after every major cycle that no criterion ends the loop after; ends it where it says yes.
     """
     start = time.monotonic() - (progress.records[-1].seconds if progress.records else 0.0)
     best = progress
@@ -111,6 +118,8 @@ def solve(
                 return _back_to(best, progress, stop)
             if stop is not StopCode.NONE:
                 return replace(progress, stop=stop)
+            if interrupts(progress):
+                return replace(progress, stop=StopCode.INTERRUPTED)
         assert progress.residual is not None
         model, state = minor.update(progress.residual, progress.model, progress.state)
         if state.converged:

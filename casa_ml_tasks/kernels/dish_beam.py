@@ -56,9 +56,9 @@ class GaussianBeam:
         return np.pi / (4 * np.log(2)) * self.major * self.minor * np.exp(-exponent) + 0j
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampledBeam:
-    """An image of the beam.
+    """An image of the beam, the same as another if it is the same object.
 
     Attributes:
         pixels: (ny, nx), 1 at the peak.

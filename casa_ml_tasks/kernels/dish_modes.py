@@ -27,7 +27,7 @@ class MapGrid:
     origin: tuple[float, float]
     step: tuple[float, float]
 
-    def positions(self, axis: int) -> NDArray[np.float64]:
+    def positions(self, axis: int) -> NDArray[np.floating]:
         """Return where the centres of rows (axis 0) or columns (axis 1) lie in the image."""
         return self.origin[axis] + self.step[axis] * np.arange(self.shape[axis])
 
@@ -104,12 +104,14 @@ class DishModes:
         r"""$\sqrt 2$, and 1 for the constant mode, (mode,)."""
         return np.where((self.v == 0) & (self.u == 0), 1.0, np.sqrt(2))
 
-    def waves(self, axis: int, positions: NDArray[np.floating]) -> tuple[NDArray[np.complex128], NDArray[np.int64]]:
+    def waves(
+        self, axis: int, positions: NDArray[np.floating] | NDArray[np.integer]
+    ) -> tuple[NDArray[np.complex128], NDArray[np.int64]]:
         """Return the different waves along an axis, (wave, position), and which of them each mode has, (mode,)."""
         numbers, which = np.unique((self.v, self.u)[axis], return_inverse=True)
         return np.exp(-2j * np.pi / self.box[axis] * np.multiply.outer(numbers, positions)), which
 
-    def transform(self, beam: DishBeam) -> NDArray[np.complex128]:
+    def transform(self, beam: DishBeam) -> NDArray[np.complexfloating]:
         """Return the transform of a beam at the modes, (mode,), pixels."""
         v, row = np.unique(self.v, return_inverse=True)
         u, column = np.unique(self.u, return_inverse=True)

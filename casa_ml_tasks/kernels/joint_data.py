@@ -157,6 +157,11 @@ class JointData:
         return float(sum(each.sigma**-2 for each in self.sets) ** -0.5)
 
     @property
+    def noise_of_brightness(self) -> float:
+        """Noise of emission that is wider than all beams, where every data set sees the sky best, Jy/pixel."""
+        return float(sum((each.beam_area / each.sigma) ** 2 for each in self.sets) ** -0.5)
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weight w of each data set, which add up to 1."""
         return tuple((self.sigma / each.sigma) ** 2 for each in self.sets)
@@ -190,7 +195,7 @@ def in_precision(operator: NormalOperator, precision: DTypeLike) -> NormalOperat
     def converted(array: jax.Array) -> jax.Array:
         if jnp.iscomplexobj(array):
             return array.astype(np.result_type(precision, np.complex64))
-        return array.astype(precision) if jnp.issubdtype(array.dtype, jnp.floating) else array
+        return array.astype(np.dtype(precision)) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
     with jax.enable_x64(True):
         return cast(NormalOperator, jax.tree.map(converted, operator))

@@ -68,8 +68,9 @@ class MapPrecision:
         matrix = self.root.T @ self._gram @ self.root
         return cho_factor(matrix + self.white * np.eye(len(matrix)))
 
+    @cached_property
     def of_modes(self) -> NDArray[np.float64]:
-        """Return $U^T C^{-1} U$, (2 mode, 2 mode)."""
+        """$U^T C^{-1} U$, (2 mode, 2 mode)."""
         mixed = self.root.T @ self._gram
         matrix = self._gram - mixed.T @ cho_solve(self._factor, mixed)
         return (matrix + matrix.T) / (2 * self.white)

@@ -1,4 +1,4 @@
-"""The normal operator of a sky in another frame than the SIN frame of the visibilities."""
+"""Normal operator and likelihood of a sky in another frame than the SIN frame of the visibilities."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import NormalOperator, transfer_function
 from casa_ml_tasks.kernels.reprojection import Reprojection
 
@@ -21,7 +22,7 @@ class ReprojectedNormalOperator:
     Attributes:
         reprojection: R, of skies to images.
         operator: H, of images.
-        transfer: of the convolution that is nearest to it, (2 ny, nx + 1) of the sky.
+        transfer: of the convolution that is nearest to it, (..., 2 ny, nx + 1) of the sky.
     """
 
     reprojection: Reprojection
@@ -36,13 +37,13 @@ class ReprojectedNormalOperator:
 
         Args:
             reprojection: R.
-            operator: H, of one image.
+            operator: H.
             jacobian: pixels of the image, y and x, by pixels of the sky, y and x, at the sky's centre, (2, 2). None
                 for a sky whose neighbouring pixels are no neighbours; the convolution is then none.
         """
-        transfer = np.asarray(operator.transfer, float)
-        psf = np.fft.fftshift(np.fft.irfft2(transfer), axes=(-2, -1))
-        on_sky = psf_on_sky(psf, jacobian, reprojection.sky_shape)
+        psf = np.fft.fftshift(np.fft.irfft2(np.asarray(operator.transfer, float)), axes=(-2, -1))
+        planes = [psf_on_sky(each, jacobian, reprojection.sky_shape) for each in psf.reshape(-1, *psf.shape[-2:])]
+        on_sky = np.reshape(planes, (*psf.shape[:-2], *planes[0].shape))
         return cls(reprojection, operator, transfer_function(on_sky, operator.transfer.dtype))
 
     @jax.jit
@@ -53,6 +54,24 @@ class ReprojectedNormalOperator:
     def spectral_norm(self) -> jax.Array:
         """Return an upper bound on the largest eigenvalue: the product of those of H and of $R^T R$."""
         return self.reprojection.norm() * self.operator.spectral_norm()
+
+
+def reprojected(
+    likelihood: QuadraticLikelihood,
+    reprojection: Reprojection,
+    sky: jax.Array,
+    jacobian: NDArray[np.floating] | None,
+) -> QuadraticLikelihood:
+    """Return the likelihood of a sky whose image has a likelihood.
+
+    Args:
+        likelihood: of images, around that of the sky.
+        reprojection: R, of skies to images.
+        sky: whose image R gives the likelihood's model, (..., ny, nx), Jy/pixel.
+        jacobian: as `ReprojectedNormalOperator.of` has it.
+    """
+    operator = ReprojectedNormalOperator.of(reprojection, likelihood.operator, jacobian)
+    return QuadraticLikelihood(operator, reprojection.adjoint(likelihood.residual), sky, likelihood.sigma)
 
 
 def psf_on_sky(

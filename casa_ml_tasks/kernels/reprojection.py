@@ -120,7 +120,8 @@ class PointwiseSky:
         Args:
             positions: y and x of the sky's pixels in the image, pixels, (2, sky's ny, nx); NaN where there is no sky.
             shape: (ny, nx) of the image.
-            band: longest baseline, cycles a pixel of the image.
+            band: highest spatial frequency of what is seen, cycles a pixel of the image: of the longest baseline, with
+                w times the distance from the phase centre, and of the primary beam.
             tolerance: relative, of visibilities.
             precision: of the weights.
 
@@ -198,7 +199,7 @@ class PointwiseSky:
             return jnp.einsum("bmy,bmx->byx", of_rows * flux[members][..., None], of_columns)
 
         squares = jax.lax.map(of_bins, (self.members, self.of_rows, self.of_columns))
-        rows, columns, width = *squares.shape[:2], self._width
+        (rows, columns), width = squares.shape[:2], self._width
         quarters = squares.reshape(rows, columns, 2, width, 2, width)
         blocks = jnp.zeros((rows + 1, columns + 1, width, width), squares.dtype)
         for down in (0, 1):

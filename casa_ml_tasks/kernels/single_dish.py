@@ -72,28 +72,38 @@ class SingleDish:
         valid = np.isfinite(planes) & np.isfinite(noises) & (noises > 0) & grid.inside(shape)
         observed = valid.any(axis=(1, 2))
         counted = valid[observed].all(axis=0) & observed.any()
-        modes = DishModes.of(beams, grid, counted, shape)
+        distinct = list(dict.fromkeys(beams))
+        modes = DishModes.of(distinct, grid, counted, shape)
         level = np.full(len(planes), np.inf)
         level[observed] = np.sqrt(np.mean(noises[observed] ** 2, axis=(1, 2), where=counted))
         ratios = (noises[observed] / level[observed, None, None]) ** 2
         relative = np.mean(np.where(counted, ratios, 1.0), axis=0)
-        transforms = np.stack([modes.transform(beam) for beam in beams])
+        number = [distinct.index(beam) for beam in beams]
+        transforms = np.stack([modes.transform(beam) for beam in distinct])[number]
         precision = noise_of_map(modes, transforms[observed], grid, counted, relative)
-        transfer, variance = _far_from_the_edge(precision, beams, shape)
+        transfer, variance = _far_from_the_edge(precision, distinct, shape)
+        if len(distinct) > 1:
+            transfer, variance = transfer[number], variance[number]
         return cls(
             np.where(counted & observed[:, None, None], planes, 0).reshape(pixels.shape),
             precision,
             transforms.reshape(*leading, -1),
             level.reshape(leading),
             shape,
-            transfer.reshape(*leading, *transfer.shape[1:]),
-            variance.reshape(leading),
+            np.broadcast_to(transfer, (len(planes), *transfer.shape[1:])).reshape(*leading, *transfer.shape[1:]),
+            np.broadcast_to(variance, len(planes)).reshape(leading),
         )
 
     def __getitem__(self, channels: int | slice | NDArray[np.integer]) -> SingleDish:
         """Return some of the channels, or one of them without an axis of channels."""
-        names = ("pixels", "transforms", "level", "transfer", "variance")
-        return replace(self, **{name: np.asarray(getattr(self, name)[channels]) for name in names})
+        return replace(
+            self,
+            pixels=self.pixels[channels],
+            transforms=self.transforms[channels],
+            level=np.asarray(self.level[channels]),
+            transfer=self.transfer[channels],
+            variance=np.asarray(self.variance[channels]),
+        )
 
     def sigma(self, scale: float = 1.0) -> NDArray[np.float64]:
         r"""Return the error of a point source's flux far from the map's edge, (..., 1, 1), or a number, Jy.
@@ -107,19 +117,19 @@ class SingleDish:
     def normal(self, precision: DTypeLike = float) -> SingleDishNormalOperator:
         r"""Return $S^T C^{-1} S$ times the variance of a point source."""
         modes, shape = self.precision.modes, self.shape
-        pairs = [modes.waves(axis, np.arange(count)) for axis, count in enumerate(shape)]
-        for (waves, _), seen in zip(pairs, modes.image, strict=True):
+        (rows, row), (columns, column) = (modes.waves(axis, np.arange(count)) for axis, count in enumerate(shape))
+        for waves, seen in zip((rows, columns), modes.image, strict=True):
             waves[:, : seen.start], waves[:, seen.stop :] = 0, 0
-        matrix = self.precision.of_modes()
+        matrix = self.precision.of_modes
         factors = self.transforms * (modes.scale * np.sqrt(self.variance)[..., None] / modes.area)
         kind = np.result_type(precision, np.complex64)
         return SingleDishNormalOperator(
             jnp.asarray(self.transfer.astype(precision)),
-            tuple(jnp.asarray(waves.astype(kind)) for waves, _ in pairs),
-            tuple(jnp.asarray(which) for _, which in pairs),
+            (jnp.asarray(rows.astype(kind)), jnp.asarray(columns.astype(kind))),
+            (jnp.asarray(row), jnp.asarray(column)),
             jnp.asarray(factors.astype(kind)),
             jnp.asarray(matrix.astype(precision)),
-            jnp.asarray(_largest_eigenvalue(matrix, factors / modes.scale) * modes.area, precision),
+            jnp.asarray(np.asarray(_largest_eigenvalue(matrix, factors / modes.scale) * modes.area, precision)),
         )
 
     def predicted(self, image: NDArray[np.floating]) -> NDArray[np.float64]:

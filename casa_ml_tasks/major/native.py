@@ -35,6 +35,7 @@ class NativeMajorCycle(NativeImages):
 
     Attributes:
         observed: the visibilities as they were read, with their natural weights.
+        imaged: what `image_with` was given last, or `observed` with its weights.
         origins: what the numbers in `observed.origin` stand for; empty where origins were not asked for.
         operator: what is imaged now.
 
@@ -81,7 +82,8 @@ class NativeMajorCycle(NativeImages):
             numbering = Origins() if origins else None
             self.observed = self._read(Path(directory) / "visibilities", numbering)
             self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
-            self.operator = self._planned(self.observed, self.observed.weight, self.observed.weight)
+            self.imaged = (self.observed, self.observed.weight, self.observed.weight)
+            self.operator = self._planned(*self.imaged)
             self.write_psf(self.psf(), self.operator.sums.weight)  # one on disk may be of other weights
 
     def _read(self, directory: Path, numbering: Origins | None) -> Visibilities:
@@ -146,8 +148,14 @@ class NativeMajorCycle(NativeImages):
             nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
             thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
         """
-        self.operator = self._planned(visibilities, nominal, thermal, self.operator.plans)
+        self.imaged = (visibilities, nominal, thermal)
+        self.operator = self._planned(*self.imaged, self.operator.plans)
         self.write_psf(self.psf(), self.operator.sums.weight)
+
+    def replace_observed(self, visibilities: Visibilities) -> None:
+        """Take `observed` with corrected data and weights for what was read, and image it from now on."""
+        self.observed = visibilities
+        self.image_with(visibilities, visibilities.weight, visibilities.weight)
 
     def psf(self) -> Image:
         """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.mosaic import Mosaic
+from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 
@@ -27,6 +33,31 @@ class SkyMosaic(NativeMosaic):
         """Write the sky and, if asked, the restored image, also over the primary beam."""
         self.restore((model * self._beam).astype(np.float32), restoration, pbcor)
         self.write_model(model)
+
+    def write_coordinates(self, path: Path) -> None:
+        """Give an image on disk the coordinates of the sky, which it has."""
+
+    def seen(self, sky: Image) -> Image:
+        """Return the SIN image of a sky, (..., ny, nx), Jy/pixel, which it is."""
+        return sky
+
+    def normal(self, precision: DTypeLike) -> NormalOperator:
+        """Return the normal operator of the sky, Jy/pixel to Jy/beam."""
+        return self.mosaic.normal(precision)
+
+    def of_sky(self, likelihood: QuadraticLikelihood, sky: Image) -> QuadraticLikelihood:
+        """Return the likelihood of a sky from that of its SIN image, which it is."""
+        return likelihood
+
+    def parts(self) -> Iterator[tuple[str, VisibilityOperator]]:
+        """Yield the name and the visibilities of each Measurement Set, as they are imaged now."""
+        visibilities, nominal, thermal = self.imaged
+        assert visibilities.origin is not None, "origins were asked for"
+        names = np.array([origin.vis for origin in self.origins])
+        for name in dict.fromkeys(names.tolist()):
+            members = (names == name)[visibilities.origin]
+            part = replace(self._data, store=visibilities[members])
+            yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
 
     def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True)

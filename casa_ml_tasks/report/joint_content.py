@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.calibration.flux_scale import FluxScales, SetOfVisibilities
+from casa_ml_tasks.calibration.flux_scale import FluxScales
+from casa_ml_tasks.calibration.uv_bins import UvBins
 
 Array = NDArray[np.floating]
 
@@ -84,7 +85,8 @@ class JointContent:
     """Data sets that are imaged together.
 
     Attributes:
-        sets: visibilities and modes with those of the model.
+        sets: visibilities and modes beside those of the model, in bins of uv distance.
+        shared: range of uv distance in which their fluxes are compared, wavelengths; None where there is none.
         scales: of their fluxes.
         residuals: of each of them.
         pointings: of the Measurement Sets.
@@ -95,7 +97,8 @@ class JointContent:
         corrected: whether the data shown were divided by the factors.
     """
 
-    sets: Sequence[SetOfVisibilities]
+    sets: Sequence[UvBins]
+    shared: tuple[float, float] | None
     scales: FluxScales
     residuals: Sequence[SetResidual]
     pointings: Sequence[Pointings]

@@ -1,8 +1,11 @@
-"""The section of a report on data sets that are imaged together: do they agree with each other and with the model?"""
+"""The sections of a report on data sets that are imaged together: do they agree with each other and with the model?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+from matplotlib.figure import Figure
 
 from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.coverage_figure import draw_coverage
@@ -22,24 +25,23 @@ CAPTIONS = {
     "the beams of the set see it. The dotted line is the power of the noise of one sample. Arrows are upper limits "
     "(2 sigma).",
     "set_residuals": "Dirty image of the residual of each data set over its noise. The r.m.s. is 1 where only noise is "
-    "left.",
+    "left, and less where the model has followed some of the noise.",
 }
 
 
-def joint_section(content: JointContent) -> Section:
-    """Return coverage, amplitudes, power spectra and residuals of all data sets, and a table of their flux scales."""
-    draw = {
-        "coverage": draw_coverage,
-        "amplitudes": draw_amplitudes,
-        "power_spectra": draw_power_spectra,
-        "set_residuals": draw_set_residuals,
-    }
-    return Section(
-        title="Data sets",
-        sentences=joint_sentences(content),
-        figures=[Drawing(name, CAPTIONS[name], partial(function, content)) for name, function in draw.items()],
-        table=_table(content),
-    )
+def joint_sections(content: JointContent) -> list[Section]:
+    """Return coverage and amplitudes with a table of the flux scales, power spectra, and residuals of all data sets."""
+
+    def drawing(name: str, draw: Callable[[JointContent], Figure]) -> Drawing:
+        return Drawing(name, CAPTIONS[name], partial(draw, content))
+
+    compared = [drawing("coverage", draw_coverage), drawing("amplitudes", draw_amplitudes)]
+    spectra, residuals = drawing("power_spectra", draw_power_spectra), drawing("set_residuals", draw_set_residuals)
+    return [
+        Section("Data sets", joint_sentences(content), compared, _table(content)),
+        Section("Power spectrum of each data set", figures=[spectra], arrangement="first_alone"),
+        Section("Residual of each data set", figures=[residuals], arrangement="first_alone"),
+    ]
 
 
 def joint_sentences(content: JointContent) -> list[str]:
@@ -49,7 +51,7 @@ def joint_sentences(content: JointContent) -> list[str]:
         return []
     reference = short_name(scales.scales[scales.reference].name)
     done = "The data were divided by these factors." if content.corrected else "The data were not changed."
-    warnings = scales.warnings()
+    warnings = scales.warnings(content.corrected)
     agree = [] if warnings else [f"All flux scales agree with that of {reference} within three sigma."]
     return [
         f"Flux scales are relative to {reference}. {done}",
@@ -63,8 +65,7 @@ def _table(content: JointContent) -> Table:
     rms = {each.name: f"{each.rms:.2f}" for each in content.residuals}
     rows = []
     for number, (each, scale) in enumerate(zip(content.sets, content.scales.scales, strict=True)):
-        positive = each.uvdist[each.uvdist > 0]
-        span = f"{quantity(float(positive.min()), 'λ')} to {quantity(float(positive.max()), 'λ')}"
+        span = " to ".join(quantity(end, "λ") for end in each.span)
         sigma = f"{scale.sigma:.1f}" if scale.error > 0 else ""
         rows.append((short_name(each.name), span, flux_scale_label(content, number), sigma, rms.get(each.name, "")))
     return Table(("data set", "uv distance", "flux scale", "sigma from 1", "residual r.m.s. / noise"), rows)

@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.calibration.flux_scale import overlap
-from casa_ml_tasks.calibration.uv_bins import UvBins, uv_bins
+from casa_ml_tasks.calibration.uv_bins import UvBins
 from casa_ml_tasks.quantities import angle, si_prefix, with_error
 from casa_ml_tasks.report.joint_content import JointContent, short_name
 
@@ -27,29 +26,36 @@ def draw_amplitudes(content: JointContent) -> Figure:
     """Amplitude of each data set and of the model as the set sees it; below, data over model with the flux scales."""
     figure = Figure(figsize=(8.2, 6.2), dpi=110, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
-    bins = [uv_bins(each) for each in content.sets]
+    bins = list(content.sets)
     factor, prefix = _wavelengths(bins)
     highest = max(float(each.model_amplitude.max(initial=0)) for each in bins)
     jansky, jansky_prefix = si_prefix(highest)
-    shared, measured = overlap(content.sets), []
-    span = _ratio_span(bins, shared, [each.factor for each in content.scales.scales])
+    shared = content.shared
+    measured: list[NDArray[np.floating]] = []
+    factors = [] if content.corrected else [each.factor for each in content.scales.scales]
+    span = _ratio_span(bins, shared, factors)
     below.axhline(1, color="black", linewidth=0.8)
     below.set_ylim(1 - span, 1 + span)
     for axes in (above, below):
         if shared is not None:
             axes.axvspan(shared[0] / factor, shared[1] / factor, color="0.93", zorder=0)
-    for number, (each, found) in enumerate(zip(content.sets, bins, strict=True)):
-        colour, marker = content.style(each.name)
+    for number, found in enumerate(bins):
+        colour, marker = content.style(found.name)
         style = {"fmt": marker, "color": colour, "markersize": 4.5, "linewidth": 1}
         x = found.uvdist / factor
         above.plot(x, found.model_amplitude / jansky, color="black", linewidth=2.6, zorder=2)
         above.plot(x, found.model_amplitude / jansky, color=colour, linewidth=1.4, zorder=2.1)
-        label = f"{short_name(each.name)}: {flux_scale_label(content, number)}"
+        label = f"{short_name(found.name)}: {flux_scale_label(content, number)}"
         values, errors = found.data_amplitude / jansky, found.amplitude_error / jansky
         measured.append(_draw_measured(above, x, values, errors, label=label, zorder=3, **style))
         _draw_ratio(below, x, found, span, **style)
         scale = content.scales.scales[number]
-        if shared is not None and math.isfinite(scale.error) and number != content.scales.reference:
+        if (
+            not content.corrected
+            and shared is not None
+            and math.isfinite(scale.error)
+            and number != content.scales.reference
+        ):
             ends = [max(shared[0], x.min() * factor) / factor, min(shared[1], x.max() * factor) / factor]
             below.plot(ends, [scale.factor] * 2, color=colour, linewidth=1.2, linestyle="dashed", zorder=2)
     above.plot([], [], color="black", linewidth=2.6, label="model, through the beams of each set")
@@ -70,7 +76,7 @@ def draw_power_spectra(content: JointContent) -> Figure:
     figure = Figure(figsize=(0.6 + 3.4 * columns, 0.5 + 3.4 * rows), dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axes, each) in enumerate(zip(panels, content.sets, strict=False)):
-        _draw_power_spectrum(axes, uv_bins(each), *content.style(each.name))
+        _draw_power_spectrum(axes, each, *content.style(each.name))
         axes.set_title(short_name(each.name), fontsize=11)
         if number % columns == 0:
             axes.set_ylabel("power (Jy²)")
@@ -131,14 +137,14 @@ def _ratio_span(bins: list[UvBins], shared: tuple[float, float] | None, factors:
         each.ratio[(each.uvdist >= low) & (each.uvdist <= high) & (each.model_amplitude > 10 * each.amplitude_error)]
         for each in bins
     ]
-    off = np.abs(np.concatenate([*found, factors]) - 1)
+    off = np.abs(np.concatenate([*found, factors, [1.0]]) - 1)
     return min(max(LEAST_SPAN, 1.3 * float(off.max())), MOST_SPAN)
 
 
 def _draw_ratio(axes: Axes, x: NDArray[np.floating], found: UvBins, span: float, **style: Any) -> None:
     """Draw data over model where the model is detected; what is beyond the axis as arrows at its edge."""
     seen = found.model_amplitude > DETECTED * found.amplitude_error
-    beyond = seen & (np.abs(found.ratio - 1) > span)
+    beyond = seen & (np.abs(found.ratio - 1) > 0.95 * span)
     inside = seen & ~beyond
     axes.errorbar(x[inside], found.ratio[inside], found.ratio_error[inside], zorder=3, **style)
     for sign, marker in ((1, r"$\uparrow$"), (-1, r"$\downarrow$")):
@@ -157,7 +163,7 @@ def _plain_logarithmic_x(axes: Axes) -> None:
 def _scales_on_top(axes: Axes, factor: float) -> None:
     """A second x axis with the angular scale that a uv distance corresponds to."""
 
-    def scale_of(uvdist: NDArray[np.floating]) -> NDArray[np.floating]:
+    def scale_of(uvdist: ArrayLike) -> NDArray[np.floating]:
         with np.errstate(divide="ignore"):
             return 1 / (np.asarray(uvdist) * factor * arcsecond)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from casa_ml_tasks.data.sky_frame import PROJECTIONS
-
-HEALPIX = "HEALPIX"
+from casa_ml_tasks.data.projections import PROJECTIONS
 
 
 def checked_projection(projection: str, beside: tuple[str, ...] = ()) -> str:

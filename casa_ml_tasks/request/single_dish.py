@@ -34,7 +34,8 @@ class SingleDishMaps:
         paths = listed(sdimage)
         for path in paths:
             if not (is_casa_image(path) or Path(path).is_file()):
-                raise ValueError(f"sdimage='{path}' does not exist; give the path of a CASA image or of a FITS image")
+                what = "is no image" if Path(path).exists() else "does not exist"
+                raise ValueError(f"sdimage='{path}' {what}; give the path of a CASA image or of a FITS image")
         beams, noises, scales = (
             _for_each(name, value, paths)
             for name, value in (("sdbeam", sdbeam), ("sdnoise", sdnoise), ("sdscale", sdscale))
@@ -89,15 +90,16 @@ def noise_of(value: Any) -> tuple[float, str] | str | None:
         return text
     tool = quanta()
     try:
-        found = tool.quantity(text) if tool.isquantity(text) else {"value": 0.0, "unit": ""}
+        found = tool.quantity(text) if tool.isquantity(text) else {}
     finally:
         tool.done()
-    if not found["value"] > 0 or not found["unit"]:
+    number, unit = float(found.get("value", 0)), str(found.get("unit", ""))
+    if not (number > 0 and unit):
         raise ValueError(
             f"sdnoise='{text}' is no noise; give '' to measure it, a positive number with its unit such as "
             "'20mJy/beam' or '0.1K', or the path of an image of the noise"
         )
-    return float(found["value"]), str(found["unit"])
+    return number, unit
 
 
 def scale_of(value: Any) -> float:

@@ -44,7 +44,7 @@ class SkyImage:
     @property
     def frequencies(self) -> NDArray[np.float64]:
         """(channel,), Hz."""
-        return self.frequency + self.channel_width * np.arange(len(self.pixels))
+        return self.frequency + self.channel_width * np.arange(len(self.pixels), dtype=float)
 
     @property
     def phasecenter(self) -> str:
@@ -151,23 +151,35 @@ def predict(
     rotation = _axes(direction) @ _axes(np.radians(sky.centre)).T
     there = np.einsum("ij,j...->i...", rotation, np.stack(np.broadcast_arrays(l, m[:, None], n_minus_one + 1)))
     distance = np.hypot(there[0], there[1])
-    beams = [antenna_beam(telescope, diameter) for diameter in diameters]
     visibilities = np.zeros((len(sky.pixels), len(uvw)), complex)
     for channel, frequency in enumerate(sky.frequencies):
-        power = [beam.power(distance, frequency) > 0 for beam in beams]
-        voltages = [beam.voltage(distance, frequency) for beam in beams]
-        seen = np.where(power[0] & power[1], voltages[0] * voltages[1], 0) * sky.pixels[channel]
+        seen, lit = np.zeros((ny, nx)), np.nonzero(sky.pixels[channel])
+        seen[lit] = sky.pixels[channel][lit] * _power(telescope, diameters, distance[lit], frequency)
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        if not rows.size:
+            continue
+        patch = np.ix_(rows, columns)
         wavelengths = uvw * frequency / speed_of_light
         u, v, w = rotation.T @ wavelengths.T
-        along_x, along_y = np.exp(2j * np.pi * np.outer(u, l)), np.exp(2j * np.pi * np.outer(v, m))
-        largest = 2 * np.pi * np.abs(w).max() * np.abs(n_minus_one).max()
+        along_x, along_y = np.exp(2j * np.pi * np.outer(u, l[columns])), np.exp(2j * np.pi * np.outer(v, m[rows]))
+        largest = 2 * np.pi * np.abs(w).max() * np.abs(n_minus_one[patch]).max()
         term = 0
         while term == 0 or largest**term / math.factorial(term) > 1e-9:
-            moment = np.einsum("ky,ky->k", along_y, along_x @ (seen * n_minus_one**term).T)
+            moment = np.einsum("ky,ky->k", along_y, along_x @ (seen[patch] * n_minus_one[patch] ** term).T)
             visibilities[channel] += (2j * np.pi * w) ** term / math.factorial(term) * moment
             term += 1
         visibilities[channel] *= np.exp(2j * np.pi * (w - wavelengths[:, 2]))
     return visibilities
+
+
+def _power(
+    telescope: str, diameters: tuple[float, float], distance: NDArray[np.float64], frequency: float
+) -> NDArray[np.float64]:
+    """The primary beam of a pair of dishes: the product of their voltage patterns, as far as both reach."""
+    beams = [antenna_beam(telescope, diameter) for diameter in diameters]
+    first, second = (beam.voltage(distance, frequency) for beam in beams)
+    reached = np.all([beam.power(distance, frequency) > 0 for beam in beams], axis=0)
+    return np.where(reached, first * second, 0.0)
 
 
 def hexagon(rings: int, dish_diameter: float, frequency: float = 230e9) -> tuple[tuple[float, float], ...]:

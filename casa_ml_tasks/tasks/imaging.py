@@ -24,7 +24,7 @@ from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.engine.alternation import Alternation
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MajorCycle, MinorCycle
-from casa_ml_tasks.engine.solver import Checkpoint, Progress, solve
+from casa_ml_tasks.engine.solver import Checkpoint, Progress, never, solve
 from casa_ml_tasks.kernels.cuda.device import check_gpu
 from casa_ml_tasks.major.cube_channels import check_channels, image_channels
 from casa_ml_tasks.request.products import check_outputs
@@ -175,7 +175,12 @@ def begin_data_steps(major: MajorCycle, call: ImagingCall, context: Context) -> 
 
 
 def run_round(
-    rounds: Alternation, major: MajorCycle, minor: MinorCycle, criteria: ExitCriteria, checkpoint: Checkpoint
+    rounds: Alternation,
+    major: MajorCycle,
+    minor: MinorCycle,
+    criteria: ExitCriteria,
+    checkpoint: Checkpoint,
+    may_end_early: bool = False,
 ) -> None:
     """Solve for the image of the round that is due, and ask the data steps about it.
 
@@ -184,10 +189,13 @@ def run_round(
         major, minor: cycles with the noise of this round.
         criteria: when the run ends, all rounds together.
         checkpoint: of the run.
+        may_end_early: whether the data steps may interrupt the round, whose first minor cycle ends early for them.
     """
     intensity = np.s_[: len(major.noise()), :1]
     criteria = rounds.criteria_of_round(criteria)
-    rounds.finish_round(solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity))
+    interrupts = rounds.interrupts if may_end_early else never
+    found = solve(major, minor, criteria, rounds.start, checkpoint, log_cycle, intensity, interrupts)
+    rounds.finish_round(found)
 
 
 def imaged_by(major: MajorCycle, steps: DataSteps, progress: Progress, context: Context) -> Imaged:

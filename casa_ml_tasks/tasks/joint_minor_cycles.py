@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from casa_ml_tasks.engine.protocols import MajorCycle
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
+from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.rml.minor_cycle import OtherData, Planes, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.tasks.joint_sky import embedded
@@ -24,7 +24,7 @@ SCHEMAS = (RegularisedMaximumLikelihood.schema,)
 
 
 def most_probable(
-    major: MajorCycle,
+    major: SkyMosaic,
     maps: Sequence[DishData],
     noise: NDArray[np.floating],
     regularisation: Regularisation,
@@ -39,7 +39,6 @@ def most_probable(
         regularisation: of the sky.
         image_shape: (ny, nx) of the image that was asked for.
     """
-    assert major.mosaic is not None, "pointings are a mosaic"
     *_, ny, nx = major.shape
     assert regularisation.regstrength is not None, "the strengths follow from the noise"
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
@@ -57,15 +56,16 @@ def most_probable(
         positivity=regularisation.positivity,
         prior=embedded(prior_image(regularisation.priorimage, image_shape), (ny, nx)),
         on_progress=show,
-        operator=major.mosaic.normal(np.float32),
-        other_data=_likelihood_of(maps) if maps else None,
+        operator=major.normal(np.float32),
+        other_data=_likelihood_of(maps, major) if maps else None,
     )
 
 
-def _likelihood_of(maps: Sequence[DishData]) -> OtherData:
+def _likelihood_of(maps: Sequence[DishData], major: SkyMosaic) -> OtherData:
     """Return the likelihood of all maps, of the planes that are asked for."""
 
     def likelihood(planes: Planes, model: NDArray[np.floating]) -> QuadraticLikelihood:
-        return reduce(add, [each.likelihood(planes[0], model) for each in maps])
+        image = major.seen(model)
+        return major.of_sky(reduce(add, [each.likelihood(planes[0], image) for each in maps]), model)
 
     return likelihood

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
@@ -12,8 +11,6 @@ from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.minor.resolve.posterior import Posterior
-from casa_ml_tasks.quantities import measurement
-from casa_ml_tasks.report.posterior_section import posterior_section
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.inference import Inference
 from casa_ml_tasks.request.request import Request
@@ -27,6 +24,7 @@ from casa_ml_tasks.tasks.inference_memory import check_memory
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.inference_warnings import judged, warn_without_signal
 from casa_ml_tasks.tasks.posterior_products import write_posterior_products
+from casa_ml_tasks.tasks.posterior_result import with_posterior
 from casa_ml_tasks.tasks.resolve_minor_cycle import has_begun
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
@@ -112,7 +110,8 @@ class Resolveimage:
                 while not sketches.settled:
                     minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
                     sketch_criteria = replace(criteria, noise=typical(steps.errors.noise))
-                    imaging.run_round(sketches, major, minor.sketch(), sketch_criteria, context.checkpoint)
+                    sketch = minor.sketch()
+                    imaging.run_round(sketches, major, sketch, sketch_criteria, context.checkpoint, may_end_early=True)
             rounds = Alternation(steps.in_order, sketches.start)
             while not rounds.settled:
                 minor = resolve_minor_cycle.minor_cycle(major, steps.errors.noise, request, inference)
@@ -149,33 +148,4 @@ class Resolveimage:
         result = replace(result, numbers={**result.numbers, "seed": inference.seed})
         if posterior is None:
             return result
-        plane = posterior.plane(imaged.brightest_channel)
-        images, *others = result.sections
-        return replace(
-            result,
-            numbers={**result.numbers, "posterior": _as_numbers(posterior)},
-            summary={**result.summary, **_facts(plane)},
-            sections=[images, posterior_section(content, plane), *others],
-        )
-
-
-def _facts(posterior: Posterior) -> dict[str, str]:
-    """Return what the top of the report says of the posterior of one plane."""
-    flux = posterior.fluxes
-    state = f"NOT CONVERGED: {posterior.problem}" if posterior.problem else "converged"
-    return {
-        "flux of the model": measurement(flux.mean(), flux.std(ddof=1), "Jy"),
-        "posterior": f"{len(flux)} samples after {len(posterior.iterations)} global iterations, {state}",
-    }
-
-
-def _as_numbers(posterior: Posterior) -> dict[str, Any]:
-    """Return flux and its uncertainty, (channel or term, stokes), Jy, and what became of the inference."""
-    return {
-        "samples": len(posterior.samples),
-        "flux": posterior.fluxes.mean(axis=0).tolist(),
-        "flux_uncertainty": posterior.fluxes.std(axis=0, ddof=1).tolist(),
-        "converged": posterior.converged,
-        "problem": posterior.problem,
-        "iterations": [asdict(iteration) for iteration in posterior.iterations],
-    }
+        return with_posterior(result, content, posterior, imaged.brightest_channel)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from casa_ml_tasks.calibration.error_step import CalibrationErrorStep
 from casa_ml_tasks.data.stokes import SIGNED
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
 from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_sidelobe
+from casa_ml_tasks.minor.rml.minimisation import TOLERANCE_OF_ERRORS, TOLERANCE_PER_BEAM
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
@@ -40,6 +42,7 @@ def minor_cycle(
     noise: NDArray[np.floating],
     requests: Sequence[Request],
     regularisation: Regularisation | None,
+    errors: CalibrationErrorStep,
 ) -> MinorCycle:
     """Return the minor cycle of all fields.
 
@@ -49,11 +52,13 @@ def minor_cycle(
         noise: of the dirty images, (channel, stokes), Jy/beam.
         requests: of each field.
         regularisation: with strengths; None for tclean's deconvolvers.
+        errors: of calibration, those that are known and those that are sought.
     """
     if regularisation is None:
         return _clean(major, workspace, requests[0])
     if len(requests) == 1:
-        return _maximum_likelihood(major, requests[0], noise, regularisation)
+        tolerance = TOLERANCE_OF_ERRORS if errors.errors else TOLERANCE_PER_BEAM
+        return _maximum_likelihood(major, requests[0], noise, regularisation, tolerance, errors.may_interrupt)
     fields = list(zip(major.fields, requests, strict=True))
     of_outlier = replace(regularisation, priorimage="")  # which lies on the pixels of the main field
     of_fields = [regularisation, *[of_outlier] * (len(fields) - 1)]
@@ -76,7 +81,12 @@ def _sketch(
 
 
 def _maximum_likelihood(
-    field: Field, request: Request, noise: NDArray[np.floating], regularisation: Regularisation
+    field: Field,
+    request: Request,
+    noise: NDArray[np.floating],
+    regularisation: Regularisation,
+    tolerance: float = TOLERANCE_PER_BEAM,
+    may_end_early: bool = False,
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
     support = partial(support_of, field, request)
@@ -102,4 +112,6 @@ def _maximum_likelihood(
         niter=request.stopping.niter,
         on_progress=show,
         operator=None if mosaic is None else mosaic.normal(np.float32),
+        tolerance=tolerance,
+        may_end_early=may_end_early,
     )

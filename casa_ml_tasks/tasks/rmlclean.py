@@ -110,8 +110,9 @@ class Rmlclean:
                 if folds is not None and regularisation is not None:
                     validation = find_strengths(major, folds, noise, request, regularisation)
                     regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
-                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation)
-                imaging.run_round(rounds, major, minor, _exit_criteria(noise, request.stopping), context.checkpoint)
+                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation, steps.errors)
+                criteria, is_single = _exit_criteria(noise, request.stopping), len(call.fields) == 1
+                imaging.run_round(rounds, major, minor, criteria, context.checkpoint, may_end_early=is_single)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, request.output.restoration, request.output.pbcor)
             points = point_image(progress.state)

@@ -29,11 +29,10 @@ class DishData:
     dish: SingleDish
 
     @classmethod
-    def read(cls, file: MapFile, sky: Path) -> DishData:
-        """Read a map and bring it to the pixels and channels of an image on disk."""
-        coordinates = ImageCoordinates.of_image(str(sky))
-        found = read_single_dish(file, coordinates)
-        return cls(found, found.on(coordinates.shape))
+    def read(cls, file: MapFile, sky: ImageCoordinates) -> DishData:
+        """Read a map and bring it to the pixels and channels of a sky."""
+        found = read_single_dish(file, sky)
+        return cls(found, found.on(sky.shape))
 
     def likelihood(self, channels: int | NDArray[np.integer], model: NDArray[np.floating]) -> QuadraticLikelihood:
         """Return the likelihood of some channels around their model, (..., ny, nx), Jy/pixel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,18 @@ NOT_INFERRED = (
     *("pbmask", *(name for name, needed in NEEDED.items() if needed is AUTOMATIC)),
 )
 
+#: Gridders that a script for a mosaic, or for a single pointing, may name.
+GRIDDERS_OF_POINTINGS = (*MOSAIC[:3], "standard", "native")
+#: Parameters without any effect on a joint image, and why.
+NOT_JOINT: Mapping[str, str] = {
+    "imager": "our own kernels image all pointings",
+    "wprojplanes": "our kernels choose their own, by the accuracy",
+    "conjbeams": "each channel has its own primary beam",
+    "normtype": "the model is the sky itself",
+    "mosweight": "weights are natural",
+    "perchanweightdensity": "weights are natural",
+}
+
 
 def warn_of_unused(task: str, arguments: Arguments, lacking: Callable[[str, Arguments], str]) -> None:
     """Name the parameters that differ from their defaults and have no effect on this call.
@@ -124,6 +137,19 @@ def lacking_in_inference(name: str, arguments: Arguments) -> str:
     if name in NOT_INFERRED or not is_usual.get(name, True):
         return "the inference needs none"
     return lacking_in_clean(name, arguments)
+
+
+def lacking_in_joint(name: str, arguments: Arguments) -> str:
+    """Return the same where all pointings and maps are imaged together."""
+    value = arguments.values[name]
+    if name == "gridder":
+        return "" if value in GRIDDERS_OF_POINTINGS else "our own kernels image all pointings"
+    if name in NOT_JOINT:
+        return NOT_JOINT[name]
+    if NEEDED.get(name, {}).get("gridder") == APERTURE:
+        return "our own kernels image all pointings"
+    pointings = replace(arguments, values={**arguments.values, "gridder": "mosaic"})
+    return lacking_in_inference(name, pointings)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -61,12 +61,13 @@ class _Jointdeconv(ScriptTask):
         phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID,
             'TRACKFIELD' to follow the ephemeris of the field, a planet or an ephemeris table to follow, or '' for
             the first selected field.
-        stokes: Stokes planes to make.
-        projection: Coordinate projection.
+        stokes: Stokes planes to make. I, pseudoI, or a hand such as XX.
+        projection: Coordinate projection. Of the model: SIN, TAN, CAR or another projection of FITS. Residual and
+            restored image stay in SIN.
         startmodel: Name of the starting model image. An image in Jy/pixel from which the first residual is made.
-        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource). mfs: one continuum image. cube:
-            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. cont
-            is mfs; mvc is refused.
+        specmode: Spectral mode (mfs, cont, cubedata). cubedata has the channels of the data, side by side. cube,
+            which interpolates between them, is refused: bring the data to the frame of the cube first, with
+            mstransform.
         reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
         nchan: Number of channels in the image. -1 means all selected channels.
         start: First channel (start=3, start='1.1GHz', start='15343km/s').
@@ -76,34 +77,30 @@ class _Jointdeconv(ScriptTask):
         veltype: Velocity type (radio, z, ratio, beta, gamma, optical).
         restfreq: List of rest frequencies. Such as ['115.2712GHz']; [] means the one in the data.
         interpolation: Spectral interpolation (nearest, linear, cubic).
-        perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
-            own uv density; False by that of all channels together.
-        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). native: our own
-            kernels for single pointings, w-terms where they matter, one read of vis. The others are tclean's:
-            standard has no w or beam terms, mosaic the primary beams of all pointings.
+        perchanweightdensity: Weight density for each channel in Briggs weighting: ignored.
+        gridder: Gridding options: ignored, always our own kernels for mosaics. A script's choice among tclean's
+            gridders is ignored: every pointing is imaged through its own primary beam.
         facets: Number of facets on a side: 1; more are refused.
         psfphasecenter: Direction at which the PSF of a mosaic is computed: ignored. It is the phase centre.
-        wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
-        vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
-        mosweight: Weight each field of a mosaic on its own. gridder='awproject' and 'awp2' usually want False.
-        aterm: Use aperture illumination functions.
-        psterm: Use prolate spheroidal functions.
-        wbawp: Use wide-band aperture terms.
-        conjbeams: Use conjugate frequencies for wide-band aperture terms.
-        cfcache: Name of the convolution function cache. '' means imagename.cf.
-        usepointing: Use the directions of the POINTING table. For mosaic and awproject gridders, in major cycles;
-            our minor cycles take the directions of the fields.
-        computepastep: Parallactic angle step for new aperture functions (deg).
-        rotatepastep: Parallactic angle step for rotated aperture functions (deg).
-        pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec).
+        wprojplanes: Number of w values for convolution functions: ignored.
+        vptable: Name of a voltage pattern table: refused. The beams of ALMA's 12 m and 7 m dishes and of the VLA
+            are known.
+        mosweight: Weight each field of a mosaic on its own: ignored.
+        aterm: Use aperture illumination functions: ignored.
+        psterm: Use prolate spheroidal functions: ignored.
+        wbawp: Use wide-band aperture terms: ignored.
+        conjbeams: Use conjugate frequencies for wide-band aperture terms: ignored.
+        cfcache: Name of the convolution function cache: ignored.
+        usepointing: Use the directions of the POINTING table. The directions in which antennas look come from
+            there, each pair of them a pointing of its own.
+        computepastep: Parallactic angle step for new aperture functions (deg): ignored.
+        rotatepastep: Parallactic angle step for rotated aperture functions (deg): ignored.
+        pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec): ignored.
         pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
             the T/F mask.
-        normtype: Normalisation (flatnoise, flatsky, pbsquare). Mosaics have flatnoise; others are refused.
-        imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
-            faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
-            intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
-            interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
-            insists on our kernels.
+        normtype: Normalisation: ignored. The model is the sky; residual and restored image have flat noise.
+        imager: Which program runs the major cycles: ignored, always our own kernels. CASA's imager knows no sky
+            beyond the mosaic.
         smearing: Average visibilities as far as this loss of amplitude allows; 0: not at all. The largest loss of
             a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
             short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
@@ -132,7 +129,8 @@ class _Jointdeconv(ScriptTask):
             a second component, in a product .points. Your own: 'module:function', a function(image, noise) of
             jax.numpy in a module of the current directory or of the Python path.
         regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
-            regulariser, in units of the strength that follows from the noise; [] means 1 each.
+            regulariser, in units of the strength that follows from the noise; [] means 1 each. l1 has little here,
+            which keeps the noise of the single-dish map from being taken for emission where there is none.
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of
@@ -309,7 +307,7 @@ class _Jointdeconv(ScriptTask):
         "fluxscale": schema("string", allowed=["report", "fit"]),
         "inference": schema("string", allowed=["map", "posterior"]),
         "regularizer": schema("stringVec"),
-        "regstrength": schema("double", "doubleVec"),
+        "regstrength": schema("double", "doubleVec", "string"),
         "priorimage": schema("string"),
         "positivity": schema("bool"),
         "nsamples": schema("int"),
@@ -440,7 +438,7 @@ class _Jointdeconv(ScriptTask):
         fluxscale: str = "report",
         inference: str = "map",
         regularizer: list[str] = ["log_smoothness", "l1"],
-        regstrength: float | list[float] = [1.0, 0.03],
+        regstrength: float | list[float] | str = [1.0, 0.03],
         priorimage: str = "",
         positivity: bool = True,
         nsamples: int = -1,

@@ -115,6 +115,7 @@ class _Resolveimage(ScriptTask):
         maxglobal: Largest number of global iterations of each stage; -1: chosen by the task. Each follows the
             chains over some trajectories: to warm up while the noise falls to the true one, and to sample. While
             it falls there are as many as that takes; sampling ends before when the mean is known well enough.
+        seed: Seed of the random numbers. The same seed gives the same samples.
         pointsources: Directions of point sources beside the emission, 'auto' to find them, or 'everywhere'. Such
             as ['J2000 19:58:40.9 +40.55.58']. Their fluxes have an inverse-gamma prior, with 'everywhere' in each
             pixel; a product .points holds the mean. Bright unresolved sources of one image are found in any case.
@@ -129,7 +130,6 @@ class _Resolveimage(ScriptTask):
         slope: Prior of the slope of the log-log power spectrum: [mean, std]. Such as [-4, 1]; steeper is smoother.
         flexibility: Prior of how far the power spectrum may depart from a power law: [mean, std].
         asperity: Prior of how rough these departures may be: [mean, std].
-        seed: Seed of the random numbers. The same seed gives the same samples.
         noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
             of the data, and errors of calibration in the residual; a positive number is the thermal noise and
             leaves out errors of calibration.
@@ -292,6 +292,7 @@ class _Resolveimage(ScriptTask):
         "device": schema("string", allowed=["cpu", "gpu"]),
         "nsamples": schema("int"),
         "maxglobal": schema("int"),
+        "seed": schema("int"),
         "pointsources": schema("any"),
         "components": schema("stringVec"),
         "offset": schema("variant"),
@@ -300,7 +301,6 @@ class _Resolveimage(ScriptTask):
         "slope": schema("doubleVec"),
         "flexibility": schema("doubleVec"),
         "asperity": schema("doubleVec"),
-        "seed": schema("int"),
         "noisescale": schema("variant"),
         "likelihood": schema("string", allowed=["gaussian", "studentt"]),
         "noisemodel": schema("stringVec"),
@@ -421,6 +421,7 @@ class _Resolveimage(ScriptTask):
         device: str = "cpu",
         nsamples: int = -1,
         maxglobal: int = -1,
+        seed: int = 42,
         pointsources: Any = "",
         components: list[str] = [],
         offset: Any = "auto",
@@ -429,7 +430,6 @@ class _Resolveimage(ScriptTask):
         slope: list[float] = [],
         flexibility: list[float] = [],
         asperity: list[float] = [],
-        seed: int = 42,
         noisescale: Any = "auto",
         likelihood: str = "gaussian",
         noisemodel: list[str] = [],

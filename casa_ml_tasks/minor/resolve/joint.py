@@ -69,6 +69,11 @@ class JointSky:
         return coarsest(self.mosaic.psf())
 
     @cached_property
+    def mean_noise(self) -> float:
+        """Noise of the mosaic's residual, r.m.s. over the image, Jy/beam."""
+        return self.sigma * float(np.sqrt(self.mosaic.sensitivity().mean()))
+
+    @cached_property
     def data(self) -> JointData:
         """All data sets on the pixels of the chains' skies."""
         sets = []
@@ -174,4 +179,4 @@ class JointResolve:
         """Return whether the samples are done and the major cycle found the residual that their mean should have."""
         if state.unfinished or state.predicted_residual is None:
             return False
-        return float(np.std(residual - state.predicted_residual)) < AGREEMENT * self._sky.sigma
+        return float(np.std(residual - state.predicted_residual)) < AGREEMENT * self._sky.mean_noise

@@ -90,13 +90,13 @@ class Resolve:
             latent = run_iteration(problem, settings, latent, likelihood, mass)
             latent = schedule_next(latent, settings)
         self._on_iteration(record := latent.iterations()[-1])
-        unfinished = latent.stage != Stage.FINISHED
+        unfinished = bool(latent.stage != Stage.FINISHED)
         after = MinorState(state.iterations + record.operator_products, latent=latent._asdict(), unfinished=unfinished)
         return (model if unfinished else images_of(problem, latent).mean(axis=0, dtype=float)[:, None]), after
 
     def sketch(self) -> RegularisedMaximumLikelihood:
         """Return a minor cycle of seconds: of the same channels, or of the first Taylor term."""
-        return sketching_cycle(self._problem, finds_sources=self._sources is None)
+        return sketching_cycle(self._problem, finds_sources=self._sources is None, may_end_early=True)
 
     def posterior(self, state: MinorState) -> Posterior:
         """Return what is known in this state."""

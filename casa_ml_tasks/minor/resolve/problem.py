@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.kernels.joint_data import SkyOperator
+from casa_ml_tasks.kernels.joint_data import JointData, SkyOperator
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.minor.resolve.coarse_likelihood import Nodes, coarse_nodes
 from casa_ml_tasks.minor.resolve.composition import Composition, continuum
@@ -22,7 +22,8 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky
 from casa_ml_tasks.minor.resolve.point_sources import PointSources
 from casa_ml_tasks.minor.resolve.response import Response
 
-#: Brightness that the prior expects in an empty pixel, over the noise of a beam spread over the beam.
+#: Brightness that the prior expects in an empty pixel, over the noise of a beam spread over the beam; of several data
+#: sets, over that of those which see extended emission best: a wide image would have a flux of its own otherwise.
 OFFSET = 0.1
 SIGNAL = 5.0  # noise sigma: what noise alone does not reach
 
@@ -70,6 +71,8 @@ class ImagingProblem:
         """
         noises, areas = np.ravel(sigma).astype(float), np.ravel(beam_area).astype(float)
         noise = float(np.median(noises[np.isfinite(noises)])) / float(np.median(areas))
+        if isinstance(exact, JointData):
+            noise = exact.noise_of_brightness
         empty = float(np.log(OFFSET * noise))
         composition = compose(Prior(**{**Prior(empty)._asdict(), **(prior or {})}))
         return cls(Response(psf[:, 0], noises, composition.synthesis, exact), composition, areas, cell, empty)

@@ -29,10 +29,15 @@ class Sketch(NamedTuple):
     sources: NDArray[np.float64]
 
 
-def sketching_cycle(problem: ImagingProblem, finds_sources: bool) -> RegularisedMaximumLikelihood:
+def sketching_cycle(
+    problem: ImagingProblem, finds_sources: bool, may_end_early: bool = False
+) -> RegularisedMaximumLikelihood:
     """Return the minor cycle that sketches: of the same channels, or of the first Taylor term.
 
-    finds_sources: whether point sources are to be found.
+    Args:
+        problem: whose data they are.
+        finds_sources: whether point sources are to be found.
+        may_end_early: as `RegularisedMaximumLikelihood` has it.
     """
     with_points = finds_sources or problem.composition.of_points.any()
     names = ["l1", "log_smoothness", *(["points"] if with_points else [])]
@@ -48,6 +53,7 @@ def sketching_cycle(problem: ImagingProblem, finds_sources: bool) -> Regularised
         support=lambda: np.broadcast_to(response.seen(), (channels, 1, *response.shape)),
         operator=problem.operators[1] if response.exact is not None else None,
         unresolved=is_one_image,
+        may_end_early=may_end_early,
     )
 
 

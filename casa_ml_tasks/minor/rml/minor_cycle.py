@@ -18,7 +18,7 @@ from casa_ml_tasks.kernels.channel_operators import ChannelOperators
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator, NormalOperator
 from casa_ml_tasks.kernels.threads import available_cores
-from casa_ml_tasks.minor.rml.minimisation import minimise
+from casa_ml_tasks.minor.rml.minimisation import TOLERANCE_PER_BEAM, minimise
 from casa_ml_tasks.minor.rml.objective import Objective, parts_of
 from casa_ml_tasks.minor.rml.regularisers.registry import NEED_CHANNELS, of_signed_images
 from casa_ml_tasks.minor.rml.state import ENDED, SCHEMA, latent_of, point_image, sources_of
@@ -60,6 +60,8 @@ class RegularisedMaximumLikelihood:
         operator: NormalOperator | None = None,
         unresolved: bool = True,
         other_data: OtherData | None = None,
+        tolerance: float = TOLERANCE_PER_BEAM,
+        may_end_early: bool = False,
     ):
         """Remember what to minimise.
 
@@ -80,6 +82,8 @@ class RegularisedMaximumLikelihood:
             unresolved: give bright sources between pixels positions of their own, in non-negative images of which each
                 is alone and has no operator but its PSF.
             other_data: the likelihood of data that the major cycle does not see, such as a single-dish map.
+            tolerance: the end of a minor cycle, as `TOLERANCE_PER_BEAM` has it.
+            may_end_early: end the first minor cycle where the residual stays far above the noise, as `minimise` has it.
         """
         channels, stokes, height, width = psf.shape
         images = (channels, stokes, height // 2, width // 2)
@@ -96,6 +100,8 @@ class RegularisedMaximumLikelihood:
         self._prior = np.broadcast_to(np.asarray(prior, float), images)
         self._most_iterations = most_iterations
         self._niter = niter
+        self._tolerance = tolerance
+        self._may_end_early = may_end_early
         self._on_progress = on_progress
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
@@ -119,13 +125,14 @@ class RegularisedMaximumLikelihood:
             points = np.zeros_like(new) if known is None else np.minimum(known, np.maximum(new, 0))
         count = int(np.count_nonzero(unfinished))
         most = self._iterations_each(state, count)
+        to_the_end = not (self._may_end_early and state.predicted_residual is None)
         done, support = Count(self._on_progress), self._support()
         unresolved = {at: sources_of(state.latent, *at) for at in np.ndindex(ended.shape)}
 
         def image(planes: Planes) -> None:
             alone = None if points is None else points[planes]
             sources = unresolved[planes] if self._has_unresolved(planes) else NONE
-            given = Given(residual[planes], model[planes], support[planes], alone, sources)
+            given = Given(residual[planes], model[planes], support[planes], alone, sources, to_the_end)
             found = self._minimum(planes, given, most, done)
             new[planes], predicted[planes], ended[planes] = found.image, found.residual, found.ended
             if points is not None and found.point_image is not None:
@@ -174,7 +181,10 @@ class RegularisedMaximumLikelihood:
             if self._has_unresolved(planes):
                 return self._beside_sources(objective, self._psf[planes], given, most, done)
             start = given.parts(names, bool(self._positivity[stokes]))
-            parts, ended = minimise(objective, jnp.asarray(given.support), start, most, done.add)
+            support = jnp.asarray(given.support)
+            parts, ended = minimise(
+                objective, support, start, most, done.add, to_the_end=given.to_the_end, tolerance=self._tolerance
+            )
             return _minimum_of(objective, likelihood, parts, ended)
 
     def _beside_sources(
@@ -185,7 +195,8 @@ class RegularisedMaximumLikelihood:
         given = given.without(unresolved.pixels())
         start = given.parts(objective.regularisers, positivity=True)
         support = jnp.asarray(given.support)
-        parts, ended = minimise(unresolved.objective, support, start, most, done.add, unresolved.look)
+        look, to_the_end = unresolved.look, given.to_the_end
+        parts, ended = minimise(unresolved.objective, support, start, most, done.add, look, to_the_end, self._tolerance)
         found = _minimum_of(unresolved.objective, unresolved.objective.likelihood, parts, ended)
         return found.beside(*unresolved.finish(parts))
 
@@ -222,6 +233,7 @@ class Given(NamedTuple):
         support: where the image may differ from zero.
         point_image: what of the model is point sources, Jy/pixel; None where they are no component.
         sources: what of it are sources between pixels.
+        to_the_end: as `minimise` has it.
     """
 
     residual: NDArray[np.floating]
@@ -229,6 +241,7 @@ class Given(NamedTuple):
     support: NDArray[np.bool_]
     point_image: NDArray[np.floating] | None
     sources: Sources
+    to_the_end: bool
 
     def without(self, sources: NDArray[np.floating]) -> Given:
         """Return the same without the pixels of some sources, (ny, nx), Jy/pixel."""

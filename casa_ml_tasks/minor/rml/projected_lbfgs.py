@@ -68,6 +68,13 @@ def begin(objective: SmoothObjective, position: jax.Array) -> State:
     return State(position, value, gradient, memory, memory, jnp.array(0), jnp.array(False))
 
 
+@jax.jit
+def begin_again(objective: SmoothObjective, state: State) -> State:
+    """Return the state at the same position of another objective of much the same curvature, whose pairs it keeps."""
+    value, gradient = objective.value_and_gradient(state.position)
+    return state._replace(value=value, gradient=gradient, stalled=jnp.array(False))
+
+
 def _direction(objective: SmoothObjective, state: State, free: jax.Array) -> jax.Array:
     r"""Return the direction of the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4) on the free pixels.
 

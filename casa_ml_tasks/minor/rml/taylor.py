@@ -168,7 +168,9 @@ class TaylorMaximumLikelihood(RegularisedMaximumLikelihood):
                 weights=jnp.asarray(band.weights),
             )
             start = parts_of(images, bool(self._positivity[stokes]))
-            minimum, ended = minimise(objective, jnp.asarray(support[0]), start, most, done.add)
+            minimum, ended = minimise(
+                objective, jnp.asarray(support[0]), start, most, done.add, tolerance=self._tolerance
+            )
             terms = band.terms(np.asarray(objective.image(minimum), float)).astype(np.float32)
             before, there = (jnp.asarray(each, jnp.float32) for each in (residual, model))
             of_terms = QuadraticLikelihood(operator.taylor, before, there, float(self._sigma[0, stokes]))

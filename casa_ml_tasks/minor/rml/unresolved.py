@@ -54,7 +54,7 @@ MOST_TRIALS = 8  # at once
 MOST_REFUSED = 24  # in one minor cycle: where so many are no sources, as with errors of calibration, none are sought
 MOST_NUMBERS = 3e8  # in the dirty images of all sources
 WIDEST_BEAM = 14.0  # pixels; finer pixels hold a source between them, and squares of so many would take minutes
-PADDING = 4  # to multiples of so many sources, for each number is compiled anew
+PADDING = 4  # to so many sources, or twice, four times, ... as many, for each number is compiled anew
 
 
 class Sources(NamedTuple):
@@ -182,7 +182,7 @@ class Unresolved:
         self._columns, self._beams = columns, beams
         self._inverse = np.linalg.inv(np.einsum("iyx,jyx->ij", columns, beams))
         best = self._inverse @ np.einsum("iyx,yx->i", columns, self._residual)
-        padding = 3 * (-len(sources.flux) % PADDING)
+        padding = 3 * (padded(len(sources.flux)) - len(sources.flux))
         operator = OperatorBesideSources(
             self._operator,
             jnp.asarray(np.pad(beams, [(0, padding), (0, 0), (0, 0)]), jnp.float32),
@@ -360,6 +360,11 @@ class Unresolved:
     @property
     def _reach(self) -> int:
         return int(np.ceil(REACH * self._width))
+
+
+def padded(count: int) -> int:
+    """Return the least of PADDING times 1, 2, 4, ... that is not below a number of sources."""
+    return int(PADDING * 2 ** max(0, int(np.ceil(np.log2(count / PADDING)))))
 
 
 def ring_mean(image: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

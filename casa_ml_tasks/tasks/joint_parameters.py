@@ -1,0 +1,50 @@
+"""tclean's parameters as a joint image of pointings and maps takes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
+from casa_ml_tasks.request.grid import CONTINUUM
+from casa_ml_tasks.request.values import listed
+from casa_ml_tasks.tasks.arguments import Arguments
+from casa_ml_tasks.tasks.inference_parameters import without_clean
+
+SPECMODES = (*CONTINUUM, "cubedata")
+
+
+def as_joint(arguments: Arguments, task: str) -> Arguments:
+    """Return the arguments with what a joint image has in the place of tclean's choices; the CASA log names them.
+
+    Raises:
+        ValueError: what is asked for has no joint image.
+    """
+    taken = without_clean(arguments, task)
+    values = taken.values
+    stokes, specmode, terms = values["stokes"], values["specmode"], values["deconvolver"]
+    if specmode not in SPECMODES:
+        raise ValueError(
+            f"specmode='{specmode}' interpolates between channels, which a joint image does not; use "
+            "specmode='cubedata', and mstransform before if the channels should lie elsewhere"
+        )
+    if stokes not in TOTAL_INTENSITY:
+        raise ValueError(f"stokes='{stokes}' has no joint image; use one of {', '.join(TOTAL_INTENSITY)}")
+    if terms == "mtmfs":
+        raise ValueError("deconvolver='mtmfs' has no joint image; use another deconvolver, or specmode='cubedata'")
+    if "points" in listed(values["regularizer"]):
+        raise ValueError(
+            f"regularizer={values['regularizer']!r}: 'points' has no joint image; leave it out, point sources need none"
+        )
+    if vptable := values["vptable"]:
+        raise ValueError(f"vptable='{vptable}' is not read; use '', for the known beams of ALMA's dishes and the VLA's")
+    if outlierfile := values["outlierfile"]:
+        raise ValueError(f"outlierfile='{outlierfile}' is not supported; use '' and a larger imsize")
+    if values["inference"] == "posterior" and specmode not in CONTINUUM:
+        raise ValueError(
+            f"inference='posterior' serves one image, not specmode='{specmode}'; use inference='map', or one channel "
+            "with specmode='mfs' and spw"
+        )
+    if values["savemodel"] == "virtual":
+        raise ValueError("savemodel='virtual' cannot hold a sky without primary beam; use savemodel='modelcolumn'")
+    mosaic = {"gridder": "mosaic", "imager": "native", "normtype": "flatnoise", "conjbeams": False}
+    return replace(taken, values={**values, **mosaic})

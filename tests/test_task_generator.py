@@ -205,14 +205,18 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
 
 KERNELS = ["imager", "smearing", "device"]
 NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
+REGULARISATION = ["regularizer", "regstrength", "priorimage", "positivity"]
+SAMPLING = ["nsamples", "maxglobal", "seed"]
+MAPS = ["sdimage", "sdbeam", "sdnoise", "sdscale"]
 PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperity"]
 
 
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, [*KERNELS, "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
-        (resolveimage, [*KERNELS, "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
+        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE]),
+        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE]),
+        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE]),
     ],
     ids=["rmlclean", "resolveimage"],
 )

@@ -163,7 +163,7 @@ class Jointdeconv:
         result = imaging_result(imaged, content, request)
         scales = work.sets.scales
         for sentence in scales.warnings(call.fits_fluxes) if imaged.progress.model.any() else []:
-            casalog.post(sentence, "WARN", self.name)
+            casalog.post(f"data sets are compared: {sentence}", "WARN", self.name)
         numbers = {**result.numbers, "single_dish": list(work.misfits), "flux_scale": scales.as_numbers()}
         images, *others = result.sections
         result = replace(result, numbers=numbers, sections=[images, *joint_sections(work.sets), *others])

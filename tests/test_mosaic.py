@@ -1,5 +1,7 @@
 """Mosaics: the operator against direct sums and CASA's mosaic gridder, and both tasks on a sky that is known."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.kernels.mosaic import Mosaic, MosaicNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
 from casa_ml_tasks.major.casa import CasaMajorCycle
-from casa_ml_tasks.simulation import Source, simulate
+from casa_ml_tasks.simulation import Source, simulate, with_table
 from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 from casa_ml_tasks.tasks import run
 from tests.major_cycles import opener, parameters_of
@@ -138,6 +140,31 @@ def test_weights_of_each_channel_of_a_cube_serve_the_operator_of_all_channels(op
     sky = np.zeros(major.shape, np.float32)
     sky[-1, 0, [40, 54, 68, 62], [54, 58, 42, 66]] = 1.0, 2.0, 1.5, -1.0
     assert disagreement(major, sky, channel=-1) < 0.08  # of one channel with the operator of both together
+
+
+def test_a_channel_whose_weights_lack_a_field_has_an_operator_without_it(observed, tmp_path):
+    """CASA's imager leaves fields out of outer channels, as the image of weights tells; here one is flagged."""
+    path = shutil.copytree(observed, tmp_path / "lacking.ms")
+
+    def flag(tb):
+        flags = tb.getcol("FLAG")
+        flags[:, 0, tb.getcol("FIELD_ID") == 0] = True
+        tb.putcol("FLAG", flags)
+
+    with_table(path, flag)
+    parameters = parameters_of(path, **IMAGING | {"specmode": "cubedata", "imager": "casa"})
+    with opener(CasaMajorCycle, tmp_path, lambda: parameters) as open_one:
+        major = open_one()
+        sky = np.zeros(major.shape, np.float32)
+        sky[:, 0, [40, 54, 68, 62], [50, 48, 42, 46]] = 1.0, 2.0, 1.5, -1.0
+        change = (major.residual(np.zeros(major.shape)) - major.residual(sky))[:, 0]
+        assert [len(each.beams) for each in major.mosaic.channels] == [2, 3]
+        operators = major.mosaic.normal(np.float32)
+        for channel, field in enumerate(major.primary_beam()[:, 0] > 0):
+            one = np.asarray(operators.of_channels(channel)(jnp.asarray(sky[channel, 0] * field)))
+            assert np.std((change[channel] - one)[field]) < 0.1 * np.std(one[field])
+        together = np.asarray(operators(jnp.asarray(sky[:, 0])))
+        np.testing.assert_allclose(together[1], operators.of_channels(np.array([1]))(jnp.asarray(sky[1:, 0]))[0])
 
 
 @pytest.mark.parametrize(("imsize", "folds"), [(90, True), (96, False)])

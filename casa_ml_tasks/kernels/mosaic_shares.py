@@ -9,6 +9,7 @@ from scipy.optimize import nnls
 from casa_ml_tasks.kernels.mosaic import Mosaic
 
 DIFFERENT = 0.2  # of a pointing's weight in all channels: less is no matter of another operator
+FAINTEST = 0.05  # of it: no more than an error of the fit
 MOST_PIXELS = 4096
 
 
@@ -59,4 +60,5 @@ def channels_of_images(
     shares = shares_of_weights(np.where(sums[:, None] > 0, fitted, 0) * peaks * sums[:, None])
     if shares is None:
         return None
+    shares = np.where(shares < FAINTEST, 0, shares)
     return tuple(mosaic.with_shares(share, field) for share, field in zip(shares, fields, strict=True))

@@ -73,6 +73,10 @@ class FluxScaleStep:
         self._divide(self.factors)
         return Verdict.CHANGED
 
+    def interrupts(self, progress: Progress) -> bool:
+        """Return False: only a finished image tells the scales."""
+        return False
+
     def as_numbers(self) -> Numbers:
         """Return what the data are divided by."""
         return {"factors": self.factors.tolist()}

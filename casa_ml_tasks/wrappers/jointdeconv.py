@@ -129,8 +129,8 @@ class _Jointdeconv(ScriptTask):
             a second component, in a product .points. Your own: 'module:function', a function(image, noise) of
             jax.numpy in a module of the current directory or of the Python path.
         regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
-            regulariser, in units of the strength that follows from the noise; [] means 1 each. l1 has little here,
-            which keeps the noise of the single-dish map from being taken for emission where there is none.
+            regulariser, in units of the strength that follows from the noise; [] means 1 each, but 0.03 for l1
+            where single-dish maps say how much flux there is.
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of
@@ -438,7 +438,7 @@ class _Jointdeconv(ScriptTask):
         fluxscale: str = "report",
         inference: str = "map",
         regularizer: list[str] = ["log_smoothness", "l1"],
-        regstrength: float | list[float] | str = [1.0, 0.03],
+        regstrength: float | list[float] | str = [],
         priorimage: str = "",
         positivity: bool = True,
         nsamples: int = -1,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 
@@ -35,8 +36,8 @@ class ChannelOperators:
         """Return an upper bound on the largest eigenvalue of all channels."""
         return jnp.max(jnp.stack([each.spectral_norm() for each in self.operators]))
 
-    def of_channels(self, channels: int | Sequence[int]) -> NormalOperator:
+    def of_channels(self, channels: int | NDArray[np.integer]) -> NormalOperator:
         """Return the operator of one channel, which takes (ny, nx), or of some, which takes (channel, ny, nx)."""
-        if isinstance(channels, Sequence) or jnp.ndim(channels):
-            return ChannelOperators(tuple(self.operators[int(c)] for c in channels))
-        return self.operators[channels]
+        if isinstance(channels, np.ndarray) and channels.ndim:
+            return ChannelOperators(tuple(self.operators[c] for c in channels.tolist()))
+        return self.operators[int(channels)]

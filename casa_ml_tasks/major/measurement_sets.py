@@ -97,10 +97,12 @@ def write_model_column(
                 if frame.channels is not None:
                     channel = frame.channels.of(block.frequency)
                 visibility = np.zeros(wavelengths.shape[1:], np.complex64)
-                view = np.zeros(visibility.shape[1], int) if view_of is None else view_of(block, selection.vis)
+                view: NDArray[np.integer] = np.zeros(block.row.size, np.int64)
+                if view_of is not None:
+                    view = view_of(block, selection.vis)
                 for number, pointing in product(np.unique(channel[channel >= 0]), np.unique(view[view >= 0])):
                     group = np.ix_(channel == number, view == pointing)
-                    points = wavelengths[:, *group].reshape(3, -1).T
+                    points = wavelengths[:, channel == number][:, :, view == pointing].reshape(3, -1).T
                     seen = views[pointing].apply(images[number], number)
                     degridded = transform.of_view(views[pointing]).degrid(seen, points)
                     visibility[group] = degridded.reshape(visibility[group].shape)

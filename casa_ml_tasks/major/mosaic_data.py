@@ -96,22 +96,21 @@ class MosaicData:
         )
         boxes = boxes_of(pointings.known, frame.centre, frequencies, transform, np.ones(transform.shape, bool))
         assert store.pointing is not None, "asked for"
-        used = within_nyquist(store.uvw, transform.cell)
-        for number, box in enumerate(boxes):
-            members = np.flatnonzero(store.pointing == number)
-            if box is None:
-                used[members] = False
-            else:
-                turned = transform.of_view(box).baselines(store.uvw[members])
-                used[members] &= within_nyquist(turned, transform.cell)
+        order = np.lexsort((store.channel, store.pointing))
+        bounds = np.searchsorted(store.pointing[order], np.arange(len(boxes) + 1))
+        used = np.zeros(store.size, bool)
+        for box, (first, last) in zip(boxes, pairwise(bounds.tolist()), strict=True):
+            if box is not None:
+                uvw = store.uvw[order[first:last]]
+                turned = transform.of_view(box).baselines(uvw)
+                used[first:last] = within_nyquist(uvw, transform.cell) & within_nyquist(turned, transform.cell)
         if not used.any():
             raise ValueError("no selected visibility is of a pointing that sees the image; check phasecenter and cell")
         _warn_of_unused(used)
-        seen = np.unique(store.pointing[used])
+        order = order[used]
+        seen = np.unique(store.pointing[order])
         numbers = np.full(len(boxes), -1)
         numbers[seen] = np.arange(seen.size)
-        order = np.flatnonzero(used)
-        order = order[np.lexsort((store.channel[order], store.pointing[order]))]
         store = reordered(store, order, directory)
         store = replace(store, pointing=numbers[store.pointing].astype(np.uint16))
         views = tuple(box for number in seen if (box := boxes[number]) is not None)

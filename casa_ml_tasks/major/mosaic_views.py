@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from casa_ml_tasks.kernels.pointing_view import Box
+from casa_ml_tasks.kernels.primary_beams import VoltagePattern
 from casa_ml_tasks.major.pointings import Pointing, direction_cosines
 from casa_ml_tasks.major.transform import Transform
 
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
+MOST_PIXELS = 200_000  # halves of pixels: of the radius of a beam
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,19 @@ def boxes_of(
     Raises:
         ValueError: no pointing sees the image.
     """
-    lowest = (float(np.min(frequencies)),)
-    seen = {}
+    lowest = float(np.min(frequencies))
+    radii: dict[tuple[VoltagePattern, VoltagePattern], float] = {}
+    seen: dict[int, tuple[tuple[int, int], tuple[int, int]]] = {}
     for number, pointing in enumerate(pointings):
-        beam = BeamsInBox(pointing, centre, image, (0, 0), image.shape, lowest)[0] > FAINTEST
-        beam &= field
-        if beam.any():
-            seen[number] = beam.any(axis=1), beam.any(axis=0)
+        if pointing.beams not in radii:
+            radii[pointing.beams] = radius_of(pointing, lowest, image.cell)
+        if (rows_columns := _seen_in(pointing, radii[pointing.beams], centre, image, field)) is not None:
+            seen[number] = rows_columns
     if not seen:
         raise ValueError("no pointing sees the image; check phasecenter, imsize and cell")
-    rows, columns = zip(*seen.values(), strict=True)
-    (top, height), (left, width) = intervals(np.stack(rows)), intervals(np.stack(columns))
+    (top, height), (left, width) = (
+        _intervals(np.array([each[axis] for each in seen.values()]), field.shape[axis]) for axis in (0, 1)
+    )
     corners = {number: (int(y), int(x)) for number, y, x in zip(seen, top, left, strict=True)}
     boxes: list[Box | None] = []
     for number, pointing in enumerate(pointings):
@@ -96,13 +100,53 @@ def boxes_of(
     return boxes
 
 
-def intervals(seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+def radius_of(pointing: Pointing, frequency: float, cell: float) -> float:
+    """Return how far from the axis the power beam of two antennas is brighter than FAINTEST, radians.
+
+    Args:
+        pointing: has the antennas.
+        frequency: Hz.
+        cell: of a pixel, radians, whose half is the resolution.
+    """
+    angle = cell / 2 * np.arange(MOST_PIXELS)
+    first, second = (beam.power(angle, frequency) for beam in pointing.beams)
+    return float(angle[np.flatnonzero(np.sqrt(first * second) > FAINTEST).max()])
+
+
+def _seen_in(
+    pointing: Pointing,
+    radius: float,
+    centre: tuple[float, float],
+    image: Transform,
+    field: NDArray[np.bool_],
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return first and last row, and column, of the field that a pointing sees; None where it sees nothing."""
+    cosines = np.array([direction_cosines(direction, centre) for direction in pointing.directions])
+    radius += float(np.hypot(*np.subtract(*cosines))) / 2
+    (east, north), (ny, nx), cell = cosines.mean(axis=0), image.shape, image.cell
+    middle, reach = (ny // 2 + north / cell, nx // 2 - east / cell), radius / cell
+    ranges = [
+        np.arange(max(0, int(np.ceil(at - reach))), min(size, int(np.floor(at + reach)) + 1))
+        for at, size in zip(middle, (ny, nx), strict=True)
+    ]
+    if not all(each.size for each in ranges):
+        return None
+    y, x = ranges
+    disc = np.hypot((y - middle[0])[:, None], x - middle[1]) <= reach
+    inside = disc & field[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    if not inside.any():
+        return None
+    rows, columns = y[inside.any(axis=1)], x[inside.any(axis=0)]
+    return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+
+
+def _intervals(ends: NDArray[np.integer], length: int) -> tuple[NDArray[np.int64], int]:
     """Return where intervals of one length begin that hold what each pointing sees, and the length.
 
     Args:
-        seen: (pointing, n).
+        ends: first and last pixel, (pointing, 2).
+        length: of the image.
     """
-    length = seen.shape[1]
-    first, last = seen.argmax(axis=1), length - seen[:, ::-1].argmax(axis=1)
-    size = min(length, next_fast_len(int((last - first).max()), real=True))
+    first, last = ends.T
+    size = min(length, next_fast_len(int((last - first).max()) + 1, real=True))
     return np.minimum(first, length - size), size

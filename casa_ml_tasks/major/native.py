@@ -15,6 +15,7 @@ from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, chunks
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice
+from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import weights_of_channels
@@ -41,7 +42,7 @@ class NativeMajorCycle(NativeImages):
     What was read stays in memory for other weights, 40 bytes a visibility, or in files where that is too much.
     """
 
-    mosaic = None  # there is one pointing
+    mosaic: Mosaic | None = None  # there is one pointing
 
     def __init__(
         self,

@@ -121,6 +121,7 @@ class NativeMosaic(NativeMajorCycle):
         It is 0 in channels without data.
         """
         has_data = self.operator.sums.weight[:, None, None, None] > 0
+        assert self.mosaic is not None, "planned"
         return np.where(has_data, self.mosaic.psf().astype(np.float32), np.float32(0))
 
     def noise(self) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from casa_ml_tasks import jointdeconv
 from casa_ml_tasks.data.casa_image import image_shape, read_beam, read_cell, read_image, read_valid
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.simulation import SkyImage, observe_mosaic, observe_total_power, with_table
-from casa_ml_tasks.simulation.measurement_set import with_table
 
 CELL, IMSIZE = 0.8, 72  # arcsec, pixels
 POINTINGS = ((-12.0, 0.0), (12.0, 0.0), (0.0, 18.0))

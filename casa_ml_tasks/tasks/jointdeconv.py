@@ -21,8 +21,8 @@ from casa_ml_tasks.engine.alternation import Alternation, DataStep, with_all_rec
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.pointings import check_beams
+from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.resolve.posterior import Posterior

@@ -10,8 +10,8 @@ compared with the truth at the resolution of tclean's beam, where the primary be
 --posterior adds inference='posterior': the fraction of pixels whose truth lies in the 68 % interval of the samples, all
 smoothed with the beam, among those brighter than the noise, and by how many of its sigmas the total flux is wrong.
 
-The methods take turns, each in a process of its own. A peer whose residual grew from one major cycle to the next is
-called diverged and left out of the geometric means.
+The methods take turns, each in a process of its own; CPU seconds are of all threads, with the imports. A peer whose
+residual grew from one major cycle to the next is called diverged and left out of the geometric means.
 
 python -m benchmarks.joint --seeds 1 2 3 --figures FOLDER
 python -m benchmarks.joint --runs FOLDER --reuse feather sdintimaging
@@ -35,7 +35,18 @@ from benchmarks.measure import geometric_mean, print_table
 
 LABELS = {FEATHER: "tclean + feather", SDINT: "sdintimaging", OURS: "jointdeconv"}
 POSTERIOR_COLUMNS = ("sky (seed)", "[s]", "flux", "its sigma", "off by", "nrmse of the mean", "within 68 %")
-COLUMNS = ("sky (seed)", "method", "[s]", "flux", "nrmse", "/ feather's", "/ sdintimaging's", "power", "error")
+COLUMNS = (
+    "sky (seed)",
+    "method",
+    "[s]",
+    "CPU [s]",
+    "flux",
+    "nrmse",
+    "/ feather's",
+    "/ sdintimaging's",
+    "power",
+    "error",
+)
 
 
 class Outcome(NamedTuple):
@@ -132,6 +143,7 @@ def _rows(outcome: Outcome) -> Iterator[list[str]]:
                 outcome.title,
                 f"{LABELS[method]}, {kind}{diverged}",
                 f"{outcome.runs[method].seconds:.0f}",
+                f"{outcome.runs[method].cpu_seconds:.0f}",
                 f"{score.flux:.3f}",
                 f"{score.nrmse:.3f}",
                 *ratios,

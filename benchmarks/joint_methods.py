@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,14 @@ class Run:
         method: one of METHODS.
         folder: with its products.
         seconds: wall time of its tasks.
+        cpu_seconds: of all its threads, with the imports; NaN where it was not measured.
         peaks: of the residual inside the mask before each minor cycle and at the end, Jy/beam; empty for jointdeconv.
     """
 
     method: str
     folder: Path
     seconds: float
+    cpu_seconds: float
     peaks: list[float]
 
     @property
@@ -127,7 +130,7 @@ def run(method: str, sky: JointSky, folder: Path, reuse: bool, **more: Any) -> R
         if done.returncode:
             raise SystemExit(f"{method} failed on {sky.name}, seed {sky.seed}; see {folder}/output.txt")
     stored = json.loads(found.read_text())
-    return Run(method, folder, stored["seconds"], stored["peaks"])
+    return Run(method, folder, stored["seconds"], stored.get("cpu_seconds", np.nan), stored["peaks"])
 
 
 def _tclean_and_feather(vis: list[str], single_dish: str) -> dict[str, Any]:
@@ -174,7 +177,12 @@ def main() -> None:
     parameters = json.loads((folder / "parameters.json").read_text())
     task, product = TASKS[method]
     found, seconds = timed(task, **parameters)
-    kept: dict[str, Any] = {"seconds": seconds, "peaks": [], "noise": found.get("image_noise")}
+    kept: dict[str, Any] = {
+        "seconds": seconds,
+        "cpu_seconds": time.process_time(),
+        "peaks": [],
+        "noise": found.get("image_noise"),
+    }
     if product:
         (minor,) = (plane for channel in found["summaryminor"][0].values() for plane in channel.values())
         mask = folder / ("a.mask" if method == FEATHER else "b.joint.multiterm.mask")

@@ -9,7 +9,7 @@ import pytest
 from casa_ml_tasks import jointdeconv
 from casa_ml_tasks.data.casa_image import image_shape, read_beam, read_cell, read_image, read_valid
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
-from casa_ml_tasks.simulation import SkyImage, observe_mosaic, observe_total_power
+from casa_ml_tasks.simulation import SkyImage, observe_mosaic, observe_total_power, with_table
 from casa_ml_tasks.simulation.measurement_set import with_table
 
 CELL, IMSIZE = 0.8, 72  # arcsec, pixels
@@ -174,6 +174,22 @@ def test_a_map_beside_the_image_is_refused_before_anything_is_written(observed, 
     _, call = observed
     with pytest.raises(ValueError, match=r"sdimage='.*tp.image' .*lies elsewhere on the sky"):
         jointdeconv(imagename=str(tmp_path / "sky"), **{**call, "phasecenter": "ICRS 247deg -24deg"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_antennas_without_a_known_beam_are_refused_before_anything_is_written(observed, tmp_path):
+    _, call = observed
+    vis = str(shutil.copytree(call["vis"][1], tmp_path / "other.ms"))
+    with_table(f"{vis}/OBSERVATION", lambda tool: tool.putcol("TELESCOPE_NAME", ["OTHER"]))
+    with pytest.raises(ValueError, match=r"telescope='OTHER' with dish_diameter=7.0 m has no beam model .* a vptable"):
+        jointdeconv(imagename=str(tmp_path / "sky"), **{**call, "vis": vis})
+    assert [each.name for each in tmp_path.iterdir()] == ["other.ms"]
+
+
+def test_pointings_beside_the_image_are_refused(observed, tmp_path):
+    _, call = observed
+    with pytest.raises(ValueError, match="no pointing sees the image; check phasecenter"):
+        jointdeconv(imagename=str(tmp_path / "sky"), **{**call, "sdimage": "", "phasecenter": "ICRS 247deg -24deg"})
     assert list(tmp_path.iterdir()) == []
 
 

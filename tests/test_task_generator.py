@@ -13,6 +13,7 @@ from casatools.coercetype import coerce
 
 from casa_ml_tasks import task_definition, task_generator
 from casa_ml_tasks.wrappers.base import schema
+from casa_ml_tasks.wrappers.jointdeconv import jointdeconv
 from casa_ml_tasks.wrappers.resolveimage import resolveimage
 from casa_ml_tasks.wrappers.rmlclean import rmlclean
 
@@ -205,16 +206,20 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
 
 KERNELS = ["imager", "smearing", "device"]
 NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
+REGULARISATION = ["regularizer", "regstrength", "priorimage", "positivity"]
+SAMPLING = ["nsamples", "maxglobal", "seed"]
+MAPS = ["sdimage", "sdbeam", "sdnoise", "sdscale"]
 PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperity"]
 
 
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, [*KERNELS, "minorcycle", "regularizer", "regstrength", "priorimage", "positivity", *NOISE]),
-        (resolveimage, [*KERNELS, "nsamples", "maxglobal", "pointsources", "components", *PRIORS, "seed", *NOISE]),
+        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE]),
+        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE]),
+        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE]),
     ],
-    ids=["rmlclean", "resolveimage"],
+    ids=["rmlclean", "resolveimage", "jointdeconv"],
 )
 def test_a_task_takes_what_tclean_takes_with_the_same_defaults(task, new):
     ours = {p.name: p.default for p in inspect.signature(task).parameters.values()}
@@ -224,7 +229,7 @@ def test_a_task_takes_what_tclean_takes_with_the_same_defaults(task, new):
     assert {name: ours[name] for name in theirs if ours[name] != theirs[name]} == {"niter": -1}
 
 
-@pytest.mark.parametrize("task", [rmlclean, resolveimage], ids=["rmlclean", "resolveimage"])
+@pytest.mark.parametrize("task", [rmlclean, resolveimage, jointdeconv], ids=["rmlclean", "resolveimage", "jointdeconv"])
 def test_a_task_checks_types_as_tclean_does_and_knows_a_gridder_more(task):
     rules = stock_schema("tclean")
     rules["gridder"] = rules["gridder"] | {"allowed": [*rules["gridder"]["allowed"], "native"]}

@@ -97,8 +97,7 @@ def antenna_beam(telescope: str, dish_diameter: float) -> VoltagePattern:
     except (KeyError, ValueError, OverflowError):
         known = ", ".join(f"{name} {diameter} m" for name, diameter in ANTENNA_BEAMS)
         raise ValueError(
-            f"telescope={telescope!r} with dish_diameter={dish_diameter} m has no beam model (there are {known}); "
-            "pass an AiryBeam of its own"
+            f"telescope={telescope!r} with dish_diameter={dish_diameter} m has no beam model (there are {known})"
         ) from None
 
 

@@ -22,6 +22,7 @@ from casa_ml_tasks.engine.exit_criteria import ExitCriteria
 from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.engine.solver import Progress
 from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
+from casa_ml_tasks.major.pointings import check_beams
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.resolve.posterior import Posterior
@@ -136,6 +137,8 @@ class Jointdeconv:
 
     def check(self, call: JointCall) -> Survey:
         """Check the call against disk and data, and the maps against the image."""
+        for vis in call.request.selection.vis:
+            _check_beams(vis)
         _maps_on_image(call)
         return imaging.check_call(call, self.name, call.inference.most_samples if call.inference else 0)
 
@@ -163,7 +166,7 @@ class Jointdeconv:
         result = imaging_result(imaged, content, request)
         scales = work.sets.scales
         for sentence in scales.warnings(call.fits_fluxes) if imaged.progress.model.any() else []:
-            casalog.post(sentence, "WARN", self.name)
+            casalog.post(f"data sets are compared: {sentence}", "WARN", self.name)
         numbers = {**result.numbers, "single_dish": list(work.misfits), "flux_scale": scales.as_numbers()}
         images, *others = result.sections
         result = replace(result, numbers=numbers, sections=[images, *joint_sections(work.sets), *others])
@@ -260,6 +263,21 @@ def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:
     """Return the criteria of the end: convergence, or the number of major cycles. noise: (channel, 1), Jy/beam."""
     niter = 0 if request.stopping.dirty_only else -1
     return ExitCriteria(niter=niter, nmajor=request.stopping.nmajor, noise=typical(noise))
+
+
+def _check_beams(vis: str) -> None:
+    """Check that the primary beams of all antennas are known.
+
+    Raises:
+        ValueError: that of one is not.
+    """
+    try:
+        check_beams(vis)
+    except ValueError as error:
+        raise ValueError(
+            f"vis='{vis}': {error}; correct TELESCOPE_NAME or DISH_DIAMETER, or use rmlclean with gridder='mosaic' and "
+            "a vptable of the beam"
+        ) from error
 
 
 def _maps_on_image(call: JointCall) -> list[SingleDishMap]:

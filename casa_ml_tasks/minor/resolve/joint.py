@@ -61,7 +61,8 @@ class JointSky:
     @cached_property
     def operator(self) -> NormalOperator:
         """The mosaic's normal operator in single precision."""
-        return self.mosaic.normal(np.float32)
+        with jax.enable_x64(True):
+            return self.mosaic.normal(np.float32)
 
     @cached_property
     def factor(self) -> int:
@@ -103,7 +104,8 @@ class JointSky:
 
     def of_mosaic(self, image: Image) -> NDArray[np.float32]:
         """Return the mosaic's dirty image, (ny, nx), Jy/beam, of an image, (1, 1, ny, nx), Jy/pixel."""
-        return np.asarray(self.operator(jnp.asarray(image[0, 0], jnp.float32)))
+        with jax.enable_x64(True):
+            return np.asarray(self.operator(jnp.asarray(image[0, 0], jnp.float32)))
 
     @cached_property
     def _dirty_maps(self) -> NDArray[np.float64]:

@@ -143,7 +143,7 @@ def _rows(outcome: Outcome) -> Iterator[list[str]]:
                 outcome.title,
                 f"{LABELS[method]}, {kind}{diverged}",
                 f"{outcome.runs[method].seconds:.0f}",
-                f"{outcome.runs[method].cpu_seconds:.0f}",
+                f"{outcome.runs[method].cpu_seconds:.0f}".replace("nan", ""),
                 f"{score.flux:.3f}",
                 f"{score.nrmse:.3f}",
                 *ratios,

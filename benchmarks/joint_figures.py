@@ -42,4 +42,4 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             axis.set_title(name, fontsize=8)
             axis.tick_params(labelsize=6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=75)

@@ -43,6 +43,7 @@ class SkyMosaic(NativeMosaic):
 
     def normal(self, precision: DTypeLike) -> NormalOperator:
         """Return the normal operator of the sky, Jy/pixel to Jy/beam."""
+        assert self.mosaic is not None, "planned"
         return self.mosaic.normal(precision)
 
     def of_sky(self, likelihood: QuadraticLikelihood, sky: Image) -> QuadraticLikelihood:

@@ -23,7 +23,7 @@ from casa_ml_tasks.tasks.single_dish_data import DishData
 SCHEMAS = (RegularisedMaximumLikelihood.schema,)
 
 
-def most_probable(
+def most_probable_sky(
     major: SkyMosaic,
     maps: Sequence[DishData],
     noise: NDArray[np.floating],

@@ -6,24 +6,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-import numpy as np
 from casatasks import casalog
 
-from casa_ml_tasks.calibration.data_steps import DataSteps
-from casa_ml_tasks.calibration.flux_scale import FluxScales
-from casa_ml_tasks.calibration.flux_scale_step import FluxScaleStep
-from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.calibration.survey import Survey
-from casa_ml_tasks.data.casa_image import is_casa_image, read_image, write_image
-from casa_ml_tasks.data.single_dish import SingleDishMap, read_single_dish
+from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.data.workspace import Product, Workspace
-from casa_ml_tasks.engine.alternation import Alternation, DataStep, with_all_records
-from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image, MinorCycle
-from casa_ml_tasks.engine.solver import Progress
-from casa_ml_tasks.major.pointings import check_beams
 from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
-from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.minor.resolve.posterior import Posterior
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
@@ -40,17 +28,16 @@ from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
-from casa_ml_tasks.tasks.inference_warnings import judged
-from casa_ml_tasks.tasks.joint_flux_scales import JointFluxScales
+from casa_ml_tasks.tasks.joint_call import JointCall
 from casa_ml_tasks.tasks.joint_parameters import as_joint
 from casa_ml_tasks.tasks.joint_report import joint_content
-from casa_ml_tasks.tasks.joint_sky import cut_images, embedded, middle
+from casa_ml_tasks.tasks.joint_sky import cut_images, middle
+from casa_ml_tasks.tasks.joint_solution import JointSolution, solution_of
 from casa_ml_tasks.tasks.major_cycles import check_image
 from casa_ml_tasks.tasks.posterior_products import write_posterior_products
 from casa_ml_tasks.tasks.posterior_result import with_posterior
-from casa_ml_tasks.tasks.resolve_minor_cycle import has_begun
 from casa_ml_tasks.tasks.result import TaskResult
-from casa_ml_tasks.tasks.single_dish_data import DishData, shape_of_sky
+from casa_ml_tasks.tasks.single_dish_data import DishData
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_joint, warn_of_unused
 from casa_ml_tasks.tasks.warnings_at_end import warn_of_calibration, warn_of_end, warn_of_negative_sky
 
@@ -61,28 +48,6 @@ ON_IMAGE = (
     *(Product(extension, is_rewritten=True) for extension in ("uncertainty", "samples")),
     *imaging.IMAGES,
 )
-
-
-@dataclass(frozen=True)
-class JointCall(imaging.ImagingCall):
-    """A call of jointdeconv.
-
-    Attributes:
-        regularisation: of the sky.
-        maps: of single dishes.
-        inference: of the posterior; None where the most probable sky is asked for.
-        projection: of the sky.
-    """
-
-    regularisation: Regularisation
-    maps: SingleDishMaps
-    inference: Inference | None
-    projection: str
-
-    @property
-    def fits_fluxes(self) -> bool:
-        """Whether the data are divided by the flux scales that are found."""
-        return bool(self.request.casa["fluxscale"] == "fit")
 
 
 @dataclass(frozen=True)
@@ -137,18 +102,17 @@ class Jointdeconv:
 
     def check(self, call: JointCall) -> Survey:
         """Check the call against disk and data, and the maps against the image."""
-        for vis in call.request.selection.vis:
-            _check_beams(vis)
-        _maps_on_image(call)
+        call.check_beams()
+        call.maps_on_image()
         return imaging.check_call(call, self.name, call.inference.most_samples if call.inference else 0)
 
     def work(self, call: JointCall, context: Context) -> Joined:
         """Find the sky, as far as the maps reach, and write what lies in the image that was asked for."""
-        shape = _shape_of_sky(call)
+        shape = call.shape_of_sky()
         on_sky = replace(call, fields=(call.request.changed(imsize=list(shape[::-1])),))
         with closing(_opened(on_sky, context.workspace)) as major:
             check_image(major, on_sky.request)
-            solution = _solution(major, call, on_sky, context)
+            solution = solution_of(major, call, on_sky, context)
             return _written(major, solution, call, context)
 
     def conclude(self, call: JointCall, context: Context, work: Joined) -> TaskResult:
@@ -175,62 +139,7 @@ class Jointdeconv:
         return with_posterior(result, content, work.posterior, imaged.brightest_channel)
 
 
-@dataclass(frozen=True)
-class _Solution:
-    """The sky of all data, before it is written.
-
-    Attributes:
-        progress: how the last round ended, with the records of all rounds.
-        steps: what was fitted to the visibilities.
-        sets: the data sets, as they were imaged.
-        scales: of the data sets.
-        posterior: of the sky; None where the most probable sky was asked for.
-    """
-
-    progress: Progress
-    steps: DataSteps
-    sets: JointFluxScales
-    scales: FluxScales
-    posterior: Posterior | None
-
-
-def _solution(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: Context) -> _Solution:
-    """Find the most probable sky in rounds, each with the noise and flux scales that the last has led to.
-
-    The posterior, where it is asked for, is that of the data of the last round.
-    """
-    start = context.interrupted or Progress(_first_sky(major, call, context.workspace))
-
-    def most_probable(maps: Sequence[DishData]) -> MinorCycle:
-        shape = call.request.grid.shape
-        return joint_minor_cycles.most_probable(major, maps, steps.errors.noise, call.regularisation, shape)
-
-    def solve(rounds: Alternation, minor: MinorCycle) -> None:
-        imaging.run_round(rounds, major, minor, _exit_criteria(call.request, steps.errors.noise), context.checkpoint)
-
-    sets = JointFluxScales(
-        major, _maps_on_sky(on_sky), most_probable, call.request.noise.scale_or(context.data.noise_scale)
-    )
-    fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
-    steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))
-    corrections: list[DataStep] = [fluxes] if call.fits_fluxes else []
-    rounds = Alternation([*corrections, *steps.in_order], steps.start)
-    infers = call.inference is not None and not call.request.stopping.dirty_only
-    while not rounds.settled and not (infers and has_begun(rounds.start.state)):
-        solve(rounds, most_probable(sets.divided_maps))
-    if call.inference is None or not infers:
-        progress, posterior = with_all_records(rounds.rounds), None
-    else:
-        inferred = Alternation([], rounds.start)
-        minor = inference_cycle.joint_resolve_minor_cycle(major, sets.divided_maps, steps.errors.noise, call.inference)
-        solve(inferred, minor)
-        posterior = minor.posterior(inferred.rounds[-1].state)
-        progress = judged(with_all_records([*rounds.rounds, *inferred.rounds]), posterior)
-    scales = fluxes.scales or sets.compare(progress.model).after(sets.factors)
-    return _Solution(progress, steps, sets, scales, posterior)
-
-
-def _written(major: SkyMosaic, solution: _Solution, call: JointCall, context: Context) -> Joined:
+def _written(major: SkyMosaic, solution: JointSolution, call: JointCall, context: Context) -> Joined:
     """Write all products, and return what was found in the image that was asked for."""
     request, progress, maps = call.request, solution.progress, solution.sets.divided_maps
     content = joint_content(major, solution.sets, solution.scales, progress.model, call.fits_fluxes)
@@ -253,77 +162,9 @@ def _written(major: SkyMosaic, solution: _Solution, call: JointCall, context: Co
     return Joined(imaged, tuple(each.misfit(image) for each in maps), content, posterior)
 
 
-def _opened(call: JointCall, workspace: Workspace) -> SkyMosaic:
-    if call.projection == "SIN":
-        return SkyMosaic(call.request, workspace.directory, origins=True)
-    return ReprojectedMosaic(call.request, workspace.directory, call.projection)
-
-
-def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:
-    """Return the criteria of the end: convergence, or the number of major cycles. noise: (channel, 1), Jy/beam."""
-    niter = 0 if request.stopping.dirty_only else -1
-    return ExitCriteria(niter=niter, nmajor=request.stopping.nmajor, noise=typical(noise))
-
-
-def _check_beams(vis: str) -> None:
-    """Check that the primary beams of all antennas are known.
-
-    Raises:
-        ValueError: that of one is not.
-    """
-    try:
-        check_beams(vis)
-    except ValueError as error:
-        raise ValueError(
-            f"vis='{vis}': {error}; correct TELESCOPE_NAME or DISH_DIAMETER, or use rmlclean with gridder='mosaic' and "
-            "a vptable of the beam"
-        ) from error
-
-
-def _maps_on_image(call: JointCall) -> list[SingleDishMap]:
-    """Return the maps on the pixels and channels of the image.
-
-    Raises:
-        ValueError: one of them does not suit the image.
-    """
-    if not call.maps.files:
-        return []
-    coordinates = sky_coordinates(call.request)
-    return [read_single_dish(file, coordinates) for file in call.maps.files]
-
-
-def _maps_on_sky(call: JointCall) -> list[DishData]:
-    """Return the maps on the sky that is imaged."""
-    if not call.maps.files:
-        return []
-    coordinates = sky_coordinates(call.request)
-    return [DishData.read(file, coordinates) for file in call.maps.files]
-
-
-def _shape_of_sky(call: JointCall) -> tuple[int, int]:
-    """Return (ny, nx) of the sky: that of the image, or as far as the maps reach around it."""
-    return shape_of_sky(call.request.grid.shape, _maps_on_image(call), call.request.grid.cells[0])
-
-
 def _extensions(maps: Sequence[DishData]) -> list[str]:
     """Return the extensions of the residuals of maps."""
     return [f"sd{'' if number == 1 else number}.residual" for number in range(1, len(maps) + 1)]
-
-
-def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image:
-    """Return the sky to begin with: from `startmodel`, that of a finished run, or an empty one."""
-    shape, startmodel = major.shape, list(call.request.output.startmodel)
-    earlier = [workspace.product("sky"), workspace.product("model")]
-    sources = startmodel or [str(path) for path in earlier if is_casa_image(path)][:1]
-    if not sources:
-        return np.zeros(shape, np.float32)
-    model, image_shape = read_image(sources[0]), (*shape[:2], *call.request.grid.shape)
-    if model.shape not in (shape, image_shape):
-        raise ValueError(
-            f"{sources[0]} has {model.shape} channels, Stokes planes, rows and columns, but the image asked for has "
-            f"{image_shape}; regrid it with imregrid, or use restart=False and no startmodel"
-        )
-    return model if model.shape == shape else embedded(model, (shape[-2], shape[-1]))
 
 
 def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
@@ -340,3 +181,10 @@ def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
         last_residual=None,
     )
     return replace(imaged, progress=cut)
+
+
+def _opened(call: JointCall, workspace: Workspace) -> SkyMosaic:
+    """Open the mosaic, with a sky in the projection that was asked for."""
+    if call.projection == "SIN":
+        return SkyMosaic(call.request, workspace.directory, origins=True)
+    return ReprojectedMosaic(call.request, workspace.directory, call.projection)

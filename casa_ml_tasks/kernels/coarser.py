@@ -58,7 +58,7 @@ def _cut(mosaic: Mosaic, which: NDArray[np.intp], share: float) -> Mosaic:
     return Mosaic(
         mosaic.psfs[which][lags],
         mosaic.beams[which][:, rows, columns],
-        mosaic.corners[which] + [down, along],
+        mosaic.corners[which] + np.array([down, along]),
         mosaic.shape,
     )
 

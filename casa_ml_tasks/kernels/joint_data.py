@@ -185,7 +185,7 @@ class JointData:
         """Return the diagonal of H, (ny, nx)."""
         return self._mean([each.operator.sensitivity() for each in self.sets])
 
-    def _mean(self, arrays: list[NDArray[np.floating]]) -> NDArray[np.float64]:
+    def _mean(self, arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return reduce(add, [weight * each for weight, each in zip(self.weights, arrays, strict=True)])
 
 

@@ -244,7 +244,8 @@ def _boxes_of_one_size(
         beams: (pointing, height, width), 0 outside of their extents.
     """
     begins, sizes = np.empty((2, 2, len(beams)), int)
-    for axis, seen in enumerate(((beams > 0).any(axis=2), (beams > 0).any(axis=1))):
+    for axis in (0, 1):
+        seen: NDArray[np.bool_] = np.any(beams > 0, axis=2 - axis)
         begins[axis] = seen.argmax(axis=1)
         sizes[axis] = seen.shape[1] - seen[:, ::-1].argmax(axis=1) - begins[axis]
     areas = sizes.prod(axis=0)

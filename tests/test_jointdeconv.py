@@ -192,6 +192,21 @@ def test_pointings_beside_the_image_are_refused(observed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_channel_that_lacks_a_pointing_has_an_operator_of_its_own(tmp_path):
+    call = observe(tmp_path, sky_of([1.0, 1.0]))
+
+    def flag(tool):
+        flags = tool.getcol("FLAG")
+        flags[:, 1] |= tool.getcol("FIELD_ID") == 0
+        tool.putcol("FLAG", flags)
+
+    with_table(call["vis"][0], flag)
+    result = jointdeconv(imagename=str(tmp_path / "cube"), specmode="cubedata", **call)
+    last = result["cycles"][-1]
+    assert result["nmajordone"] == 2  # a mean operator of both channels needs more
+    assert last["prediction_error"] < 0.1 * result["image_noise"]
+
+
 def test_channels_are_imaged_side_by_side_and_one_without_the_dish_without(tmp_path):
     sky = sky_of([1.0, 0.5])
     call = observe(tmp_path, sky)

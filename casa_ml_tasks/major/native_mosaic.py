@@ -55,14 +55,18 @@ class NativeMosaic(NativeMajorCycle):
 
     def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
         """Return the pointings as the minor cycle needs them."""
-        mosaic = operator.mosaic(self._field())
+        mosaic = self._pointings(operator, self._field())
         if shares_of_weights(operator.used_weights()) is None:
             return mosaic
         fields = self._beam[:, 0] > 0
         channels = [
-            operator.mosaic(field, channel=channel) if field.any() else mosaic for channel, field in enumerate(fields)
+            self._pointings(operator, field, channel) if field.any() else mosaic for channel, field in enumerate(fields)
         ]
         return replace(mosaic, channels=tuple(channels))
+
+    def _pointings(self, operator: VisibilityOperator, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
+        """Return the pointings of one channel, or of all alike. field: where there is an image, (ny, nx)."""
+        return operator.mosaic(field, channel=channel)
 
     def _noise_over_sums(
         self, operator: VisibilityOperator, squares: NDArray[np.float64], largest: NDArray[np.float64]

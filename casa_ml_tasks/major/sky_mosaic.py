@@ -60,8 +60,8 @@ class SkyMosaic(NativeMosaic):
             part = replace(self._data, store=visibilities[members])
             yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
 
-    def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
-        return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True)
+    def _pointings(self, operator: VisibilityOperator, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
+        return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True, channel=channel)
 
     def _sky(self, model: Image) -> Image:
         return model

@@ -26,7 +26,7 @@ from casatasks import casalog, importuvfits, tclean
 from benchmarks.held_out import Misfit, flag, fold_numbers, misfit, predict
 from benchmarks.measure import print_table, timed
 from benchmarks.real_data_files import RealDataMissing, real_data_file, real_ms
-from casa_ml_tasks import resolveimage, rmlclean
+from casa_ml_tasks import jointdeconv, resolveimage, rmlclean
 from casa_ml_tasks.calibration.survey import survey
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, blocks
@@ -38,6 +38,7 @@ TASKS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "tclean, Briggs": (tclean, CLEAN | {"weighting": "briggs", "robust": 0.5}),
     "rmlclean": (rmlclean, {}),
     "resolveimage": (resolveimage, {}),
+    "jointdeconv": (jointdeconv, {}),
 }
 
 
@@ -170,12 +171,14 @@ class HeldOut:
         parameters: Mapping[str, Any],
         noise_scale: float,
     ) -> Misfit:
-        """Of what the task's image of the others predicts."""
-        name = f"{imagename}_training"
-        task(vis=self.training, imagename=name, **parameters)
+        """Of what the task's image of the others predicts: CASA's imager for all, but for the sky of jointdeconv."""
+        name, predicts = f"{imagename}_training", task is jointdeconv
+        task(vis=self.training, imagename=name, **parameters, **({"savemodel": "modelcolumn"} if predicts else {}))
         misfits, counts = [], []
-        for vis, read, held in zip(self.measurement_sets, self.read, self.held, strict=True):
-            predict(vis, name, imaging)
+        sets = self.training if predicts else self.measurement_sets
+        for vis, read, held in zip(sets, self.read, self.held, strict=True):
+            if not predicts:
+                predict(vis, name, imaging)
             misfits.append(misfit(vis, read, held, noise_scale))
             counts.append(sum(int(np.count_nonzero(each)) for each in held))
         return Misfit(*np.average([tuple(vars(each).values()) for each in misfits], axis=0, weights=counts))

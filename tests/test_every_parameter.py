@@ -135,7 +135,9 @@ BOTH: Mapping[str, Any] = {
     "wbawp": InImager(False, **AW),
     "conjbeams": InImager(True, **AW),
     "cfcache": InImager("my.cf", **AW),
-    "usepointing": Warned("minor cycles the directions of the fields", "minor", usepointing=True, gridder="mosaic"),
+    "usepointing": Warned(
+        "minor cycles the directions of the fields", "minor", usepointing=True, gridder="mosaic", imager="casa"
+    ),
     "computepastep": InImager(5.0, **AW),
     "rotatepastep": InImager(5.0, **AW),
     "pointingoffsetsigdev": InImager([10.0], **AW),

@@ -41,6 +41,9 @@ class DenseMajorCycle:
         self.origins = [Origin("a.12m.ms", 0, 0), Origin("a.7m.ms", 0, 0)]
         self.imaged, self.cell, self.visibilities = (self.observed, weight, weight), CELL, self
 
+    def seen(self, model):
+        return model
+
     def predicted(self, model):
         return self.matrix @ model.ravel()
 

@@ -31,6 +31,8 @@ class NativeMosaic(NativeMajorCycle):
     \max P}$.
     """
 
+    _seen: NDArray[np.bool_] | None = None  # where there is an image, (channel, 1, ny, nx)
+
     def _read(self, directory: Path, numbering: Origins | None) -> Visibilities:
         frequencies = read_frequencies(self.product("pb"))
         self._data = MosaicData.read(self._request, self._frame, frequencies, self._transform, directory, numbering)
@@ -47,7 +49,9 @@ class NativeMosaic(NativeMajorCycle):
         self._power = operator.power()
         largest = self._power.max(axis=(2, 3), keepdims=True)
         beam = np.sqrt(np.divide(self._power, largest, where=largest > 0, out=np.zeros_like(self._power)))
-        self._beam = np.where(beam > abs(self._request.gridding.pblimit), beam, 0)
+        if self._seen is None:  # with other weights a pixel at the edge must not leave the image, nor its emission
+            self._seen = beam > abs(self._request.gridding.pblimit)
+        self._beam = np.where(self._seen, beam, 0)
         squares = operator.power(operator.sums.squares_of_pointings)
         self._flattening = self._noise_over_sums(operator, squares, largest[..., 0, 0])
         self.mosaic = self._mosaic(operator)

@@ -52,3 +52,8 @@ class Stopping:
     def dirty_only(self) -> bool:
         """Whether the dirty image is all that is wanted."""
         return self.niter == 0
+
+    @property
+    def without_limits(self) -> bool:
+        """Whether no number of iterations or major cycles ends the run before it has converged."""
+        return self.niter < 0 and self.cycleniter < 0 and self.nmajor < 0

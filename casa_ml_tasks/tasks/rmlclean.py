@@ -111,8 +111,9 @@ class Rmlclean:
                     validation = find_strengths(major, folds, noise, request, regularisation)
                     regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
                 minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation, steps.errors)
-                criteria, is_single = _exit_criteria(noise, request.stopping), len(call.fields) == 1
-                imaging.run_round(rounds, major, minor, criteria, context.checkpoint, may_end_early=is_single)
+                criteria = _exit_criteria(noise, request.stopping)
+                early = len(call.fields) == 1 and request.stopping.without_limits
+                imaging.run_round(rounds, major, minor, criteria, context.checkpoint, may_end_early=early)
             progress = with_all_records(rounds.rounds)
             major.finish(progress.model, request.output.restoration, request.output.pbcor)
             points = point_image(progress.state)

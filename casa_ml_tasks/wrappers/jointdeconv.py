@@ -129,8 +129,8 @@ class _Jointdeconv(ScriptTask):
             a second component, in a product .points. Your own: 'module:function', a function(image, noise) of
             jax.numpy in a module of the current directory or of the Python path.
         regstrength: Strength of each regulariser, relative to what the noise suggests. One factor for each
-            regulariser, in units of the strength that follows from the noise; [] means 1 each, but 0.03 for l1
-            where single-dish maps say how much flux there is.
+            regulariser, in units of the strength that follows from the noise; [] means 1 each, but 0.3 for l1, and
+            0.03 where single-dish maps say how much flux there is.
         priorimage: Image that the entropy prefers to all others (Jy/pixel). A CASA image of the size asked for; ''
             means an empty sky. Only with 'entropy' among the regularisers.
         positivity: Allow no negative brightness. Set False for absorption: tsv then takes the place of

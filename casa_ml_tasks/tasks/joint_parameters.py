@@ -13,7 +13,7 @@ from casa_ml_tasks.tasks.inference_parameters import without_clean
 
 SPECMODES = (*CONTINUUM, "cubedata")
 #: Strength of l1, which keeps emission from where no baseline measures its flux. Of arrays alone full l1 predicts
-#: held-out visibilities of the Antennae best, and little l1 finds most of the flux of simulated clouds: this is between.
+#: held-out visibilities of the Antennae best, and little l1 finds most flux of simulated clouds: this is between.
 #: A map measures the flux itself; a little l1 keeps its noise from being taken for emission, which may not be negative.
 L1_OF_ARRAYS, L1_BESIDE_A_DISH = 0.3, 0.03
 

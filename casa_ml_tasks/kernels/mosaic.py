@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -89,11 +90,16 @@ class Mosaic:
     def normal(self, precision: DTypeLike = float) -> MosaicNormalOperator | ChannelOperators:
         """Return H, of a cube whose channels differ that of every channel."""
         if self.channels is None:
-            return self._normal(precision)
+            return self._normal_single if precision is np.float32 else self._normal(precision)
         return ChannelOperators(tuple(channel._normal(precision) for channel in self.channels))
 
     def _normal(self, precision: DTypeLike) -> MosaicNormalOperator:
         return MosaicNormalOperator.from_psfs(self.psf(), self.psfs, self.beams, self.corners, precision)
+
+    @cached_property
+    def _normal_single(self) -> MosaicNormalOperator:
+        """H in single precision, which every minor cycle asks for."""
+        return self._normal(np.float32)
 
     def seen(self) -> NDArray[np.bool_]:
         """Return where any pointing sees the sky, (ny, nx)."""
@@ -114,10 +120,16 @@ class Mosaic:
 
         T and the autocorrelations of a have no negative Fourier transform, so that neither has their product.
         """
+        return self._mean_row
+
+    @cached_property
+    def _mean_row(self) -> NDArray[np.float64]:
         height, width = self.beams.shape[1:]
-        spectra = np.abs(np.fft.rfft2(self.beams, s=(2 * height, 2 * width))) ** 2
-        overlap = np.fft.fftshift(np.fft.irfft2(spectra, s=(2 * height, 2 * width)), axes=(-2, -1))
-        mean = np.einsum("kyx,kyx->yx", self.psfs, overlap)
+        size = (2 * height, 2 * width)
+        mean = np.zeros(size)
+        for psf, beam in zip(self.psfs, self.beams, strict=True):  # all at once would fill the memory
+            overlap = np.fft.irfft2(np.abs(np.fft.rfft2(beam, s=size)) ** 2, s=size)
+            mean += psf * np.fft.fftshift(overlap)
         whole, (ny, nx) = np.zeros([2 * n for n in self.shape]), self.shape
         whole[ny - height : ny + height, nx - width : nx + width] = mean / mean[height, width]
         return whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -24,7 +24,7 @@ from casa_ml_tasks.data.visibility_store import (
 )
 from casa_ml_tasks.kernels.pointing_view import Box
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
-from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
+from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
 from casa_ml_tasks.major.mosaic_views import boxes_of
@@ -120,30 +120,6 @@ class MosaicData:
         if not (weighting.needs_density and request.gridding.mosweight):
             groups = np.zeros(seen.size, int)
         return cls(store, views, transform, frequencies.size, weighting, groups, numbers, pointings)
-
-    def of(self, members: NDArray[np.bool_], noise_scale: float = 1.0) -> MosaicData:
-        """Return some of the visibilities with all views, so that operators of the parts add.
-
-        Args:
-            members: of the store, (n,).
-            noise_scale: true noise over the noise that their weights claim; the new weights claim it as well.
-        """
-        some = self.store[members]
-        return replace(self, store=replace(some, weight=some.weight / np.float32(noise_scale**2)))
-
-    def by_measurement_set(
-        self, origins: Sequence[Origin], noise_scales: Mapping[str, float] | None = None
-    ) -> dict[str, MosaicData]:
-        """Return the visibilities of each Measurement Set by its path.
-
-        Args:
-            origins: what the numbers in `store.origin` stand for.
-            noise_scales: of Measurement Sets, as in `of`; 1 by default.
-        """
-        assert self.store.origin is not None, "origins were asked for"
-        paths, scales = np.array([each.vis for each in origins]), noise_scales or {}
-        of_origin = self.store.origin
-        return {vis: self.of((paths == vis)[of_origin], scales.get(vis, 1.0)) for vis in dict.fromkeys(paths.tolist())}
 
     def operator(
         self,

@@ -151,7 +151,11 @@ class NativeMosaic(NativeMajorCycle):
         raise ValueError("the visibilities of a mosaic are not split for cross-validation; give regstrength as numbers")
 
     def _sky(self, model: Image) -> Image:
-        return np.divide(model, self._beam, where=self._beam > 0, out=np.zeros(model.shape))
+        return self._over_beam(model)
+
+    def _over_beam(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return an image over the primary beam, 0 where there is none."""
+        return np.divide(image, self._beam, where=self._beam > 0, out=np.zeros(image.shape))
 
     def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._in_flat_noise(sums)

@@ -66,10 +66,6 @@ class SkyMosaic(NativeMosaic):
     def _sky(self, model: Image) -> Image:
         return model
 
-    def _over_beam(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return an image over the primary beam, 0 where there is none."""
-        return np.divide(image, self._beam, where=self._beam > 0, out=np.zeros(image.shape))
-
     def _normalised(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         largest = self._power.max(axis=(2, 3), keepdims=True)
         return np.divide(sums, largest, where=largest > 0, out=np.zeros_like(sums))

@@ -140,26 +140,6 @@ class VisibilityOperator:
         """Return images over the sum of weights of their channel, Jy/beam; 0 for channels without data."""
         return sums / _or_one(self.sums.weight)[:, None, None, None]
 
-    def sky_residual(self, sky: Image) -> NDArray[np.float64]:
-        r"""Return the residual of the sky itself, (channel, 1, ny, nx), Jy/beam.
-
-        It is $\sum_k A_k F_k^H W (d - F_k A_k I) / \max P$ with the `power` P: a source at the best place has its flux
-        as its peak.
-
-        Args:
-            sky: I, (channel, 1, ny, nx), Jy/pixel, not multiplied with a primary beam.
-        """
-        return self.residual_sums(sky) / _or_one(self.power().max(axis=(2, 3), keepdims=True))
-
-    def sky_noise(self) -> NDArray[np.float64]:
-        """Return the r.m.s. of `sky_residual` at the best place, (channel, 1), Jy/beam; infinite without data."""
-        power, squares = self.power(), self.power(self.sums.squares_of_pointings)
-        largest = power.max(axis=(2, 3))
-        best = np.take_along_axis(
-            squares.reshape(*largest.shape, -1), power.reshape(*largest.shape, -1).argmax(axis=-1)[..., None], axis=-1
-        )[..., 0]
-        return np.where(largest > 0, np.sqrt(best) / _or_one(largest), np.inf)
-
     def psf(self) -> Image:
         """Return the PSF of each pointing without w, (channel, pointing, 2 height, 2 width), Jy/beam.
 

@@ -63,10 +63,7 @@ class JointCall(ImagingCall):
 
     def data_of_maps(self) -> list[DishData]:
         """Return the maps with their likelihoods on the image."""
-        if not self.maps.files:
-            return []
-        coordinates = sky_coordinates(self.request)
-        return [DishData.read(file, coordinates) for file in self.maps.files]
+        return [DishData(each, each.on(self.request.grid.shape)) for each in self.maps_on_image()]
 
     def shape_of_sky(self) -> tuple[int, int]:
         """Return (ny, nx) of the sky: that of the image, or as far as the maps reach around it."""

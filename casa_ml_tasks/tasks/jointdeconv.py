@@ -87,7 +87,7 @@ class Jointdeconv:
         """Check the parameters as a joint likelihood takes them."""
         taken = as_joint(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_joint)
-        projection = checked_projection(taken.values.get("projection", "SIN"))
+        projection = checked_projection(taken.values["projection"])
         request = Request.from_parameters(**{**taken.values, "projection": "SIN"})
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)

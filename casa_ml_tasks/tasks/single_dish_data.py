@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import write_on_grid
-from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, SingleDishMap, read_single_dish
+from casa_ml_tasks.data.single_dish import SingleDishMap
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.single_dish import SingleDish
 from casa_ml_tasks.tasks.joint_sky import sky_shape
@@ -27,12 +27,6 @@ class DishData:
 
     sky_map: SingleDishMap
     dish: SingleDish
-
-    @classmethod
-    def read(cls, file: MapFile, sky: ImageCoordinates) -> DishData:
-        """Read a map and bring it to the pixels and channels of a sky."""
-        found = read_single_dish(file, sky)
-        return cls(found, found.on(sky.shape))
 
     def likelihood(self, channels: int | NDArray[np.integer], model: NDArray[np.floating]) -> QuadraticLikelihood:
         """Return the likelihood of some channels around their model, (..., ny, nx), Jy/pixel."""

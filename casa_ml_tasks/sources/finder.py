@@ -1,7 +1,8 @@
 """From a dirty cube to sources with shapes, spectra and lines, in the stages of DeepFocus.
 
-The stages keep the names of the paper (Delli Veneri et al. 2023, MNRAS 518, 3407). What differs: shapes, fluxes and their errors come from a fit with the exact
-normal operator, spectra from least squares with these shapes, and a source stays only where the data need it.
+The stages keep the names of the paper (Delli Veneri et al. 2023, MNRAS 518, 3407). What differs: shapes, fluxes and
+their errors come from a fit with the exact normal operator, spectra from least squares with these shapes, and a source
+stays only where the data need it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class DirtyImages:
     """A dirty cube and what belongs to it.
 
     Attributes:
-        path: of the dirty image.
+        path, psf_path: of the dirty image and of its PSF.
         dirty: (channel, ny, nx), Jy/beam; zero where a channel is blank.
         blank: whether a channel has no data, (channel,).
         psf: (channel or 1, 2 ny, 2 nx), with its peak in the pixel (ny, nx).
@@ -36,6 +36,7 @@ class DirtyImages:
     """
 
     path: Path
+    psf_path: Path
     dirty: NDArray[np.float32]
     blank: NDArray[np.bool_]
     psf: NDArray[np.float32]
@@ -82,6 +83,7 @@ def read_dirty_images(dirtyimage: str, psfimage: str) -> DirtyImages:
     beam = _beam(psf_path, dirtyimage, named, blank)
     return DirtyImages(
         path=Path(dirtyimage),
+        psf_path=Path(psf_path),
         dirty=np.where(blank[:, None, None], np.float32(0), pixels),
         blank=blank,
         psf=psf,
@@ -194,7 +196,9 @@ def _beam(psf: str, dirty: str, named: str, blank: NDArray[np.bool_]) -> Beam:
         found = [beam for beam in (beams if len(beams) != len(blank) else [beams[each] for each in used]) if beam]
         if found:
             return found[len(found) // 2]
-    raise ValueError(f"{named} has no beam, nor has its PSF '{psf}'; set it with imhead, or make the images with tclean")
+    raise ValueError(
+        f"{named} has no beam, nor has its PSF '{psf}'; set it with imhead, or make the images with tclean"
+    )
 
 
 def _response(path: str, shape: tuple[int, ...], blank: NDArray[np.bool_]) -> NDArray[np.float32] | None:

@@ -10,73 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy import units
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.image_axes import LIGHT, ImageAxes
-from casa_ml_tasks.sources.finder import FoundSource
+from casa_ml_tasks.sources.finder import Found
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.sky_shapes import names_of, on_sky
 
 #: Names of longitude and latitude in the frames whose axes are not right ascension and declination.
 LONGITUDE = {"GALACTIC": "glon", "ECLIPTIC": "elon", "SUPERGAL": "slon"}
 LATITUDE = {"GALACTIC": "glat", "ECLIPTIC": "elat", "SUPERGAL": "slat"}
-#: As astropy knows the frames, to write names of sources.
-ASTROPY = {"J2000": "fk5", "ICRS": "icrs", "B1950": "fk4", "GALACTIC": "galactic"}
-
-
-@dataclass(frozen=True)
-class SkyShapes:
-    """Gaussians on the sky, (source,) each.
-
-    Attributes:
-        longitude, latitude: of the centres, degrees, in the frame of the image.
-        longitude_error, latitude_error: 1 sigma along the sky, arcsec.
-        major, minor: full widths at half maximum, arcsec.
-        major_error, minor_error: 1 sigma, arcsec.
-        angle: of the major axis from North through East, degrees, from 0 to 180.
-        angle_error: 1 sigma, degrees.
-    """
-
-    longitude: NDArray[np.float64]
-    latitude: NDArray[np.float64]
-    longitude_error: NDArray[np.float64]
-    latitude_error: NDArray[np.float64]
-    major: NDArray[np.float64]
-    minor: NDArray[np.float64]
-    major_error: NDArray[np.float64]
-    minor_error: NDArray[np.float64]
-    angle: NDArray[np.float64]
-    angle_error: NDArray[np.float64]
-
-
-def on_sky(shapes: Gaussians, errors: Gaussians, axes: ImageAxes) -> SkyShapes:
-    """Return Gaussians of an image on the sky, with the scale and the orientation that the image has at each.
-
-    Args:
-        shapes: in pixels, with angles from the x axis towards the y axis.
-        errors: 1 sigma of each number.
-        axes: of the image.
-    """
-    longitude, latitude = axes.directions(shapes.x, shapes.y)
-    jacobian = axes.jacobians(shapes.x, shapes.y)
-    along = np.stack([np.cos(shapes.angle), np.sin(shapes.angle)], -1)
-    across = np.stack([-along[:, 1], along[:, 0]], -1)
-    long_axis, short_axis = (np.einsum("sij,sj->si", jacobian, each) for each in (along, across))
-    scale, other = np.linalg.norm(long_axis, axis=-1), np.linalg.norm(short_axis, axis=-1)
-    spread = np.sqrt(np.einsum("sij,sj->si", jacobian**2, np.stack([errors.x, errors.y], -1) ** 2))
-    return SkyShapes(
-        longitude,
-        latitude,
-        longitude_error=spread[:, 0],
-        latitude_error=spread[:, 1],
-        major=scale * shapes.major,
-        minor=other * shapes.minor,
-        major_error=scale * errors.major,
-        minor_error=other * errors.minor,
-        angle=np.degrees(np.arctan2(long_axis[:, 0], long_axis[:, 1])) % 180,
-        angle_error=np.degrees(errors.angle),
-    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +28,7 @@ class Catalogue:
     """Three tables that belong together.
 
     Attributes:
-        sources: one row a source, the most probable first, with its spectrum.
+        sources: one row a source, the most significant first, with its spectrum.
         lines: one row a spectral line, with the `id` of its source.
         channels: of the spectra.
     """
@@ -95,7 +39,7 @@ class Catalogue:
 
 
 def catalogue(
-    found: Sequence[FoundSource], axes: ImageAxes, noise: NDArray[np.floating], response: NDArray[np.floating] | None
+    found: Found, axes: ImageAxes, noise: NDArray[np.floating], response: NDArray[np.floating] | None
 ) -> Catalogue:
     """Return the catalogue.
 
@@ -105,90 +49,101 @@ def catalogue(
         noise: of the dirty image, (channel,), Jy/beam; not finite where a channel is blank.
         response: of the primary beam, (ny, nx), by which fluxes are divided; None where it is not known.
     """
-    shapes = Gaussians.concatenated([each.gaussian for each in found])
-    errors = Gaussians.concatenated([each.errors for each in found])
+    shapes = found.shapes.gaussians
     towards = np.ones(len(found)) if response is None else _response(shapes, response)
-    return Catalogue(
-        sources=_sources(found, shapes, errors, axes, towards),
-        lines=_lines(found, axes, towards),
-        channels=_channels(axes, noise),
-    )
+    return Catalogue(_sources(found, axes, towards), _lines(found, axes, towards), _channels(axes, noise))
 
 
 def _response(shapes: Gaussians, response: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the response of the primary beam at the nearest pixels to the centres, (source,)."""
     ny, nx = response.shape
-    y, x = (
-        np.clip(np.rint(place).astype(int), 0, size - 1) for place, size in ((shapes.y, ny), (shapes.x, nx))
-    )
+    y, x = (np.clip(np.rint(place).astype(int), 0, size - 1) for place, size in ((shapes.y, ny), (shapes.x, nx)))
     return np.asarray(response[y, x], float)
 
 
-def _sources(
-    found: Sequence[FoundSource], shapes: Gaussians, errors: Gaussians, axes: ImageAxes, towards: NDArray[np.float64]
-) -> Table:
+def _sources(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table:
     """Return the table of the sources. towards: response of the primary beam to each."""
-    sky = on_sky(shapes, errors, axes)
+    shapes, seen = found.shapes.gaussians, found.shapes
+    sky = on_sky(shapes, seen.errors, axes)
     longitude, latitude = LONGITUDE.get(axes.frame, "ra"), LATITUDE.get(axes.frame, "dec")
-    spectra = [_corrected(found, name, towards, len(axes.frequencies)) for name in ("spectrum", "spectrum_error")]
-    continuum = np.array([each.continuum for each in found]).reshape(-1, 2) / towards[:, None]
+    flux, flux_error = (np.asarray(each, float) / towards for each in found.fluxes)
+    continuum, continuum_error = (each / towards for each in _continuum(found))
+    spectrum, spectrum_error = (
+        np.asarray(each, float) / towards[:, None] for each in (found.spectra.flux, found.spectra.error)
+    )
+    fits = found.spectral_fits
+    lines = [0] * len(found) if fits is None else [len(fit.lines) for fit in fits]
     columns = {
-        "id": (np.arange(1, len(found) + 1), None, "number in the report's map"),
-        "name": (_names(sky, axes.frame), None, "from the direction"),
+        "id": (np.arange(1, len(found) + 1), None, "number in the map of the report"),
+        "name": (_words(names_of(sky, axes.frame)), None, "made of the direction"),
         longitude: (sky.longitude, "deg", f"of the centre, {axes.frame}"),
         latitude: (sky.latitude, "deg", f"of the centre, {axes.frame}"),
-        f"{longitude}_err": (sky.longitude_error, "arcsec", "1 sigma along the sky (with cos of the latitude)"),
+        f"{longitude}_err": (sky.longitude_error, "arcsec", "1 sigma, along the sky"),
         f"{latitude}_err": (sky.latitude_error, "arcsec", "1 sigma"),
-        "major": (sky.major, "arcsec", "full width at half maximum, deconvolved"),
+        "major": (sky.major, "arcsec", "full width at half maximum, on the sky (deconvolved)"),
         "major_err": (sky.major_error, "arcsec", "1 sigma"),
-        "minor": (sky.minor, "arcsec", "full width at half maximum, deconvolved"),
+        "minor": (sky.minor, "arcsec", "full width at half maximum, on the sky (deconvolved)"),
         "minor_err": (sky.minor_error, "arcsec", "1 sigma"),
-        "pa": (sky.angle, "deg", "of the major axis, North through East, 0 to 180"),
+        "pa": (sky.angle, "deg", "of the major axis, from North through East, 0 to 180"),
         "pa_err": (sky.angle_error, "deg", "1 sigma"),
-        "flux": (shapes.flux / towards, "Jy", "of the channels in which it was found, over the primary beam"),
-        "flux_err": (errors.flux / towards, "Jy", "1 sigma"),
-        "continuum": (continuum[:, 0], "Jy", "flux without lines at the middle of the band"),
-        "continuum_err": (continuum[:, 1], "Jy", "1 sigma"),
+        "flux": (flux, "Jy", "mean of all channels, lines included, over the primary beam"),
+        "flux_err": (flux_error, "Jy", "1 sigma"),
+        "continuum": (continuum, "Jy", "without lines, at the middle channel, over the primary beam"),
+        "continuum_err": (continuum_error, "Jy", "1 sigma"),
+        "lines": (np.array(lines, int), None, "spectral lines found"),
+        "snr": (np.asarray(seen.snr, float), None, "flux over its error in the channels first to last"),
+        "delta_chi2": (np.asarray(seen.delta_chi2, float), None, "rise of chi^2 there without this source"),
+        "probability": (np.asarray(seen.probability, float), None, "that it is a source, as the network says"),
+        "flags": (_words([",".join(words) for words in found.flags]), None, "what makes it doubtful; empty is good"),
         "pb": (towards, None, "response of the primary beam, by which fluxes are divided"),
-        "snr": (np.array([each.snr for each in found], float), None, "flux over its error"),
-        "delta_chi2": (np.array([each.delta_chi2 for each in found], float), None, "rise of chi^2 without the source"),
-        "probability": (np.array([each.probability for each in found], float), None, "that it is a source"),
-        "lines": (np.array([len(each.lines) for each in found], int), None, "spectral lines found"),
-        "flags": (_words([",".join(each.flags) for each in found]), None, "see the documentation; empty is good"),
+        "first": (np.asarray(seen.channels[:, 0], int), None, "first channel, from 0, in which it is seen best"),
+        "last": (np.asarray(seen.channels[:, 1], int), None, "last channel, inclusive"),
         "x": (np.asarray(shapes.x, float), "pix", "of the centre, from 0"),
         "y": (np.asarray(shapes.y, float), "pix", "of the centre, from 0"),
-        "spectrum": (spectra[0], "Jy", "flux of its shape in each channel, over the primary beam"),
-        "spectrum_err": (spectra[1], "Jy", "1 sigma"),
+        "spectrum": (spectrum, "Jy", "flux of its shape in each channel, over the primary beam; NaN where blank"),
+        "spectrum_err": (spectrum_error, "Jy", "1 sigma; infinite where blank"),
     }
     return _table(columns, {"frame": axes.frame, "spectral_frame": axes.spectral_frame})
 
 
-def _lines(found: Sequence[FoundSource], axes: ImageAxes, towards: NDArray[np.float64]) -> Table:
+def _continuum(found: Found) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the level of each continuum with its error, (source,), Jy; of one channel the flux itself."""
+    if found.spectral_fits is None:
+        return np.asarray(found.fluxes[0], float), np.asarray(found.fluxes[1], float)
+    levels = np.array([(fit.level, fit.level_error) for fit in found.spectral_fits], float).reshape(-1, 2)
+    return levels[:, 0], levels[:, 1]
+
+
+def _lines(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table:
     """Return the table of the lines of all sources."""
-    every = [(number, line) for number, source in enumerate(found) for line in source.lines]
+    every = [(number, line) for number, fit in enumerate(found.spectral_fits or ()) for line in fit.lines]
     owner = np.array([number for number, _ in every], int)
-    centre = np.array([line.centre for _, line in every], float)
-    frequency = axes.frequency(centre)
-    width = np.abs(_width_at(axes, centre))
-    fwhm = width * np.array([line.fwhm for _, line in every])
-    speed = LIGHT / (axes.rest_frequency or np.nan)
+
+    def of_all(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(line, name) for _, line in every], float)
+
+    frequency = axes.frequency(of_all("centre"))
+    width = np.abs(axes.widths[np.clip(np.rint(of_all("centre")).astype(int), 0, len(axes.widths) - 1)])
+    velocity = width * LIGHT / (axes.rest_frequency or np.nan)  # of a channel
     # The line finder gives sums over channels; times the width of a channel that is the integral over velocity.
-    integral = width * speed / towards[owner]
-    flux, error = (integral * np.array([getattr(line, name) for _, line in every]) for name in ("flux", "flux_error"))
+    integral = velocity / towards[owner]
     columns = {
         "id": (owner + 1, None, "of the source"),
         "line": (_counted(owner), None, "number of the line of this source"),
         "frequency": (frequency, "Hz", f"of the centre, {axes.spectral_frame}"),
+        "frequency_err": (width * of_all("centre_error"), "Hz", "1 sigma"),
         "velocity": (axes.velocity(frequency), "km/s", "radio, of the centre; NaN without a rest frequency"),
-        "fwhm": (fwhm, "Hz", "full width at half maximum"),
-        "fwhm_velocity": (fwhm * speed, "km/s", "full width at half maximum"),
-        "flux": (flux, "Jy km/s", "integral over velocity, over the primary beam"),
-        "flux_err": (error, "Jy km/s", "1 sigma"),
-        "snr": (np.array([line.snr for _, line in every], float), None, "flux over its error"),
-        "probability": (np.array([line.probability for _, line in every], float), None, "that it is a line"),
-        "kind": (_words([str(line.kind) for _, line in every]), None, "single or double-horned"),
-        "first": (np.array([line.first for _, line in every], int), None, "channel, from 0"),
-        "last": (np.array([line.last for _, line in every], int), None, "channel, inclusive"),
+        "velocity_err": (velocity * of_all("centre_error"), "km/s", "1 sigma"),
+        "fwhm": (velocity * of_all("fwhm"), "km/s", "full width at half maximum"),
+        "fwhm_err": (velocity * of_all("fwhm_error"), "km/s", "1 sigma"),
+        "fwhm_frequency": (width * of_all("fwhm"), "Hz", "full width at half maximum"),
+        "flux": (integral * of_all("flux"), "Jy km/s", "integral over velocity, over the primary beam"),
+        "flux_err": (integral * of_all("flux_error"), "Jy km/s", "1 sigma"),
+        "snr": (of_all("snr"), None, "peak of a filter that has the width of the line"),
+        "probability": (of_all("probability"), None, "that it is a line"),
+        "kind": (_words([str(line.kind) for _, line in every]), None, "single or double (two horns)"),
+        "first": (of_all("first").astype(int), None, "channel, from 0"),
+        "last": (of_all("last").astype(int), None, "channel, from 0, inclusive"),
     }
     return _table(columns, {"rest_frequency": axes.rest_frequency, "spectral_frame": axes.spectral_frame})
 
@@ -215,31 +170,6 @@ def _table(
     return table
 
 
-def _corrected(
-    found: Sequence[FoundSource], name: str, towards: NDArray[np.float64], channels: int
-) -> NDArray[np.float64]:
-    """Return spectra over the primary beam, (source, channel), Jy."""
-    return np.array([getattr(each, name) for each in found], float).reshape(-1, channels) / towards[:, None]
-
-
-def _names(sky: SkyShapes, frame: str) -> NDArray[np.str_]:
-    """Return names such as J162401.31-235956.2 of the directions, or G359.9442-00.0462."""
-    if frame not in ASTROPY:
-        return _words([f"{x:.5f}{y:+.5f}" for x, y in zip(sky.longitude, sky.latitude, strict=True)])
-    places = SkyCoord(sky.longitude, sky.latitude, unit="deg", frame=ASTROPY[frame])
-    if frame == "GALACTIC":
-        return _words([f"G{each.l.deg:08.4f}{each.b.deg:+08.4f}" for each in places])
-    letter = "B" if frame == "B1950" else "J"
-    return _words(
-        [
-            letter
-            + each.ra.to_string("hourangle", sep="", precision=2, pad=True)
-            + each.dec.to_string("deg", sep="", precision=1, pad=True, alwayssign=True)
-            for each in places
-        ]
-    )
-
-
 def _words(texts: Sequence[str]) -> NDArray[np.str_]:
     """Return texts as an array that has a width also where there are none."""
     return np.array(texts, f"<U{max([1, *map(len, texts)])}")
@@ -248,8 +178,3 @@ def _words(texts: Sequence[str]) -> NDArray[np.str_]:
 def _counted(owner: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return 1, 2, ... for the lines of each source."""
     return np.array([int(np.sum(owner[: place + 1] == each)) for place, each in enumerate(owner)], int)
-
-
-def _width_at(axes: ImageAxes, centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the width of the channels that hold these places, Hz."""
-    return axes.widths[np.clip(np.rint(centre).astype(int), 0, len(axes.widths) - 1)]

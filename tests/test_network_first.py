@@ -1,4 +1,4 @@
-"""A network's steps before another minor cycle, on a dense interferometer without files, and with networks of no use."""
+"""A network's steps before another minor cycle: a dense interferometer without files, and networks of no use."""
 
 from types import SimpleNamespace
 
@@ -165,8 +165,6 @@ def test_chi_squared_never_rises_with_a_network_of_random_weights(shape, beam):
     for seed in range(3):
         network = ImageNetwork(jax.random.PRNGKey(seed), (16, 16, 16))
         louder = jax.tree.map(lambda weights: 1.5 * weights, network)
-        if min(shape) / beam * 5.2 < 32:
-            pytest.skip("too small")
         view = NetworkView(louder, array.psf()[0, 0], beam)
         proposals = ProposalsOf(lambda residual, model, view=view: view(residual, model).model)
         start = empty(shape)

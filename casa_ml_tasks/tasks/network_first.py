@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.engine.protocols import Field, MinorCycle
+from casa_ml_tasks.engine.protocols import Image, MinorCycle
 from casa_ml_tasks.minor.deepfocus.minor_cycle import NetworkFirst
 from casa_ml_tasks.minor.deepfocus.proposed_steps import Proposes
 from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.network_grid import NetworkView
 from casa_ml_tasks.networks.trained import load_image_network
-from casa_ml_tasks.tasks.major_cycles import beam_areas
 
 
 def network_first(
-    field: Field,
+    psf: Image,
+    areas: NDArray[np.floating],
     noise: NDArray[np.floating],
     finishing: MinorCycle,
     positive: NDArray[np.bool_],
@@ -27,7 +27,8 @@ def network_first(
     """Return the minor cycle that begins with the network and is finished by another.
 
     Args:
-        field: of one pointing, whose images are of channels.
+        psf: of one pointing, (channel, stokes, 2 ny, 2 nx), Jy/beam.
+        areas: solid angles of the CLEAN beams, (channel,), pixels.
         noise: of the dirty images, (channel, stokes), Jy/beam.
         finishing: goes on from the network's model.
         positive: whether the model of each Stokes plane is kept from being negative, (stokes,).
@@ -38,7 +39,7 @@ def network_first(
         ValueError: the image is too small for the network, or its weights cannot be read.
     """
     trained = network or load_image_network()
-    psf, beams = field.psf(), beam_widths(beam_areas(field))
+    beams = beam_widths(areas)
 
     def view(channel: int, stokes: int) -> Proposes:
         """Return the network's view of one plane."""

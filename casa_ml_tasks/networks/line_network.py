@@ -124,7 +124,7 @@ def matched_filters(signal: jax.Array, relative: jax.Array) -> jax.Array:
         signal: flux / error without continuum, (batch, channel).
         relative: 1 / error in any unit, (batch, channel), 0 in channels to ignore.
     """
-    templates = _templates()[:, None, :]
+    templates = _templates().astype(signal.dtype)[:, None, :]
     numerator = _convolve((signal * relative)[..., None], templates, 1)
     square = _convolve((relative**2)[..., None], templates**2, 1)
     return jnp.where(square > 1e-3, numerator / jnp.sqrt(jnp.maximum(square, 1e-3)), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casa_ml_tasks.calibration.survey import Survey
+from casa_ml_tasks.request.values import listed
 from casa_ml_tasks.tasks import imaging, rml_minor_cycles
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.deepfocus_of_image import ImageCall
@@ -33,7 +34,7 @@ class Deepfocus:
     def read(self, arguments: Arguments) -> DeepfocusCall:
         """Check the parameters of one of the two kinds of calls."""
         vis, dirtyimage = arguments.values["vis"], arguments.values["dirtyimage"]
-        if bool(dirtyimage) == bool(len(vis)):
+        if bool(dirtyimage) == bool(listed(vis)):
             raise ValueError(
                 f"vis={vis!r} and dirtyimage={dirtyimage!r}: give one of them, visibilities or a dirty image"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.request.gridding import SINGLE_POINTING
 from casa_ml_tasks.request.images import check_images
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.request.values import listed
 from casa_ml_tasks.sources.dirty_cube import DirtyCube
 from casa_ml_tasks.tasks import imaging
 from casa_ml_tasks.tasks.arguments import Arguments
@@ -116,6 +118,9 @@ def _refuse(arguments: Arguments) -> None:
         ValueError: they are not.
     """
     values = arguments.values
+    for vis in listed(values["vis"]):
+        if not Path(vis).exists():
+            raise ValueError(f"vis='{vis}' does not exist; give a Measurement Set")
     gridder, stokes = values["gridder"], values["stokes"]
     if gridder not in SINGLE_POINTING:
         raise ValueError(

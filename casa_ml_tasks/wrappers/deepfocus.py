@@ -39,7 +39,8 @@ class _Deepfocus(ScriptTask):
     Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
 
     Args:
-        vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together.
+        vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together;
+            '' with dirtyimage.
         selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
             either way, as in tclean.
         field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
@@ -190,7 +191,7 @@ class _Deepfocus(ScriptTask):
     _info_group_ = "imaging"
     _info_desc_ = "Find sources and their lines in dirty images by networks and an exact fit"
     _schema_: ClassVar[dict[str, Any]] = {
-        "vis": schema("reqPath", "reqPathVec"),
+        "vis": schema("path", "pathVec"),
         "selectdata": schema("bool"),
         "field": schema("string", "stringVec"),
         "spw": schema("string", "stringVec"),

@@ -119,7 +119,7 @@ def celestial_wcs(coordinates: coordsys) -> WCS:
     wcs.wcs.crval = units * direction["crval"]
     wcs.wcs.cdelt = units * direction["cdelt"]
     wcs.wcs.crpix = np.asarray(direction["crpix"]) + 1
-    wcs.wcs.pc = direction["pc"]
+    wcs.wcs.pc = np.transpose(direction["pc"])  # casatools hands over matrices by columns
     wcs.wcs.lonpole, wcs.wcs.latpole = direction["longpole"], direction["latpole"]
     wcs.wcs.set_pv([(2, number, value) for number, value in enumerate(direction["projection_parameters"], 1)])
     if frame in SYSTEMS:

@@ -61,7 +61,7 @@ def draw_truth(content: SourceContent) -> Figure:
     _ellipses(axes, content, truth[matches.missed], MISSED, "solid", f"true, missed ({len(matches.missed)})")
     _ellipses(axes, content, content.sources[matches.found], FOUND, "dashed", f"found ({len(matches.found)})")
     _ellipses(axes, content, content.sources[matches.unknown], MISSED, "dashed", f"not true ({len(matches.unknown)})")
-    axes.legend(loc="upper left", fontsize=8, framealpha=0.7)
+    axes.legend(loc="best", fontsize=8, framealpha=0.7)
     return figure
 
 
@@ -72,7 +72,7 @@ def draw_true_numbers(content: SourceContent) -> Figure:
     assert truth is not None
     pairs = [("major", "major axis (arcsec)"), ("minor", "minor axis (arcsec)"), ("continuum", "continuum (Jy)")]
     shown = [(name, label) for name, label in pairs if name in truth.colnames]
-    figure = Figure(figsize=(3.6 * len(shown), 3.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.0 * len(shown), 3.1), dpi=110, layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         true = np.asarray(truth[name], float)[matches.true]
         measured = np.asarray(content.sources[name], float)[matches.found]

@@ -85,7 +85,7 @@ def _source_table(content: SourceContent) -> Table | None:
         return None
     longitude, latitude = content.sources.colnames[2:4]
     columns = (
-        *("", "name", f"{longitude} (deg)", f"{latitude} (deg)", "major axis", "minor axis", "PA (deg)", "flux"),
+        *("", "name", f"{longitude} (deg)", f"{latitude} (deg)", "FWHM (arcsec)", "by", "PA (deg)", "flux"),
         *("continuum", "lines", "S/N", "probability", "flags"),
     )
     return Table(columns, [_row(row, longitude, latitude) for row in content.sources[:MOST_ROWS]])
@@ -97,8 +97,8 @@ def _row(row: Row, longitude: str, latitude: str) -> tuple[str, ...]:
         str(row["name"]),
         f"{row[longitude]:.6f}",
         f"{row[latitude]:+.6f}",
-        _measured(row, "major", "arcsec"),
-        _measured(row, "minor", "arcsec"),
+        with_error(float(row["major"]), float(row["major_err"])),
+        with_error(float(row["minor"]), float(row["minor_err"])),
         with_error(float(row["pa"]), float(row["pa_err"])),
         _measured(row, "flux", "Jy"),
         _measured(row, "continuum", "Jy"),

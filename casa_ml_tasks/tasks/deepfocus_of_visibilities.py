@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from astropy.table import Table
@@ -73,14 +74,19 @@ class VisibilityCall(CleanCall):
         check_images(request)
         return cls((request,), channels, Regularisation(), read_truth(values["truth"]))
 
+    @property
+    def parameters(self) -> list[Mapping[str, Any]]:
+        """Every parameter, as the task takes it; it has no choice of minor cycles."""
+        return [{name: value for name, value in self.request.casa.items() if name != "minorcycle"}]
+
     def check(self, task: str) -> Survey:
         """Check the networks, and the call against disk and data."""
-        networks_of(self.request.casa["weights"])
+        networks_of(self.request.weights)
         return imaging.check_call(self, task)
 
     def work(self, context: Context) -> Searched:
         """Make the dirty images, image them, and find their sources."""
-        networks = networks_of(self.request.casa["weights"])
+        networks = networks_of(self.request.weights)
         with imaging.opened_major_cycle(self, context.workspace) as major:
             check_size(_cube(major, major.noise()), networks)
             cleaned = Rmlclean().clean(major, self, context)

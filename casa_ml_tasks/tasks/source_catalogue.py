@@ -103,7 +103,7 @@ def _sources(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Tab
         "spectrum": (spectrum, "Jy", "flux of its shape in each channel, over the primary beam; NaN where blank"),
         "spectrum_err": (spectrum_error, "Jy", "1 sigma; infinite where blank"),
     }
-    return _table(columns, {"frame": axes.frame, "spectral_frame": axes.spectral_frame})
+    return _table(columns, {"RADESYS": axes.frame, "SPECSYS": axes.spectral_frame})
 
 
 def _continuum(found: Found) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -145,7 +145,7 @@ def _lines(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table
         "first": (of_all("first").astype(int), None, "channel, from 0"),
         "last": (of_all("last").astype(int), None, "channel, from 0, inclusive"),
     }
-    return _table(columns, {"rest_frequency": axes.rest_frequency, "spectral_frame": axes.spectral_frame})
+    return _table(columns, {"RESTFRQ": axes.rest_frequency, "SPECSYS": axes.spectral_frame})
 
 
 def _channels(axes: ImageAxes, noise: NDArray[np.floating]) -> Table:
@@ -156,7 +156,7 @@ def _channels(axes: ImageAxes, noise: NDArray[np.floating]) -> Table:
         "velocity": (axes.velocities, "km/s", "radio; NaN without a rest frequency"),
         "noise": (np.where(np.isfinite(noise), noise, np.nan), "Jy/beam", "of the dirty image; NaN where blank"),
     }
-    return _table(columns, {"rest_frequency": axes.rest_frequency})
+    return _table(columns, {"RESTFRQ": axes.rest_frequency})
 
 
 def _table(

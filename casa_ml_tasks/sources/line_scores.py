@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
+from scipy.special import expit
 from tqdm import tqdm
 
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.simulation.random_spectra import Spectrum, draw_spectra
 from casa_ml_tasks.sources.line_candidates import find_candidates
-from casa_ml_tasks.sources.line_finder import line_range
+from casa_ml_tasks.sources.line_finder import find_lines, line_range
 from casa_ml_tasks.sources.line_fit import NoisySpectrum
 
 Ranges = Sequence[tuple[float, float]]
@@ -28,6 +29,7 @@ OWN = 0.25  # overlap over union of a candidate with the true line that it is
 LENGTHS = ((48, 16), (128, 48), (320, 128), (1024, 320))  # longest and shortest spectra of a batch
 SNR_BINS = {"4-6": (4.0, 6.0), ">6": (6.0, np.inf)}
 RIDGE = 1e-3  # of the logistic regression
+FITTED_ON, JUDGED_ON = (1_000_001, 3000), (1_000_002, 2000)  # seed and number of spectra
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class LineScores:
     unmatched: float
     spectra_with_spurious: float
 
-    def strings(self) -> dict[str, float]:
+    def by_name(self) -> dict[str, float]:
         """Return the scores by what they are called in a model card."""
         complete = {f"completeness, S/N {name}": value for name, value in self.complete.items()}
         return complete | {
@@ -89,9 +91,7 @@ def score(found: Sequence[Ranges], true: Sequence[Ranges], snr: Sequence[np.ndar
     every = np.concatenate(snr)
     own = np.concatenate([matched(ours, theirs) >= OWN for ours, theirs in zip(found, true, strict=True)])
     of_none = [(overlaps(ours, theirs) > 0).sum(1) == 0 for ours, theirs in zip(found, true, strict=True)]
-    complete = {
-        name: float(hits[(every >= low) & (every < high)].mean()) for name, (low, high) in SNR_BINS.items()
-    }
+    complete = {name: float(hits[(every >= low) & (every < high)].mean()) for name, (low, high) in SNR_BINS.items()}
     count = max(len(own), 1)
     spectra = float(np.mean([each.any() for each in of_none]))
     spurious = float(sum(each.sum() for each in of_none)) / count
@@ -114,6 +114,22 @@ def overlaps(one: Ranges, other: Ranges) -> np.ndarray:
     both = np.minimum(ours[:, None, 1], theirs[None, :, 1]) - np.maximum(ours[:, None, 0], theirs[None, :, 0])
     either = np.maximum(ours[:, None, 1], theirs[None, :, 1]) - np.minimum(ours[:, None, 0], theirs[None, :, 0])
     return np.clip(both, 0, None) / either
+
+
+def judged_lines(network: LineNetwork) -> tuple[LineNetwork, dict[str, float]]:
+    """Return the trained network with its decision, and its scores on spectra that neither has seen."""
+    network = decided(network, *candidates_of(network, *FITTED_ON))
+    features, real = candidates_of(network, *JUDGED_ON)
+    error = calibration_error(expit(features @ np.asarray(network.decision, dtype=float)), real)
+    spectra = held_out(*JUDGED_ON)
+    found = [ranges_found(flux, error, network) for flux, error, _, _ in spectra]
+    scores = score(found, [each[2] for each in spectra], [each[3] for each in spectra])
+    return network, scores.by_name() | {"expected calibration error": error}
+
+
+def ranges_found(flux: np.ndarray, error: np.ndarray, network: LineNetwork) -> Ranges:
+    """Return the ranges of the lines in a spectrum, channels."""
+    return [line_range(profile) for profile in find_lines(flux, error, network).profiles]
 
 
 def candidates_of(network: LineNetwork, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -51,7 +51,8 @@ class CubeObservation:
     @property
     def frequencies(self) -> NDArray[np.float64]:
         """(channel,), Hz."""
-        return self.frequency + self.channel_width * (np.arange(self.channels) - (self.channels - 1) / 2)
+        offset = np.arange(self.channels, dtype=float) - (self.channels - 1) / 2
+        return self.frequency + self.channel_width * offset
 
     @cached_property
     def places(self) -> NDArray[np.float64]:

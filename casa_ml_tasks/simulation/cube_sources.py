@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -58,8 +58,8 @@ class CubeSources:
     @classmethod
     def none(cls) -> CubeSources:
         """Return an empty sky."""
-        empty = {field.name: np.zeros(0) for field in fields(cls)}
-        return replace(cls(**empty), line=np.zeros(0, str), profile=np.zeros(0, int))
+        no, kinds, names = np.zeros(0), np.zeros(0, int), np.zeros(0, str)
+        return cls(no, no, no, no, no, kinds, no, no, names, no, no, no)
 
     def scaled(self, factor: float) -> CubeSources:
         """Return the sources with all fluxes times a factor."""
@@ -69,8 +69,10 @@ class CubeSources:
         """Return the image of each source with flux 1, (source, pixels, pixels)."""
         if not len(self):
             return np.zeros((0, pixels, pixels), np.float32)
-        numbers = (self.x, self.y, self.major, self.minor, self.angle, np.ones(len(self)))
-        shapes = Shapes(*(jnp.asarray(each, jnp.float32) for each in numbers), jnp.asarray(self.profile))
+        x, y, major, minor, angle = (
+            jnp.asarray(each, jnp.float32) for each in (self.x, self.y, self.major, self.minor, self.angle)
+        )
+        shapes = Shapes(x, y, major, minor, angle, jnp.ones_like(x), jnp.asarray(self.profile))
         return np.asarray(_unit_images(shapes, pixels))
 
     def spectra(self, frequencies: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ EVALUATIONS = 30
 CONVERGED = 0.01  # of chi^2, that a step may still gain
 LARGEST = 0.5  # FWHM of an axis, of the smaller side of the image
 LONGEST_STEP = 4.0  # pixels
+ALIKE = 1e-8  # of the largest eigenvalue: fluxes that the data tell apart no better are shared
 UNKNOWN = np.pi / np.sqrt(12)  # standard deviation of an angle that nothing is known about
 
 
@@ -68,7 +69,7 @@ def fit_gaussians(
     largest = (LARGEST * min(dirty.shape) / FWHM_PER_SIGMA) ** 2
     parameters = np.column_stack([start.x, start.y, start.covariances(), np.zeros(len(start))])
     parameters = bounded(parameters, largest)
-    parameters[:, 5] = likelihood.fluxes(parameters)[0]
+    parameters[:, 5] = _solution(likelihood.of_fluxes(likelihood.sources(parameters)))
     groups = list(_neighbours(parameters, np.arange(len(start))))
     for _ in range(SWEEPS if len(groups) > 1 else 1):
         for group in groups:
@@ -78,23 +79,20 @@ def fit_gaussians(
                 model = _gaussians(parameters[others]).image(dirty.shape)
                 alone = likelihood.with_dirty(dirty - np.asarray(operator(model)))
             parameters[group] = _least_chi2(parameters[group], alone, largest)
-    parameters[:, 5], of_fluxes = likelihood.fluxes(parameters)
-    delta_chi2 = parameters[:, 5] ** 2 / np.diag(_covariance(of_fluxes, np.ones(len(start), bool)))
-    parts = [_errors(parameters[group], likelihood, largest) for group in groups]
-    order = np.argsort(np.concatenate(groups)) if groups else np.arange(0)
-    covariance, errors, axes_free = (
-        (np.concatenate(part)[order] for part in zip(*parts, strict=True))
-        if parts
-        else (np.zeros((0, PARAMETERS, PARAMETERS)), np.zeros((0, PARAMETERS)), np.ones((0, 2), bool))
-    )
+    of_fluxes = likelihood.of_fluxes(likelihood.sources(parameters))
+    parameters[:, 5] = _solution(of_fluxes)
+    variance = np.diag(_covariance(of_fluxes, np.ones(len(start), bool)))
+    errors, covariance, free = np.zeros((len(start), 6)), np.zeros((len(start), 6, 6)), np.ones((len(start), 2), bool)
+    for group in groups:
+        errors[group], covariance[group], free[group] = _errors(parameters[group], likelihood, largest)
     gaussians = _gaussians(parameters)
     return FittedGaussians(
-        gaussians,
-        Gaussians(*errors.T),
-        delta_chi2,
-        ~axes_free.all(axis=1),
-        ~axes_free[:, 1] & (gaussians.minor < 1),
-        covariance,
+        gaussians=gaussians,
+        errors=Gaussians(*errors.T),
+        delta_chi2=parameters[:, 5] ** 2 / np.maximum(variance, np.finfo(float).tiny),
+        at_bound=np.any(~free, axis=1),
+        unresolved=~free[:, 1] & (gaussians.minor < 1),
+        covariance=covariance,
     )
 
 
@@ -117,19 +115,24 @@ def _neighbours(parameters: NDArray[np.float64], index: NDArray[np.intp]) -> Ite
 
 def _least_chi2(parameters: NDArray[np.float64], likelihood: GaussianLikelihood, largest: float) -> NDArray[np.float64]:
     """Return the parameters of least chi^2 near these, (source, 6)."""
-    normal = likelihood.linearised(parameters)
+    sources = likelihood.sources(parameters)
+    normal = likelihood.linearised(sources)
     damping = 1e-3
     for _ in range(EVALUATIONS):
-        step, gain = _step(parameters, normal, damping, largest)
+        step, gain = _step(sources.parameters, normal, damping, largest)
         if gain < CONVERGED:
             break
-        trial = bounded(parameters + step, largest)
-        chi2 = likelihood.chi2(trial)
-        if chi2 < normal.chi2:
-            parameters, normal, damping = trial, likelihood.linearised(trial), max(damping / 8, 1e-7)
+        trial = likelihood.sources(bounded(sources.parameters + step, largest))
+        if trial.chi2 < sources.chi2:
+            sources, normal, damping = trial, likelihood.linearised(trial), max(damping / 8, 1e-7)
         else:
             damping *= 8
-    return parameters
+    return sources.parameters
+
+
+def _solution(normal: Normal) -> NDArray[np.float64]:
+    """Return the solution of normal equations, (parameter,), without what they do not determine."""
+    return np.asarray(np.linalg.lstsq(normal.matrix, normal.gradient, rcond=ALIKE)[0], float)
 
 
 def _step(
@@ -166,8 +169,8 @@ def _covariance(normal: Normal, free: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _errors(
     parameters: NDArray[np.float64], likelihood: GaussianLikelihood, largest: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return covariances (source, 6, 6), errors of the fields of Gaussians (source, 6), and which axes are free."""
-    normal = likelihood.linearised(parameters)
+    """Return errors of the fields of Gaussians (source, 6), covariances (source, 6, 6), and which axes are free."""
+    normal = likelihood.linearised(likelihood.sources(parameters))
     frame = frames(parameters, normal.gradient)
     gradient = frame.turned_gradient(normal.gradient)
     free = frame.free(gradient, largest)
@@ -179,8 +182,9 @@ def _errors(
     sigma = np.sqrt(np.maximum(np.diagonal(blocks, axis1=1, axis2=2), 0))
     of_axes = sigma[:, [MAJOR, MINOR]]
     # To first order for resolved axes; a point's error is the axis that a variance of one sigma has.
-    axes = FWHM_PER_SIGMA * (np.sqrt(np.maximum(frame.axes, 0) + of_axes) - np.sqrt(np.maximum(frame.axes, 0)))
+    root = np.sqrt(np.maximum(frame.axes, of_axes / 4))
+    axes = FWHM_PER_SIGMA * of_axes / (2 * np.maximum(root, np.finfo(float).tiny))
     difference = frame.axes[:, 0] - frame.axes[:, 1]
     angle = np.minimum(sigma[:, ROTATION] / np.maximum(difference, 1e-9), UNKNOWN)
     errors = np.column_stack([sigma[:, :2], axes, angle, sigma[:, 5]])
-    return frame.blocks @ blocks @ frame.blocks.transpose(0, 2, 1), errors, free[:, [MAJOR, MINOR]]
+    return errors, frame.blocks @ blocks @ frame.blocks.transpose(0, 2, 1), free[:, [MAJOR, MINOR]]

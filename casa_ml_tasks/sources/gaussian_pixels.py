@@ -23,7 +23,7 @@ REACH = 6.0  # sigma; beyond, a Gaussian is left out: 1e-8 of its peak
 
 
 def _filter() -> NDArray[np.float64]:
-    """Return the symmetric filter, (2 TAPS + 1,), that divides by the transform of the convolution, by least squares."""
+    """Return the symmetric filter, (2 TAPS + 1,), that takes the convolution back, by least squares."""
     frequency = np.linspace(0, 0.5, 501)
     widened = np.exp(-2 * np.pi**2 * VARIANCE * frequency**2)
     cosines = np.cos(2 * np.pi * frequency[:, None] * np.arange(TAPS + 1)) * np.where(np.arange(TAPS + 1), 2, 1)
@@ -95,6 +95,31 @@ def patch(x: float, y: float, covariance: NDArray[np.float64], shape: tuple[int,
     exponent = along[0] * east + along[1] * north
     values = np.exp(-exponent / 2) / (2 * np.pi * np.sqrt(determinant))
     return Patch((rows, columns), values, along, inverse)
+
+
+class Pixels(NamedTuple):
+    """The pixels of a Gaussian of flux 1.
+
+    Attributes:
+        where: rows and columns in the field.
+        values: (y, x), 1/pixel.
+    """
+
+    where: tuple[slice, slice]
+    values: NDArray[np.float64]
+
+
+def pixels(x: float, y: float, covariance: NDArray[np.float64], shape: tuple[int, int]) -> Pixels:
+    """Return the pixels of a Gaussian that are not negligible. For the arguments see `patch`."""
+    widened = patch(x, y, covariance, shape)
+    starts = [max(axis.start - 2 * TAPS, 0) for axis in widened.where]
+    stops = [min(axis.stop, size) for axis, size in zip(widened.where, shape, strict=True)]
+    border = [
+        (axis.start - start, stop + 2 * TAPS - axis.stop)
+        for axis, start, stop in zip(widened.where, starts, stops, strict=True)
+    ]
+    where = slice(starts[0], stops[0]), slice(starts[1], stops[1])
+    return Pixels(where, sharpened(np.pad(widened.values, border)))
 
 
 def _range(centre: float, variance: float, size: int) -> slice:

@@ -88,16 +88,3 @@ class Gaussians:
         xx, _, yy = self.covariances().T
         half_x, half_y = BOX * np.sqrt(xx), BOX * np.sqrt(yy)
         return np.stack([self.x - half_x, self.y - half_y, self.x + half_x, self.y + half_y], axis=-1)
-
-    def spectra(self, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.complex128]:
-        r"""Return the Fourier transforms $\sum I e^{-2\pi i(ux + vy)}$, (source, ...).
-
-        Args:
-            u, v: spatial frequencies along x and y, cycles a pixel, (...).
-        """
-        ones = (slice(None),) + (None,) * u.ndim
-        xx, xy, yy = (element[ones] for element in self.covariances().T)
-        exponent = -2 * np.pi**2 * (xx * u**2 + 2 * xy * u * v + yy * v**2)
-        phase = -2 * np.pi * (self.x[ones] * u + self.y[ones] * v)
-        amplitude = self.flux[ones] * np.exp(exponent)
-        return amplitude * np.cos(phase) + 1j * (amplitude * np.sin(phase))

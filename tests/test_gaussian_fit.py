@@ -171,10 +171,10 @@ def pulls(true, start, seeds, shape=(48, 48)):
     return dict(zip(FIELDS, np.moveaxis(found, 1, 0), strict=True))
 
 
-def test_two_blended_sources_have_honest_errors():
-    true = Gaussians(
-        [20.0, 25.5, 34.0], [22.0, 25.0, 12.0], [6.0, 7.0, 5.0], [4.0, 4.0, 4.5], [0.4, 1.8, 0.0], [50.0, 60.0, 40.0]
-    )
+@pytest.mark.parametrize(("apart", "brighter"), [(5.0, 1), (0.0, 4)])  # a beam further apart, or a bright blend
+def test_errors_of_two_neighbours_are_those_of_many_noises(apart, brighter):
+    x, flux = [20.0, 25.5 + apart], np.array([50.0, 60.0]) * brighter
+    true = Gaussians(x, [22.0, 25.0], [6.0, 7.0], [4.0, 4.0], [0.4, 1.8], flux)
     start = Gaussians(true.x + 0.4, true.y - 0.4, true.major, true.minor * 0.8, true.angle, true.flux)
     found = pulls(true, start, 40)
     for name in ("x", "y", "flux"):

@@ -14,20 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize
+from scipy.special import expit
 from tqdm import tqdm
 
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.simulation.random_spectra import Spectrum, draw_spectra
-from casa_ml_tasks.sources.line_candidates import find_candidates
-from casa_ml_tasks.sources.line_finder import line_range
+from casa_ml_tasks.sources.line_candidates import Candidates, find_candidates
+from casa_ml_tasks.sources.line_finder import LEAST_PROBABILITY, chosen, line_range
 from casa_ml_tasks.sources.line_fit import NoisySpectrum
 
 Ranges = Sequence[tuple[float, float]]
+Truth = tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]  # flux, error, ranges and S/N of the lines
 IOU = 0.6
 OWN = 0.25  # overlap over union of a candidate with the true line that it is
-LENGTHS = ((48, 16), (128, 48), (320, 128), (1024, 320))  # longest and shortest spectra of a batch
+LENGTHS = ((64, 16), (128, 64), (256, 128), (1024, 256))  # longest and shortest spectra of a batch
 SNR_BINS = {"4-6": (4.0, 6.0), ">6": (6.0, np.inf)}
 RIDGE = 1e-3  # of the logistic regression
+FITTED_ON, JUDGED_ON = (1_000_001, 1500), (1_000_002, 2000)  # seed and number of spectra
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class LineScores:
     unmatched: float
     spectra_with_spurious: float
 
-    def strings(self) -> dict[str, float]:
+    def by_name(self) -> dict[str, float]:
         """Return the scores by what they are called in a model card."""
         complete = {f"completeness, S/N {name}": value for name, value in self.complete.items()}
         return complete | {
@@ -57,7 +60,7 @@ class LineScores:
         }
 
 
-def one_spectrum(spectra: Spectrum, index: int) -> tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]:
+def one_spectrum(spectra: Spectrum, index: int) -> Truth:
     """Return flux, error (channel,), and ranges and S/N of the true lines of one spectrum of a batch, its end cut off.
 
     Channels behind the last one observed are cut off.
@@ -73,7 +76,7 @@ def one_spectrum(spectra: Spectrum, index: int) -> tuple[np.ndarray, np.ndarray,
     return np.asarray(spectra.flux[index], dtype=float)[:n], error[:n], ranges, snr
 
 
-def held_out(seed: int, count: int) -> list[tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]]:
+def held_out(seed: int, count: int) -> list[Truth]:
     """Return spectra of 16 to 1024 channels with their truth; see `one_spectrum`. seed: none that was trained with."""
     each = -(-count // len(LENGTHS))
     batches = [
@@ -89,9 +92,7 @@ def score(found: Sequence[Ranges], true: Sequence[Ranges], snr: Sequence[np.ndar
     every = np.concatenate(snr)
     own = np.concatenate([matched(ours, theirs) >= OWN for ours, theirs in zip(found, true, strict=True)])
     of_none = [(overlaps(ours, theirs) > 0).sum(1) == 0 for ours, theirs in zip(found, true, strict=True)]
-    complete = {
-        name: float(hits[(every >= low) & (every < high)].mean()) for name, (low, high) in SNR_BINS.items()
-    }
+    complete = {name: float(hits[(every >= low) & (every < high)].mean()) for name, (low, high) in SNR_BINS.items()}
     count = max(len(own), 1)
     spectra = float(np.mean([each.any() for each in of_none]))
     spurious = float(sum(each.sum() for each in of_none)) / count
@@ -116,14 +117,40 @@ def overlaps(one: Ranges, other: Ranges) -> np.ndarray:
     return np.clip(both, 0, None) / either
 
 
-def candidates_of(network: LineNetwork, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (candidate, FEATURES) of the candidates in held-out spectra, and which of them are lines."""
-    rows, real = [], []
-    for flux, error, ranges, _ in tqdm(held_out(seed, count), desc="candidates", disable=None):
-        found = find_candidates(NoisySpectrum.of(flux, error), flux, error, network)
-        rows.append(found.features)
-        real.append(matched([line_range(profile) for profile in found.fit.profiles], ranges) >= OWN)
-    return np.concatenate(rows), np.concatenate(real)
+def judged_lines(network: LineNetwork) -> tuple[LineNetwork, dict[str, float]]:
+    """Return the trained network with its decision, and its scores on spectra that neither has seen."""
+    network = decided(network, *_features_and_truth(candidates_of(network, held_out(*FITTED_ON))))
+    judged = candidates_of(network, held_out(*JUDGED_ON))
+    features, real = _features_and_truth(judged)
+    error = calibration_error(expit(features @ np.asarray(network.decision, dtype=float)), real)
+    return network, scores_of(network, judged).by_name() | {"expected calibration error": error}
+
+
+def candidates_of(network: LineNetwork, spectra: Sequence[Truth]) -> list[tuple[Truth, Candidates]]:
+    """Return the candidates in each spectrum beside it."""
+    bar = tqdm(spectra, desc="candidates", disable=None)
+    return [(each, find_candidates(NoisySpectrum.of(each[0], each[1]), each[0], each[1], network)) for each in bar]
+
+
+def scores_of(
+    network: LineNetwork, judged: Sequence[tuple[Truth, Candidates]], least_probability: float = LEAST_PROBABILITY
+) -> LineScores:
+    """Return the scores of the candidates that are probable enough."""
+    fits = [
+        chosen(NoisySpectrum.of(flux, error), found, network, least_probability)
+        for (flux, error, _, _), found in judged
+    ]
+    found = [[line_range(profile) for profile in fit.profiles] for fit in fits]
+    return score(found, [truth[2] for truth, _ in judged], [truth[3] for truth, _ in judged])
+
+
+def _features_and_truth(judged: Sequence[tuple[Truth, Candidates]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (candidate, FEATURES) of all candidates, and which of them are lines."""
+    real = [
+        matched([line_range(profile) for profile in found.fit.profiles], ranges) >= OWN
+        for (_, _, ranges, _), found in judged
+    ]
+    return np.concatenate([found.features for _, found in judged]), np.concatenate(real)
 
 
 def decided(network: LineNetwork, features: np.ndarray, real: np.ndarray) -> LineNetwork:

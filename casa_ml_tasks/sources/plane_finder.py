@@ -32,7 +32,7 @@ class PlaneSources:
         proposal: the network's first look, for its probability map.
     """
 
-    probability: NDArray[np.floating]
+    probability: NDArray[np.float64]
     fitted: FittedGaussians
     origin: NDArray[np.intp]
     proposal: Proposal
@@ -57,7 +57,8 @@ def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None =
     """
     view = NetworkView(network, plane.psf, plane.beam.mean)
     known = Gaussians.empty() if known is None else known
-    probability, origin = np.ones(len(known)), np.arange(len(known))
+    probability: NDArray[np.float64] = np.ones(len(known))
+    origin = np.arange(len(known))
     fitted = _fit(known, plane)
     proposals: list[Proposal] = []
     for least in LEAST_PROBABILITY:

@@ -103,7 +103,7 @@ def _maximum_likelihood(
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
     psf, areas, positive = field.psf(), beam_areas(field), positive_planes(request, regularisation)
-    support = partial(support_of, field, request)
+    support: Support = partial(support_of, field, request)
     of_network, support = _same_at_first(support) if request.masking.follows_residual else 2 * (cache(support),)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 

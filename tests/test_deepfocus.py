@@ -1,4 +1,4 @@
-"""deepfocus from a dirty image, with peaks in the place of trained networks: the fit and all else are the task's own."""
+"""deepfocus from a dirty image, with peaks in the place of trained networks: the fit and all else are its own."""
 
 import re
 import shutil

@@ -61,8 +61,9 @@ def mask_cube(found: Found, cube: DirtyCube) -> NDArray[np.bool_]:
 
     A source whose continuum is not significant is masked in the channels of its lines alone.
     """
+    _, ny, nx = cube.dirty.shape
     mask = np.zeros(cube.dirty.shape, bool)
-    rows, columns = np.arange(mask.shape[1])[:, None], np.arange(mask.shape[2])
+    rows, columns = np.arange(ny)[:, None], np.arange(nx)
     fits: Sequence[SpectralFit | None] = found.spectral_fits or [None] * len(found)
     for number, fit in enumerate(fits):
         inside = _ellipse(found.shapes.gaussians, number, cube.beam.mean, rows, columns)

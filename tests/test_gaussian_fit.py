@@ -6,8 +6,9 @@ from scipy.optimize import least_squares
 
 from casa_ml_tasks.sources.gaussian_fit import fit_gaussians
 from casa_ml_tasks.sources.gaussian_likelihood import GaussianLikelihood
-from casa_ml_tasks.sources.gaussian_pixels import pixels
+from casa_ml_tasks.sources.gaussian_pixels import TAPS, pixels, sharpened, sharpened_adjoint
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.uv_cells import UvCells
 from tests.gaussian_sources import Field, sampled
 
 FIELDS = ("x", "y", "major", "minor", "angle", "flux")
@@ -26,11 +27,6 @@ def parameters(sources):
     return np.column_stack([sources.x, sources.y, sources.covariances(), sources.flux])
 
 
-def of_points(places, shape):
-    """The image of points, exact up to 0.35 cycles a pixel: its dirty image is sums of shifted PSFs."""
-    return Gaussians(*np.transpose(places), *np.zeros((3, len(places))), np.ones(len(places))).image(shape)
-
-
 @pytest.mark.parametrize("shape", [(48, 48), (51, 62)])
 def test_the_image_of_resolved_sources_is_the_gaussian_at_the_pixels_as_far_as_an_array_can_tell(shape, rng):
     sources, field = two_sources(), Field.random(shape, rng)
@@ -43,7 +39,8 @@ def test_the_dirty_image_of_a_point_is_the_psf_wherever_it_lies_between_pixels(p
     field = Field.random((48, 51), rng)
     v, u = np.meshgrid(*(np.fft.fftfreq(2 * n) for n in field.shape), indexing="ij")
     shifted = np.fft.ifft2(field.transfer * np.exp(-2j * np.pi * (u * place[0] + v * place[1]))).real[:48, :51]
-    assert np.abs(field.dirty(of_points([place], (48, 51))) - shifted).max() < 2e-3
+    point = Gaussians(*place, 0.0, 0.0, 0.0, 1.0)
+    assert np.abs(field.dirty(point.image((48, 51))) - shifted).max() < 2e-3
 
 
 def test_the_pixels_of_one_source_are_those_of_the_image():
@@ -54,6 +51,22 @@ def test_the_pixels_of_one_source_are_those_of_the_image():
         image = np.zeros(shape)
         image[found.where] = found.values
         assert np.allclose(image, source.image(shape), atol=1e-9)
+
+
+def test_the_filter_has_its_transpose(rng):
+    widened, image = rng.normal(size=(30 + 2 * TAPS, 37 + 2 * TAPS)), rng.normal(size=(30, 37))
+    assert np.vdot(sharpened(widened), image) == pytest.approx(np.vdot(widened, sharpened_adjoint(image)), rel=1e-12)
+
+
+def test_transforms_of_patches_and_gaussians_are_those_of_the_field(rng):
+    field, source = Field.random((40, 43), rng), Gaussians(20.3, 18.2, 6.0, 3.0, 0.4, 1.0)
+    cells = UvCells.of(field.transfer[:, :44])
+    image = rng.normal(size=(40, 43))
+    whole = np.zeros((2, 40, 43))
+    whole[0, 5:17, 20:43], whole[1] = image[5:17, 20:43], source.image((40, 43))
+    spectra = np.fft.rfft2(whole, (80, 86))[:, cells.rows, cells.columns]
+    assert np.allclose(cells.transforms(image[None, 5:17, 20:43], (slice(5, 17), slice(20, 43)))[0], spectra[0])
+    assert np.allclose(cells.gaussian(20.3, 18.2, source.covariances()[0]), spectra[1], atol=1e-3)
 
 
 def test_boxes_enclose_the_ellipse_of_two_sigma():

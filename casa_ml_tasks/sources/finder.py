@@ -222,7 +222,7 @@ def _distance(new: Gaussians, known: Gaussians) -> NDArray[np.floating]:
 
 def _fluxes(
     spectra: Spectra, shapes: Shapes
-) -> tuple[tuple[NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating]]:
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
     """Return the mean fluxes with their errors, and what the shapes add to the relative error of any flux.
 
     Errors of spectra are those of known shapes. The fit has the error of the flux where the shape is as uncertain as it

@@ -43,7 +43,8 @@ class Shapes:
         snr: flux over its error, (source,).
         delta_chi2: rise of chi^2 without the source, (source,).
         probability: the network's, (source,).
-        at_bound: whether an axis is at the limit of the fit, (source,).
+        at_bound: whether an axis is as large as the fit allows, (source,).
+        unresolved: whether the minor axis is 0, as it is for half of all points, (source,).
         channels: first and last channel, inclusive, (source, 2).
     """
 
@@ -53,6 +54,7 @@ class Shapes:
     delta_chi2: NDArray[np.floating]
     probability: NDArray[np.floating]
     at_bound: NDArray[np.bool_]
+    unresolved: NDArray[np.bool_]
     channels: NDArray[np.intp]
 
     @classmethod
@@ -61,7 +63,8 @@ class Shapes:
         fitted = found.fitted
         channels = np.tile([first, last], (len(found), 1))
         of_fit = fitted.gaussians, fitted.errors, found.snr, fitted.delta_chi2
-        return cls(*of_fit, found.probability, fitted.at_bound, channels)
+        at_bound = fitted.at_bound & ~fitted.unresolved
+        return cls(*of_fit, found.probability, at_bound, fitted.unresolved, channels)
 
     def __len__(self) -> int:
         """How many."""
@@ -76,6 +79,7 @@ class Shapes:
             self.delta_chi2[index],
             self.probability[index],
             self.at_bound[index],
+            self.unresolved[index],
             self.channels[index],
         )
 
@@ -89,6 +93,7 @@ class Shapes:
             np.concatenate([first.delta_chi2, second.delta_chi2]),
             np.concatenate([first.probability, second.probability]),
             np.concatenate([first.at_bound, second.at_bound]),
+            np.concatenate([first.unresolved, second.unresolved]),
             np.concatenate([first.channels, second.channels]),
         )
 
@@ -222,7 +227,7 @@ def _distance(new: Gaussians, known: Gaussians) -> NDArray[np.floating]:
 
 def _fluxes(
     spectra: Spectra, shapes: Shapes
-) -> tuple[tuple[NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating]]:
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
     """Return the mean fluxes with their errors, and what the shapes add to the relative error of any flux.
 
     Errors of spectra are those of known shapes. The fit has the error of the flux where the shape is as uncertain as it

@@ -16,9 +16,9 @@ from casa_ml_tasks.sources.gaussians import Gaussians
 
 MOST = 12  # sources fitted at once
 SWEEPS = 3  # over the groups, where there are more
-EVALUATIONS = 30
+EVALUATIONS = 20  # of chi^2, at most; what is not found then is in a valley without slope
 ACTIVE = 4  # times that a step is found again with what has come to its bound
-CONVERGED = 0.01  # of chi^2, that a step may still gain
+CONVERGED = 0.02  # of chi^2, that a step may still gain
 LARGEST = 0.5  # FWHM of an axis, of the smaller side of the image
 LONGEST_STEP = 4.0  # pixels
 ALIKE = 1e-8  # of the largest eigenvalue: fluxes that the data tell apart no better are shared

@@ -32,7 +32,7 @@ class PlaneSources:
         proposal: the network's first look, for its probability map.
     """
 
-    probability: NDArray[np.float64]
+    probability: NDArray[np.floating]
     fitted: FittedGaussians
     origin: NDArray[np.intp]
     proposal: Proposal
@@ -57,7 +57,7 @@ def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None =
     """
     view = NetworkView(network, plane.psf, plane.beam.mean)
     known = Gaussians.empty() if known is None else known
-    probability: NDArray[np.float64] = np.ones(len(known))
+    probability: NDArray[np.floating] = np.ones(len(known))
     origin = np.arange(len(known))
     fitted = _fit(known, plane)
     proposals: list[Proposal] = []
@@ -82,7 +82,7 @@ def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None =
 
 def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
     """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
-    model = known.image(plane.dirty.shape)
+    model: NDArray[np.floating] = known.image(plane.dirty.shape)
     for _ in range(1 if len(known) else FIRST_STEPS):
         proposal = view(plane.residual(model) / plane.noise, model / plane.noise)
         model = plane.noise * proposal.model

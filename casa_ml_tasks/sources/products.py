@@ -40,7 +40,7 @@ def cube_of(found: Found, spectra: NDArray[np.floating]) -> NDArray[np.float32]:
     cube = np.zeros((spectra.shape[1], *shape), np.float32)
     for number, spectrum in enumerate(spectra):
         (lit,) = np.nonzero(spectrum)
-        image = unit(found.shapes.gaussians, number).image(shape).astype(np.float32)
+        image = unit(found.shapes.gaussians, number).image((shape[0], shape[1])).astype(np.float32)
         rows, columns = np.nonzero(image)
         if not rows.size:
             continue
@@ -61,8 +61,9 @@ def mask_cube(found: Found, cube: DirtyCube) -> NDArray[np.bool_]:
 
     A source whose continuum is not significant is masked in the channels of its lines alone.
     """
+    _, ny, nx = cube.dirty.shape
     mask = np.zeros(cube.dirty.shape, bool)
-    rows, columns = np.mgrid[: mask.shape[1], : mask.shape[2]]
+    rows, columns = np.arange(ny)[:, None], np.arange(nx)
     fits: Sequence[SpectralFit | None] = found.spectral_fits or [None] * len(found)
     for number, fit in enumerate(fits):
         inside = _ellipse(found.shapes.gaussians, number, cube.beam.mean, rows, columns)

@@ -48,13 +48,14 @@ def found_of(x, y, flags=("",)):
             10.0 - every,
             100.0 + every,
             np.full(count, 0.9),
-            np.zeros(count, bool),
+            *np.zeros((2, count), bool),
             np.tile([0, 6], (count, 1)),
         ),
         spectra=Spectra(flux, error),
         spectral_fits=(fit,) * count,
         integrated=Nothing(),
         fluxes=(np.arange(1.0, count + 1), np.full(count, 0.02)),
+        shape_errors=np.full(count, 0.03),
         residual=Nothing(),
         proposal=Nothing(),
         flags=(("blend", "edge"),) * count,
@@ -102,6 +103,7 @@ def test_columns_have_units_and_fluxes_are_divided_by_the_primary_beam(axes):
     assert_allclose(sources["flux"], [2, 4])
     assert_allclose(sources["flux_err"], 0.04)
     assert_allclose(sources["continuum"], 1.8)
+    assert_allclose(sources["continuum_err"], 2 * np.hypot(0.005, 0.03 * 0.9))
     assert_allclose(sources["spectrum"][1, :5], 4)
     assert list(sources["flags"]) == ["blend,edge"] * 2
     assert list(sources["snr"]) == [10, 9]
@@ -116,7 +118,8 @@ def test_a_line_has_frequency_velocity_width_and_flux_in_physical_units(tmp_path
     assert_allclose(line["frequency"], 115.2e9 - 0.5 * 5e6, rtol=1e-12)
     channel = 299792.458 * 5e6 / 115.271202e9  # km/s
     assert_allclose(line["velocity"], 299792.458 * (1 - line["frequency"] / 115.271202e9), atol=1e-6)
-    assert_allclose([line["fwhm"], line["flux"], line["flux_err"]], np.array([1.5, 0.8, 0.04]) * channel, rtol=1e-9)
+    error = np.hypot(0.04, 0.03 * 0.8)  # of the noise, and of the shape
+    assert_allclose([line["fwhm"], line["flux"], line["flux_err"]], np.array([1.5, 0.8, error]) * channel, rtol=1e-9)
     assert (line["id"], line["line"], line["first"], line["last"], line["kind"]) == (1, 1, 1, 4, "single")
 
 

@@ -84,6 +84,7 @@ def _sources(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Tab
         "major_err": (sky.major_error, "arcsec", "1 sigma"),
         "minor": (sky.minor, "arcsec", "full width at half maximum, on the sky (deconvolved)"),
         "minor_err": (sky.minor_error, "arcsec", "1 sigma"),
+        "unresolved": (np.asarray(seen.unresolved, bool), None, "narrower than the data can tell: minor axis 0"),
         "pa": (sky.angle, "deg", "of the major axis, from North through East, 0 to 180"),
         "pa_err": (sky.angle_error, "deg", "1 sigma"),
         "flux": (flux, "Jy", "mean of all channels, lines included, over the primary beam"),
@@ -101,17 +102,20 @@ def _sources(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Tab
         "x": (np.asarray(shapes.x, float), "pix", "of the centre, from 0"),
         "y": (np.asarray(shapes.y, float), "pix", "of the centre, from 0"),
         "spectrum": (spectrum, "Jy", "flux of its shape in each channel, over the primary beam; NaN where blank"),
-        "spectrum_err": (spectrum_error, "Jy", "1 sigma; infinite where blank"),
+        "spectrum_err": (spectrum_error, "Jy", "1 sigma of the noise in this channel; infinite where blank"),
     }
     return _table(columns, {"RADESYS": axes.frame, "SPECSYS": axes.spectral_frame})
 
 
 def _continuum(found: Found) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the level of each continuum with its error, (source,), Jy; of one channel the flux itself."""
+    """Return the level of each continuum with its error, (source,), Jy; of one channel the flux itself.
+
+    The error is that of the spectrum and that of the uncertain shape together.
+    """
     if found.spectral_fits is None:
         return np.asarray(found.fluxes[0], float), np.asarray(found.fluxes[1], float)
     levels = np.array([(fit.level, fit.level_error) for fit in found.spectral_fits], float).reshape(-1, 2)
-    return levels[:, 0], levels[:, 1]
+    return levels[:, 0], np.hypot(levels[:, 1], found.shape_errors * levels[:, 0])
 
 
 def _lines(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table:
@@ -127,6 +131,8 @@ def _lines(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table
     velocity = width * LIGHT / (axes.rest_frequency or np.nan)  # of a channel
     # The line finder gives sums over channels; times the width of a channel that is the integral over velocity.
     integral = velocity / towards[owner]
+    line_flux = of_all("flux")
+    line_error = np.hypot(of_all("flux_error"), found.shape_errors[owner] * line_flux)
     columns = {
         "id": (owner + 1, None, "of the source"),
         "line": (_counted(owner), None, "number of the line of this source"),
@@ -137,8 +143,8 @@ def _lines(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Table
         "fwhm": (velocity * of_all("fwhm"), "km/s", "full width at half maximum"),
         "fwhm_err": (velocity * of_all("fwhm_error"), "km/s", "1 sigma"),
         "fwhm_frequency": (width * of_all("fwhm"), "Hz", "full width at half maximum"),
-        "flux": (integral * of_all("flux"), "Jy km/s", "integral over velocity, over the primary beam"),
-        "flux_err": (integral * of_all("flux_error"), "Jy km/s", "1 sigma"),
+        "flux": (integral * line_flux, "Jy km/s", "integral over velocity, over the primary beam"),
+        "flux_err": (integral * line_error, "Jy km/s", "1 sigma, that of the shape included"),
         "snr": (of_all("snr"), None, "peak of a filter that has the width of the line"),
         "probability": (of_all("probability"), None, "that it is a line"),
         "kind": (_words([str(line.kind) for _, line in every]), None, "single or double (two horns)"),

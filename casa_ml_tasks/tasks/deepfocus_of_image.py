@@ -54,7 +54,7 @@ class ImageCall:
         return cls(values, read_truth(values["truth"]))
 
     @property
-    def parameters(self) -> Sequence[Mapping[str, Any]]:
+    def parameters(self) -> Sequence[Mapping[str, object]]:
         """Every parameter."""
         return [self.values]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from astropy.table import Table
@@ -75,7 +75,7 @@ class VisibilityCall(CleanCall):
         return cls((request,), channels, Regularisation(), read_truth(values["truth"]))
 
     @property
-    def parameters(self) -> list[Mapping[str, Any]]:
+    def parameters(self) -> list[Mapping[str, object]]:
         """Every parameter, as the task takes it; it has no choice of minor cycles."""
         return [{name: value for name, value in self.request.casa.items() if name != "minorcycle"}]
 

@@ -72,7 +72,8 @@ def read_dirty_images(dirtyimage: str, psfimage: str) -> DirtyImages:
     named = f"dirtyimage='{dirtyimage}'"
     pixels = _pixels(dirtyimage, named, UNITS)
     axes = read_axes(dirtyimage)
-    if not np.isclose(*np.abs(axes.celestial.wcs.cdelt), rtol=1e-3):
+    width, height = np.abs(axes.celestial.wcs.cdelt)
+    if not np.isclose(width, height, rtol=1e-3):
         raise ValueError(f"{named} has oblong pixels; make it with one cell")
     blank = ~np.any(np.nan_to_num(pixels) != 0, axis=(1, 2))
     if blank.all():

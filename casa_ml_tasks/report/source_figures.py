@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from casa_ml_tasks.report.sky_figures import DIVERGING, draw_sky
@@ -89,10 +90,10 @@ def draw_probabilities(content: SourceContent) -> Figure:
     probability = np.asarray(content.sources["probability"], float)
     figure = Figure(figsize=(5.4, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    counts, _, _ = axes.hist(probability, BINS, color=FOUND, edgecolor="white")
+    counts, _, _ = axes.hist(probability, BINS.tolist(), color=FOUND, edgecolor="white")
     axes.set(xlabel="probability that the network gave", ylabel="sources", xlim=(0, 1))
     axes.set_ylim(0, max(1.0, 1.15 * float(np.max(counts, initial=0))))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if content.matches is not None:
         share = axes.twinx()
         bins = np.clip(np.digitize(probability, BINS) - 1, 0, len(BINS) - 2)

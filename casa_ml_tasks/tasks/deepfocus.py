@@ -7,8 +7,8 @@ from casa_ml_tasks.request.values import listed
 from casa_ml_tasks.tasks import imaging, rml_minor_cycles
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.deepfocus_of_image import ImageCall
-from casa_ml_tasks.tasks.deepfocus_of_visibilities import Searched, VisibilityCall
-from casa_ml_tasks.tasks.deepfocus_result import FoundInImage
+from casa_ml_tasks.tasks.deepfocus_of_visibilities import VisibilityCall
+from casa_ml_tasks.tasks.deepfocus_result import Searched
 from casa_ml_tasks.tasks.family import Context, ImagesOnDisk
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.source_products import PRODUCTS
@@ -45,10 +45,10 @@ class Deepfocus:
         """Check the call against disk, data and networks."""
         return call.check(self.name)
 
-    def work(self, call: DeepfocusCall, context: Context) -> Searched | FoundInImage:
+    def work(self, call: DeepfocusCall, context: Context) -> Searched:
         """Find the sources, and write all products."""
         return call.work(context)
 
-    def conclude(self, call: DeepfocusCall, context: Context, work: Searched | FoundInImage) -> TaskResult:
+    def conclude(self, call: DeepfocusCall, context: Context, work: Searched) -> TaskResult:
         """Warn of what the sources tell; return them."""
         return call.conclude(context, work)

@@ -20,7 +20,7 @@ from casa_ml_tasks.request.products import check_folder
 from casa_ml_tasks.sources.products import model_cube
 from casa_ml_tasks.sources.restored import restored
 from casa_ml_tasks.tasks.arguments import Arguments
-from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, read_truth, with_sources
+from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, Searched, read_truth, with_sources
 from casa_ml_tasks.tasks.family import Context, ImagesOnDisk
 from casa_ml_tasks.tasks.found_sources import check_size, dirty_cube, networks_of, sources_and_noise
 from casa_ml_tasks.tasks.result import TaskResult
@@ -99,7 +99,7 @@ class ImageCall:
             )
         return ImagesOnDisk((str(images.path), str(images.psf_path)), images.dirty.shape, images.digest)
 
-    def work(self, context: Context) -> FoundInImage:
+    def work(self, context: Context) -> Searched:
         """Find the sources, and write them."""
         images, place = self.images, context.workspace.unfinished
         found, cube, residual = sources_and_noise(
@@ -122,12 +122,11 @@ class ImageCall:
         write_source_images(place, template, found, cube)
         table = catalogue(found, images.axes, cube.noise, images.response)
         write_catalogue(place, table)
-        return FoundInImage(found, table, images.axes)
+        return Searched(FoundInImage(found, table, images.axes), None)
 
-    def conclude(self, context: Context, work: FoundInImage) -> TaskResult:
+    def conclude(self, context: Context, work: Searched) -> TaskResult:
         """Return the sources and the report's sections."""
-        plane = work.found.integrated
-        channels = work.catalogue.channels
+        plane, channels = work.sources.found.integrated, work.sources.catalogue.channels
         blank = int(np.sum(np.isnan(channels["noise"])))
         summary = {
             "dirty image": str(self.values["dirtyimage"]),
@@ -137,4 +136,4 @@ class ImageCall:
         }
         numbers = {"image_noise": float(np.nanmedian(channels["noise"]))}
         result = TaskResult(StopCode.NOT_IMAGED, numbers=numbers, summary=summary)
-        return with_sources(result, work, self.truth, context.workspace)
+        return with_sources(result, work.sources, self.truth, context.workspace)

@@ -24,32 +24,19 @@ from casa_ml_tasks.request.values import listed
 from casa_ml_tasks.sources.dirty_cube import DirtyCube
 from casa_ml_tasks.tasks import imaging
 from casa_ml_tasks.tasks.arguments import Arguments
-from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, read_truth, with_sources
+from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, Searched, read_truth, with_sources
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.found_sources import check_size, dirty_cube, networks_of, sources_of
 from casa_ml_tasks.tasks.gridder import with_gridder
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.result import TaskResult
-from casa_ml_tasks.tasks.rmlclean import CleanCall, Cleaned, Rmlclean
+from casa_ml_tasks.tasks.rmlclean import CleanCall, Rmlclean
 from casa_ml_tasks.tasks.source_catalogue import catalogue
 from casa_ml_tasks.tasks.source_products import write_catalogue, write_source_images
 from casa_ml_tasks.tasks.unused_parameters import lacking_in_inference, warn_of_unused
 
 #: What CLEAN's parameters are for a minor cycle that ends when it has converged.
 WITHOUT_LIMITS = {"threshold": 0.0, "nsigma": 0.0, "cycleniter": -1, "deconvolver": "hogbom"}
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What was made of visibilities.
-
-    Attributes:
-        cleaned: by major and minor cycles.
-        sources: in the dirty images.
-    """
-
-    cleaned: Cleaned
-    sources: FoundInImage
 
 
 @dataclass(frozen=True)
@@ -100,10 +87,11 @@ class VisibilityCall(CleanCall):
             table = catalogue(found, axes, cube.noise, major.primary_beam()[middle, 0])
             write_source_images(major.product, template, found, cube)
         write_catalogue(context.workspace.unfinished, table)
-        return Searched(cleaned, FoundInImage(found, table, axes))
+        return Searched(FoundInImage(found, table, axes), cleaned)
 
     def conclude(self, context: Context, work: Searched) -> TaskResult:
         """Warn of what the residual tells; return images and sources."""
+        assert work.cleaned is not None
         result = Rmlclean().conclude(self, context, work.cleaned)
         return with_sources(result, work.sources, self.truth, context.workspace)
 

@@ -16,6 +16,7 @@ from casa_ml_tasks.report.source_sections import source_sections
 from casa_ml_tasks.sources.detection import probability_map
 from casa_ml_tasks.sources.finder import Found
 from casa_ml_tasks.tasks.result import TaskResult
+from casa_ml_tasks.tasks.rmlclean import Cleaned
 from casa_ml_tasks.tasks.source_catalogue import Catalogue
 
 #: Columns that a table of true sources has.
@@ -35,6 +36,19 @@ class FoundInImage:
     found: Found
     catalogue: Catalogue
     axes: ImageAxes
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a run has made.
+
+    Attributes:
+        sources: in the dirty images.
+        cleaned: by major and minor cycles; None where a dirty image was there already.
+    """
+
+    sources: FoundInImage
+    cleaned: Cleaned | None
 
 
 def read_truth(path: str) -> Table | None:

@@ -5,7 +5,7 @@ Axes are those of the sky: the fit works with the exact PSF, so that nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,9 +165,7 @@ def _channels(axes: ImageAxes, noise: NDArray[np.floating]) -> Table:
     return _table(columns, {"RESTFRQ": axes.rest_frequency})
 
 
-def _table(
-    columns: dict[str, tuple[NDArray[np.generic], str | None, str]], meta: dict[str, str] | dict[str, float]
-) -> Table:
+def _table(columns: dict[str, tuple[NDArray[np.generic], str | None, str]], meta: Mapping[str, str | float]) -> Table:
     """Return a table of columns with units and descriptions."""
     table = Table({name: values for name, (values, _, _) in columns.items()}, meta=meta)
     for name, (_, unit, description) in columns.items():

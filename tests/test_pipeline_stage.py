@@ -68,6 +68,7 @@ def test_a_cube_leaves_out_a_channel_at_either_edge(nbin, width, nchan):
     assert float(made["start"].removesuffix("GHz")) == pytest.approx(230 + 1.5e-3)
     assert float(made["width"].removesuffix("MHz")) == width
     assert made["nchan"] == nchan
+    assert made["restoringbeam"] == "common"
     assert ("interpolation" in made) == (nbin == 2)
 
 
@@ -158,6 +159,11 @@ def test_errors_of_calibration_cost_score_and_are_named():
     found = score("noise over thermal noise", image_noise=4e-3, calibration_error={"fraction": 0.05})
     assert found.value == pytest.approx(0.398, abs=1e-3)
     assert re.search("5 % of the amplitude.*from 1 mJy/beam to 4 mJy/beam", found.reason)
+
+
+def test_errors_of_calibration_of_unknown_share_are_named_without_it():
+    found = score("noise over thermal noise", image_noise=4e-3, calibration_error={"fraction": 0.0})
+    assert "errors of calibration raise the noise from 1 mJy/beam to 4 mJy/beam" in found.reason
 
 
 def test_a_noise_that_calibration_hardly_raises_is_thermal():

@@ -85,9 +85,10 @@ def _of_calibration(what: str, record: Record) -> Score:
     if ratio < NEGLIGIBLE:
         reason = f"no errors of calibration were found above the thermal noise of {thermal}"
     else:
+        share = f" ({100 * record.calibration_error:.2g} % of the amplitude)" if record.calibration_error else ""
         reason = (
-            f"errors of calibration ({100 * record.calibration_error:.2g} % of the amplitude) raise the noise from "
-            f"{thermal} to {quantity(record.noise, 'Jy/beam')}; consider self-calibration"
+            f"errors of calibration{share} raise the noise from {thermal} "
+            f"to {quantity(record.noise, 'Jy/beam')}; consider self-calibration"
         )
     return Score(
         value,

@@ -170,6 +170,7 @@ def _spectral(target: PipelineTarget, vis: list[str]) -> dict[str, Any]:
         "outframe": "" if moves else "LSRK",
         "start": target["start"] or f"{(lowest + 1.5 * native) / 1e9:.10f}GHz",
         "width": target["width"] or f"{width / 1e6:.7f}MHz",
+        "restoringbeam": "common",
         "nchan": inside if target["nchan"] in (None, -1) else target["nchan"],
         **({"interpolation": "nearest"} if binned == 2 else {}),
     }

@@ -63,7 +63,7 @@ def test_without_blank_sky_the_noise_may_be_as_smooth_as_a_beam_leaves_it():
 @pytest.mark.parametrize(("power", "radius"), [(1.0, 12), (2.0, 12), (2.0, 18)])
 def test_the_total_flux_has_the_error_that_it_claims(power, radius):
     """The posterior of skies that nothing but a map measures, in closed form; pulls of many channels."""
-    rng, count, sigma, step = np.random.default_rng(3), 60, 0.02, 3
+    rng, count, sigma, step = np.random.default_rng(3), 60, 0.005, 3
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     inside = np.hypot(y, x) < radius
     skies = inside * rng.gamma(0.3, 1.0, (count, SIDE, SIDE)) / 100
@@ -79,14 +79,5 @@ def test_the_total_flux_has_the_error_that_it_claims(power, radius):
     hessian = np.asarray(dish[0].likelihood(np.zeros((SIDE, SIDE))).curvature(points))[:, inside]
     weights = np.linalg.solve(hessian + np.eye(len(points)) / spread**2, np.ones(len(points)))
     pulls = ((slopes + mean / spread**2) @ weights - skies.sum(axis=(1, 2))) / np.sqrt(weights.sum())
-    print(
-        "PULL",
-        power,
-        correlation,
-        np.mean(pulls),
-        np.std(pulls),
-        np.sqrt(weights.sum()),
-        np.std(skies.sum(axis=(1, 2))),
-    )
     assert abs(np.mean(pulls)) < 3 / np.sqrt(count)
     assert 0.75 < np.sqrt(np.mean(pulls**2)) < 1.2

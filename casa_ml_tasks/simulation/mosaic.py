@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import casadata
 import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.kernels.primary_beams import antenna_beam
-from casa_ml_tasks.simulation.measurement_set import with_table
+from casa_ml_tasks.simulation.antennas import read_antennas
+from casa_ml_tasks.simulation.measurement_set import put_data, with_table
 from casa_ml_tasks.simulation.observation import CENTRE, directions_of, observe
-
-CONFIGURATIONS = Path(casadata.datapath) / "alma" / "simmos"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def observe_mosaic(
     Raises:
         ValueError: casadata has no such configuration.
     """
-    layout, diameters = _antennas(configuration, antennas)
+    layout, diameters = read_antennas(configuration, antennas)
     observe(
         path,
         layout,
@@ -102,9 +100,6 @@ def observe_mosaic(
     rng = np.random.default_rng(seed)
 
     def fill(tool: Any) -> None:
-        tool.removecols(
-            [name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()]
-        )
         uvw, fields = tool.getcol("UVW").T, tool.getcol("FIELD_ID")
         pairs = diameters[np.stack([tool.getcol("ANTENNA1"), tool.getcol("ANTENNA2")])].T
         stokes_i = np.zeros((len(sky.pixels), fields.size), complex)
@@ -112,12 +107,7 @@ def observe_mosaic(
             rows = (fields == field) & np.all(pairs == pair, axis=1)
             stokes_i[:, rows] = predict(sky, uvw[rows], directions[int(field)], tuple(pair))
         noise = rng.normal(size=(2, 2, *stokes_i.shape))
-        data = stokes_i + sigma * (noise[0] + 1j * noise[1])
-        tool.putcol("DATA", data)
-        tool.putcol("FLAG", np.zeros(data.shape, bool))
-        tool.putcol("FLAG_ROW", np.zeros(fields.size, bool))
-        for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
-            tool.putcol(column, np.full((2, fields.size), value))
+        put_data(tool, stokes_i + sigma * (noise[0] + 1j * noise[1]), sigma)
 
     with_table(path, fill)
 
@@ -194,15 +184,6 @@ def hexagon(rings: int, dish_diameter: float, frequency: float = 230e9) -> tuple
     around = range(-rings, rings + 1)
     steps = [(i, j) for j in around for i in around if abs(i + j) <= rings]
     return tuple(((i + j / 2) * step, j * math.sqrt(3) / 2 * step) for i, j in steps)
-
-
-def _antennas(configuration: str, count: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places (3, antenna), metres East, North and up of ALMA, and diameters (antenna,), metres."""
-    path = CONFIGURATIONS / f"{configuration}.cfg"
-    if not path.is_file():
-        raise ValueError(f"configuration={configuration!r} is none of casadata's; {CONFIGURATIONS} has the names")
-    columns = np.loadtxt(path, usecols=range(4), max_rows=count).T
-    return columns[:3], columns[3]
 
 
 def _axes(direction: NDArray[np.floating]) -> NDArray[np.float64]:

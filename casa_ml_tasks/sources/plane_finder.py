@@ -1,0 +1,110 @@
+"""Find sources in one plane: the network proposes, the exact chi^2 disposes, and both look again at what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from casa_ml_tasks.networks.image_network import ImageNetwork
+from casa_ml_tasks.networks.network_grid import NetworkView, Proposal
+from casa_ml_tasks.sources.detection import Candidates, candidates
+from casa_ml_tasks.sources.dirty_cube import Plane
+from casa_ml_tasks.sources.gaussian_fit import FittedGaussians, fit_gaussians
+from casa_ml_tasks.sources.gaussians import Gaussians
+
+LEAST_PROBABILITY = (0.5, 0.3, 0.3)  # of a candidate in each round
+FIRST_STEPS = 3  # calls of the network where nothing is known yet
+SEPARATE = 0.6  # beams; a candidate of a later round is at least as far from what is known
+SIGNIFICANT = 4.0  # flux over its error
+NEEDED = 25.0  # least rise of chi^2 without a source
+
+
+@dataclass(frozen=True)
+class PlaneSources:
+    """What was found in one plane.
+
+    Attributes:
+        probability: the network's, when it proposed the source; 1 of those that were known, (source,).
+        fitted: shapes, fluxes and errors.
+        origin: number of the source among those that were known, -1 for a new one, (source,).
+        proposal: the network's first look, for its probability map.
+    """
+
+    probability: NDArray[np.floating]
+    fitted: FittedGaussians
+    origin: NDArray[np.intp]
+    proposal: Proposal
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.probability)
+
+    @property
+    def snr(self) -> NDArray[np.floating]:
+        """Flux over its error, (source,)."""
+        return self.fitted.gaussians.flux / self.fitted.errors.flux
+
+
+def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None = None) -> PlaneSources:
+    """Return the sources of a plane that the data need.
+
+    Args:
+        plane: to search.
+        network: trained.
+        known: sources that other planes have shown, to begin with; those that this plane does not need are left out.
+    """
+    view = NetworkView(network, plane.psf, plane.beam.mean)
+    known = Gaussians.empty() if known is None else known
+    probability: NDArray[np.floating] = np.ones(len(known))
+    origin = np.arange(len(known))
+    fitted = _fit(known, plane)
+    proposals: list[Proposal] = []
+    for least in LEAST_PROBABILITY:
+        needed = is_needed(fitted)
+        if not needed.all():
+            probability, origin = probability[needed], origin[needed]
+            fitted = _fit(fitted.gaussians.chosen(needed), plane)
+        proposals.append(_look(view, plane, fitted.gaussians))
+        new = _new(candidates(proposals[-1]), fitted.gaussians, least, plane)
+        if not len(new.gaussians):
+            break
+        probability = np.concatenate([probability, new.probability])
+        origin = np.concatenate([origin, np.full(len(new.gaussians), -1)])
+        fitted = _fit(Gaussians.concatenated(fitted.gaussians, new.gaussians), plane)
+    needed = is_needed(fitted)
+    if not needed.all():
+        probability, origin = probability[needed], origin[needed]
+        fitted = _fit(fitted.gaussians.chosen(needed), plane)
+    return PlaneSources(probability, fitted, origin, proposals[0])
+
+
+def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
+    """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
+    model: NDArray[np.floating] = known.image(plane.dirty.shape)
+    for _ in range(1 if len(known) else FIRST_STEPS):
+        proposal = view(plane.residual(model) / plane.noise, model / plane.noise)
+        model = plane.noise * proposal.model
+    return proposal
+
+
+def is_needed(fitted: FittedGaussians) -> NDArray[np.bool_]:
+    """Return whether the data need each source, (source,)."""
+    significant = fitted.gaussians.flux > SIGNIFICANT * fitted.errors.flux
+    return significant & (fitted.delta_chi2 > NEEDED)
+
+
+def _fit(start: Gaussians, plane: Plane) -> FittedGaussians:
+    return fit_gaussians(start, plane.dirty, plane.operator, plane.noise)
+
+
+def _new(found: Candidates, known: Gaussians, least: float, plane: Plane) -> Candidates:
+    """Return the candidates that are probable, inside the image, and apart from what is known."""
+    ny, nx = plane.dirty.shape
+    x, y = found.gaussians.x, found.gaussians.y
+    kept = (found.probability > least) & (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    if len(known):
+        nearest = np.hypot(x[:, None] - known.x, y[:, None] - known.y).min(axis=1)
+        kept &= nearest > SEPARATE * plane.beam.mean
+    return found.chosen(kept)

@@ -28,7 +28,7 @@ class Record:
         largest: largest residual over the expected noise.
         noise: of the image, with errors of calibration, Jy/beam.
         thermal_noise: without, Jy/beam.
-        calibration_error: over the amplitude of the visibilities; 0 where there are none, or the amplitude is not known.
+        calibration_error: over the amplitude of the visibilities; 0 where there are none, or that is not known.
         stop: why it ended.
         problem: what has not converged, '' where all has.
         cycles, iterations: major cycles, and minor iterations.

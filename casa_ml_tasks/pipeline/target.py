@@ -167,7 +167,6 @@ def _spectral(target: PipelineTarget, vis: list[str]) -> dict[str, Any]:
     inside = round((highest - lowest) / width - 2)
     return {
         "specmode": "cubesource" if moves else "cube",
-        "outframe": "" if moves else "LSRK",
         "start": target["start"] or f"{(lowest + 1.5 * native) / 1e9:.10f}GHz",
         "width": target["width"] or f"{width / 1e6:.7f}MHz",
         "restoringbeam": "common",

@@ -169,6 +169,7 @@ def test_errors_of_calibration_of_unknown_share_are_named_without_it():
 
 def test_a_noise_that_calibration_hardly_raises_is_thermal():
     found = score("noise over thermal noise", image_noise=1.000001e-3, calibration_error={"fraction": 1e-4})
+    assert found.value == 1
     assert "no errors of calibration" in found.reason
 
 

@@ -27,6 +27,8 @@ from casa_ml_tasks.pipeline.weblog import TEMPLATES, section_of
 
 LOG = get_logger(__name__)
 TEMPLATE = "hifx_imaging.mako"
+#: Images that the exporter adds by itself to one that is primary beam corrected.
+AUXILIARY = ("pb", "mask")
 
 
 class ImagingInputs(vdp.StandardInputs):
@@ -127,7 +129,7 @@ class Imaging(basetask.StandardTaskTemplate):
     def _write_headers(self, outcome: Outcome) -> None:
         """Write into the images what the archive wants in their FITS headers."""
         identity = outcome.identity
-        for image in images_of(outcome, self.stage.task, self.stage.exported):
+        for image in images_of(outcome, self.stage.task, [*self.stage.exported, *AUXILIARY]):
             imageheader.set_miscinfo(
                 name=image.imagename,
                 spw=identity.spw,

@@ -81,8 +81,9 @@ def _of_convergence(what: str, record: Record) -> Score:
 def _of_calibration(what: str, record: Record) -> Score:
     """Whether errors of calibration, and not thermal noise, limit the image."""
     ratio = record.noise / record.thermal_noise if record.thermal_noise > 0 else 1.0
-    value, thermal = falling(ratio), quantity(record.thermal_noise, "Jy/beam")
-    if ratio < NEGLIGIBLE:
+    negligible = ratio < NEGLIGIBLE
+    value, thermal = 1.0 if negligible else falling(ratio), quantity(record.thermal_noise, "Jy/beam")
+    if negligible:
         reason = f"no errors of calibration were found above the thermal noise of {thermal}"
     else:
         share = f" ({100 * record.calibration_error:.2g} % of the amplitude)" if record.calibration_error else ""

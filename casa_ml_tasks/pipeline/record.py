@@ -122,7 +122,7 @@ def images_of(outcome: Outcome, task: str, exported: Sequence[str]) -> list[Imag
         return []
     identity, found = outcome.identity, []
     for kind in exported:
-        for path in map(str, product_paths(identity.imagename, kind, identity.terms)):
+        for path in dict.fromkeys(map(str, product_paths(identity.imagename, kind, identity.terms))):
             if path in outcome.record.products:
                 extension = path.removeprefix(f"{identity.imagename}.")
                 found.append(Image(path, kind, f"{identity.datatype}.{task}.{extension}"))

@@ -1,5 +1,7 @@
 """The scores and baselines of benchmarks.deepfocus: hand-made cases, closed forms, and one small run."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ from benchmarks.deepfocus import dirty_cube, truth_of
 from benchmarks.deepfocus_autoencoder import (
     Autoencoder,
     autoencoder_boxes,
+    loss,
+    stretched,
     structural_similarity,
     trained_autoencoder,
 )
@@ -17,7 +21,8 @@ from benchmarks.deepfocus_own import OwnCounts
 from benchmarks.deepfocus_scores import Detections, Scores, Truth, boxes_of, near, overlaps, paired
 from benchmarks.deepfocus_tables import calibration_rows, character_rows, detection_rows, line_row
 from casa_ml_tasks.simulation import CubeObservation, CubeSources, simulate_cube
-from casa_ml_tasks.simulation.uv_coverage import Observation
+from casa_ml_tasks.simulation.random_fields import draw_field
+from casa_ml_tasks.simulation.uv_coverage import Observation, random_observations, stacked
 from casa_ml_tasks.sources.gaussians import Gaussians
 
 BEAM = 5.0
@@ -177,13 +182,20 @@ def test_structural_similarity_is_one_of_the_same_image_and_lower_of_another():
     assert structural_similarity(images, 1 - images) < 0
 
 
-def test_the_autoencoder_trains_goes_on_from_its_checkpoint_and_gives_boxes(tmp_path, seen, monkeypatch):
+def test_a_map_of_the_true_sky_has_no_loss():
+    coverages = stacked(random_observations(["alma.cycle5.3"], 2, 1), 32)
+    fields = jax.vmap(partial(draw_field, coverages=coverages))(jax.random.split(jax.random.PRNGKey(2), 3))
+    assert loss(lambda dirty: stretched(fields.sky), fields) == pytest.approx(0, abs=1e-4)
+    assert loss(lambda dirty: stretched(dirty), fields) > 0.1
+
+
+def test_the_autoencoder_keeps_a_checkpoint_and_gives_boxes(tmp_path, seen, monkeypatch):
     monkeypatch.setattr("benchmarks.deepfocus_autoencoder.COVERAGES", 2)
-    monkeypatch.setattr("benchmarks.deepfocus_autoencoder.BATCH", 2)
     monkeypatch.setattr("benchmarks.deepfocus_autoencoder.LATENT", 16)
     _, dirty, _ = seen
-    first = trained_autoencoder(64, 1e-4, tmp_path)
-    again = trained_autoencoder(64, 1e-4, tmp_path)  # its time is over
+    first = trained_autoencoder(64, 0.0, tmp_path)
+    again = trained_autoencoder(64, 0.0, tmp_path)
+    assert (tmp_path / "autoencoder64.checkpoint.safetensors").exists()
     for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(one, other)
     boxes = autoencoder_boxes(again, dirty.integrated()).boxes

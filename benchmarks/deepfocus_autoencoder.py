@@ -125,11 +125,11 @@ def trained_autoencoder(pixels: int, hours: float, cache: Path, seed: int = 1) -
 
 
 @eqx.filter_jit
-def _mapped(network: Autoencoder, dirty: jax.Array) -> jax.Array:
+def _mapped(network: Callable[[jax.Array], jax.Array], dirty: jax.Array) -> jax.Array:
     return stretched(network(dirty[None]))[0]
 
 
-def autoencoder_boxes(network: Autoencoder, plane: Plane) -> Detections:
+def autoencoder_boxes(network: Callable[[jax.Array], jax.Array], plane: Plane) -> Detections:
     """Return the published boxes: islands above the threshold, grown by one pixel."""
     islands = np.asarray(_mapped(network, jnp.asarray(plane.dirty, jnp.float32))) > THRESHOLD
     labels, _ = label(binary_dilation(islands, np.ones((3, 3))), np.ones((3, 3)))

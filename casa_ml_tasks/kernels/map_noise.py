@@ -17,8 +17,11 @@ baseline reaches, over the sky; two to four skies a row) with both models of the
 
 Light inside the mosaic is unbiased with both, its r.m.s. error 0.1 to 0.2 %. $b^2$ gains little where it is right, and
 elsewhere trusts modes that the map does not know: in the last row the flux in all of a sky wider than the map is
-wrong by 26 % r.m.s. in place of 6 %. So $N \propto b$ it is. Where the noise is smoothed by the whole beam, it claims
-an r.m.s. of the total flux that is too small by $\sqrt 2$.
+wrong by 26 % r.m.s. in place of 6 %. So $N \propto b$ it is.
+
+Where the whole beam has smoothed the noise, the lowest frequencies, of which the total flux is, have twice the power
+that $N \propto b$ has with the same noise in a pixel. `data.blank_sky` measures that factor, and the maps of tasks have
+as much more noise here: $N \propto b$ then is the noise of the lowest frequencies, and above that of all others.
 """
 
 from __future__ import annotations

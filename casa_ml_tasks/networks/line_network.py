@@ -136,8 +136,9 @@ def logits(network: LineNetwork, flux: np.ndarray, error: np.ndarray) -> tuple[n
     length = max(SHORTEST, 1 << (n - 1).bit_length())
     padding = (0, length - n)
     padded = np.pad(flux, padding), np.pad(error, padding, constant_values=np.inf)
-    found = _compiled(network, *(jnp.asarray(each[None], dtype=jnp.float32) for each in padded))
-    line, core = (np.asarray(each[0, :n], dtype=float) for each in found)
+    # float32 and cut by NumPy: JAX would compile a program for each length.
+    found = _compiled(network, *(each[None].astype(np.float32) for each in padded))
+    line, core = (np.asarray(each)[0, :n].astype(float) for each in found)
     return line, core
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -68,11 +69,11 @@ class Axis:
         middle = np.arange(self.length) // PATCH * PATCH + PATCH / 2
         return np.abs(middle[:, None] - np.array(self.starts) - TILE / 2).argmin(axis=1)
 
-    def to_image(self, places: NDArray[np.floating]) -> NDArray[np.floating]:
+    def to_image(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Return pixels of the image for pixels of the network."""
         return self.offset + self.step * places
 
-    def to_network(self, places: NDArray[np.floating]) -> NDArray[np.floating]:
+    def to_network(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Return pixels of the network for pixels of the image."""
         return (places - self.offset) / self.step
 
@@ -142,8 +143,8 @@ class NetworkView:
 
     def _tiles(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the image on the network's sampling, (tile, TILE, TILE)."""
-        places = [axis.to_image(np.arange(axis.length)) for axis in (self.rows, self.columns)]
-        whole = _sampled(image, *places)
+        rows, columns = (axis.to_image(np.arange(axis.length)) for axis in (self.rows, self.columns))
+        whole = _sampled(image, rows, columns)
         return np.stack(
             [whole[y : y + TILE, x : x + TILE] for y in self.rows.starts for x in self.columns.starts]
         ).astype(np.float32)

@@ -109,6 +109,7 @@ def draw_spectrum(key: jax.Array, length: int, shortest: int) -> Spectrum:
     return Spectrum(flux, error, Lines(centre, fwhm, snr), clean)
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3))
 def draw_spectra(key: jax.Array, batch: int, length: int, shortest: int) -> Spectrum:
     """Draw a batch of spectra; see `draw_spectrum`."""
     return jax.vmap(lambda each: draw_spectrum(each, length, shortest))(jax.random.split(key, batch))

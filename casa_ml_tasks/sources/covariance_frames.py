@@ -36,10 +36,6 @@ class Frames(NamedTuple):
         """Return a gradient in the frames, (parameter,)."""
         return np.einsum("kai,ka->ki", self.blocks, gradient.reshape(-1, 6)).ravel()
 
-    def step(self, in_frames: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a step of the parameters in pixels, (source, 6)."""
-        return np.einsum("kai,ki->ka", self.blocks, in_frames.reshape(-1, 6))
-
     def free(self, gradient: NDArray[np.float64], largest: float) -> NDArray[np.bool_]:
         """Return which parameters in the frames may move, (source, 6): not those at a bound that are drawn beyond it.
 
@@ -72,6 +68,29 @@ def frames(parameters: NDArray[np.float64], gradient: NDArray[np.float64]) -> Fr
     turn = np.array([[c * c, -2 * c * s, s * s], [c * s, c * c - s * s, -c * s], [s * s, 2 * c * s, c * c]])
     blocks[:, 2:5, 2:5] = np.moveaxis(turn, -1, 0)
     return Frames(np.stack([mean + half, mean - half], axis=-1), blocks)
+
+
+def moved(
+    parameters: NDArray[np.float64], frame: Frames, in_frames: NDArray[np.float64], largest: float
+) -> NDArray[np.float64]:
+    """Return the parameters after a step, with variances along both axes between 0 and a bound, (source, 6).
+
+    Args:
+        parameters: (source, 6).
+        frame: of the sources.
+        in_frames: the step in the frames, (source, 6).
+        largest: bound, pixels^2.
+    """
+    result = parameters + np.einsum("kai,ki->ka", frame.blocks, in_frames)
+    # A line turns: added to its covariance, a rotation would make it wider.
+    axes = np.clip(frame.axes + in_frames[:, [MAJOR, MINOR]], 0, largest)
+    line = (axes[:, 1] <= ROUND) & (axes[:, 0] > ROUND)
+    double = np.arctan2(2 * in_frames[:, ROTATION], axes[:, 0] - axes[:, 1])
+    mean, half = axes.sum(axis=1) / 2, (axes[:, 0] - axes[:, 1]) / 2
+    turned = np.stack([mean + half * np.cos(double), half * np.sin(double), mean - half * np.cos(double)], axis=-1)
+    in_pixels = np.einsum("kai,ki->ka", frame.blocks[:, 2:5, 2:5], turned)
+    result[line, 2:5] = in_pixels[line]
+    return bounded(result, largest)
 
 
 def bounded(parameters: NDArray[np.float64], largest: float) -> NDArray[np.float64]:

@@ -43,7 +43,8 @@ class Shapes:
         snr: flux over its error, (source,).
         delta_chi2: rise of chi^2 without the source, (source,).
         probability: the network's, (source,).
-        at_bound: whether an axis is at the limit of the fit, (source,).
+        at_bound: whether an axis is as large as the fit allows, (source,).
+        unresolved: whether the minor axis is 0, as it is for half of all points, (source,).
         channels: first and last channel, inclusive, (source, 2).
     """
 
@@ -53,6 +54,7 @@ class Shapes:
     delta_chi2: NDArray[np.floating]
     probability: NDArray[np.floating]
     at_bound: NDArray[np.bool_]
+    unresolved: NDArray[np.bool_]
     channels: NDArray[np.intp]
 
     @classmethod
@@ -61,7 +63,8 @@ class Shapes:
         fitted = found.fitted
         channels = np.tile([first, last], (len(found), 1))
         of_fit = fitted.gaussians, fitted.errors, found.snr, fitted.delta_chi2
-        return cls(*of_fit, found.probability, fitted.at_bound, channels)
+        at_bound = fitted.at_bound & ~fitted.unresolved
+        return cls(*of_fit, found.probability, at_bound, fitted.unresolved, channels)
 
     def __len__(self) -> int:
         """How many."""
@@ -76,6 +79,7 @@ class Shapes:
             self.delta_chi2[index],
             self.probability[index],
             self.at_bound[index],
+            self.unresolved[index],
             self.channels[index],
         )
 
@@ -89,6 +93,7 @@ class Shapes:
             np.concatenate([first.delta_chi2, second.delta_chi2]),
             np.concatenate([first.probability, second.probability]),
             np.concatenate([first.at_bound, second.at_bound]),
+            np.concatenate([first.unresolved, second.unresolved]),
             np.concatenate([first.channels, second.channels]),
         )
 
@@ -102,7 +107,8 @@ class Found:
         spectra: flux of each source in each channel with its error, Jy.
         spectral_fits: continuum and lines of each source; None of a cube with one channel.
         integrated: the sum of all channels.
-        fluxes: of each source in the sum of all channels, with their errors, Jy, (source,) each.
+        fluxes: of each source in the mean of all channels, with their errors, Jy, (source,) each.
+        shape_errors: what the uncertain shape adds to the error of any flux of the source, relative to it, (source,).
         residual: of the sum of all channels, (ny, nx), Jy/beam.
         proposal: the network's first look at the sum of all channels.
         flags: what makes each source doubtful.
@@ -114,6 +120,7 @@ class Found:
     spectral_fits: tuple[SpectralFit, ...] | None
     integrated: Plane
     fluxes: tuple[NDArray[np.floating], NDArray[np.floating]]
+    shape_errors: NDArray[np.floating]
     residual: NDArray[np.floating]
     proposal: Proposal
     flags: tuple[tuple[str, ...], ...]
@@ -143,14 +150,14 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
     shapes = Shapes.of_plane(found, 0, last)
     if last:
         progress("spectra and lines")
-        fits = _lines(_spectra(cube, shapes), networks.lines)
+        first_fits = _lines(_spectra(cube, shapes), networks.lines)
         progress("focus and deblending")
-        shapes = focus(cube, shapes, fits, networks.images)
+        shapes = focus(cube, shapes, first_fits, networks.images)
     shapes = shapes.chosen(np.argsort(-shapes.snr))
     progress("characterisation")
     spectra = _spectra(cube, shapes)
     fits = _lines(spectra, networks.lines) if last else None
-    fluxes = spectra.mean()
+    fluxes, shape_errors = _fluxes(spectra, shapes)
     residual = integrated.residual(replace(shapes.gaussians, flux=fluxes[0]).image(integrated.dirty.shape))
     return Found(
         shapes,
@@ -158,6 +165,7 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
         fits,
         integrated,
         fluxes,
+        shape_errors,
         residual,
         found.proposal,
         tuple(source_flags(integrated, shapes.gaussians, shapes.at_bound, residual)),
@@ -176,7 +184,7 @@ def focus(cube: DirtyCube, shapes: Shapes, fits: Sequence[SpectralFit], network:
     """
     for first, last in line_ranges(fits):
         channels = np.arange(len(cube.dirty))
-        plane = cube.integrated((channels >= first) & (channels <= last))
+        plane = cube.integrated(np.where((channels >= first) & (channels <= last), 1.0, 0.0))
         found = find_in_plane(plane, network, shapes.gaussians)
         here = Shapes.of_plane(found, first, last)
         again = found.origin >= 0
@@ -215,6 +223,23 @@ def _distance(new: Gaussians, known: Gaussians) -> NDArray[np.floating]:
     if not len(known):
         return np.full(len(new), np.inf)
     return np.hypot(new.x[:, None] - known.x, new.y[:, None] - known.y).min(axis=1)
+
+
+def _fluxes(
+    spectra: Spectra, shapes: Shapes
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the mean fluxes with their errors, and what the shapes add to the relative error of any flux.
+
+    Errors of spectra are those of known shapes. The fit has the error of the flux where the shape is as uncertain as it
+    is, in the channels where the source was fitted.
+    """
+    flux, error = spectra.mean()
+    relative = np.zeros(len(shapes))
+    for number, (first, last) in enumerate(shapes.channels):
+        known = 1 / np.sqrt(np.sum(spectra.error[number, first : last + 1] ** -2.0))
+        added = np.maximum(shapes.errors.flux[number] ** 2 - known**2, 0)
+        relative[number] = np.sqrt(added) / shapes.gaussians.flux[number]
+    return (flux, np.hypot(error, relative * flux)), relative
 
 
 def _spectra(cube: DirtyCube, shapes: Shapes) -> Spectra:

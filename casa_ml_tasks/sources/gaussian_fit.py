@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
-from casa_ml_tasks.sources.covariance_frames import MAJOR, MINOR, ROTATION, bounded, frames
+from casa_ml_tasks.sources.covariance_frames import MAJOR, MINOR, ROTATION, bounded, frames, moved
 from casa_ml_tasks.sources.gaussian_likelihood import PARAMETERS, GaussianLikelihood, Normal
 from casa_ml_tasks.sources.gaussian_pixels import FWHM_PER_SIGMA
 from casa_ml_tasks.sources.gaussians import Gaussians
 
 MOST = 12  # sources fitted at once
 SWEEPS = 3  # over the groups, where there are more
-EVALUATIONS = 30
-CONVERGED = 0.01  # of chi^2, that a step may still gain
+EVALUATIONS = 20  # of chi^2, at most; what is not found then is in a valley without slope
+ACTIVE = 4  # times that a step is found again with what has come to its bound
+CONVERGED = 0.02  # of chi^2, that a step may still gain
 LARGEST = 0.5  # FWHM of an axis, of the smaller side of the image
 LONGEST_STEP = 4.0  # pixels
 ALIKE = 1e-8  # of the largest eigenvalue: fluxes that the data tell apart no better are shared
@@ -117,16 +118,20 @@ def _least_chi2(parameters: NDArray[np.float64], likelihood: GaussianLikelihood,
     """Return the parameters of least chi^2 near these, (source, 6)."""
     sources = likelihood.sources(parameters)
     normal = likelihood.linearised(sources)
-    damping = 1e-3
+    damping, growth = 1e-3, 4.0
     for _ in range(EVALUATIONS):
         step, gain = _step(sources.parameters, normal, damping, largest)
         if gain < CONVERGED:
             break
-        trial = likelihood.sources(bounded(sources.parameters + step, largest))
-        if trial.chi2 < sources.chi2:
-            sources, normal, damping = trial, likelihood.linearised(trial), max(damping / 8, 1e-7)
+        trial = likelihood.sources(step)
+        gained = sources.chi2 - trial.chi2
+        if gained > 0:
+            sources, normal = trial, likelihood.linearised(trial)
+            if gained < CONVERGED:
+                break
+            damping, growth = damping * max(1 / 8, 1 - (2 * gained / gain - 1) ** 3), 4.0  # Nielsen 1999
         else:
-            damping *= 8
+            damping, growth = damping * growth, growth * 2
     return sources.parameters
 
 
@@ -138,21 +143,34 @@ def _solution(normal: Normal) -> NDArray[np.float64]:
 def _step(
     parameters: NDArray[np.float64], normal: Normal, damping: float, largest: float
 ) -> tuple[NDArray[np.float64], float]:
-    """Return a damped step, (source, 6), and how much it lowers chi^2 if the model is linear."""
+    """Return the parameters after a damped step, (source, 6), and how much chi^2 falls if the model is linear.
+
+    Where the step would cross a bound of an axis, it ends there, and the other parameters know it.
+    """
     frame = frames(parameters, normal.gradient)
-    gradient = frame.turned_gradient(normal.gradient)
+    gradient, matrix = frame.turned_gradient(normal.gradient), frame.turned(normal.matrix)
     free = frame.free(gradient, largest).ravel()
-    matrix = frame.turned(normal.matrix)[np.ix_(free, free)]
     diagonal = np.diag(matrix)
     scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    scaled = matrix * scale * scale[:, None] + damping * np.eye(len(matrix))
-    solution = np.linalg.lstsq(scaled, gradient[free] * scale, rcond=1e-12)[0] * scale
-    gain = float(2 * solution @ gradient[free] - solution @ matrix @ solution)
-    step = np.zeros(len(free))
-    step[free] = solution
-    step = frame.step(step)
-    step[:, :2] = np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
-    return step, gain
+    damped = matrix + damping * np.diag(1 / scale**2)
+    step = np.zeros((len(parameters), PARAMETERS))
+    ends = np.stack([-frame.axes, largest - frame.axes])
+    for _ in range(ACTIVE):
+        flat = step.ravel()
+        right = gradient - damped[:, ~free] @ flat[~free]
+        scaled = (damped * scale * scale[:, None])[np.ix_(free, free)]
+        flat[free] = np.linalg.lstsq(scaled, (right * scale)[free], rcond=1e-12)[0] * scale[free]
+        axes = step[:, [MAJOR, MINOR]]
+        inside = np.clip(axes, *ends)
+        crossed = inside != axes
+        if not crossed.any():
+            break
+        step[:, [MAJOR, MINOR]] = inside
+        free.reshape(step.shape)[:, [MAJOR, MINOR]] &= ~crossed
+    gain = float(2 * flat @ gradient - flat @ matrix @ flat)
+    result = moved(parameters, frame, step, largest)
+    result[:, :2] = parameters[:, :2] + np.clip(step[:, :2], -LONGEST_STEP, LONGEST_STEP)
+    return result, gain
 
 
 def _covariance(normal: Normal, free: NDArray[np.bool_]) -> NDArray[np.float64]:

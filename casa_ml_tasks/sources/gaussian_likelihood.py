@@ -1,8 +1,8 @@
-r"""The likelihood of Gaussian sources, given a dirty image: exact, and without Fourier transforms of images.
+r"""The likelihood of Gaussian sources, given a dirty image: exact, and without Fourier transforms of whole images.
 
 With $\chi^2(m) = (m^T H m - 2 m^T d) / \sigma^2$, the first term is a sum over uv cells, where transforms of Gaussians
 are known, the second one over the pixels around each source. Sources that reach beyond the image are cut at its edge in
-both terms; those alone need Fourier transforms.
+both terms; those alone need transforms of their pixels.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
-from casa_ml_tasks.sources.gaussian_pixels import TAPS, Patch, patch, sharpened, sharpened_adjoint
+from casa_ml_tasks.sources.gaussian_pixels import TAPS, Patch, patch, sharpened_adjoint, sharpened_patch
 from casa_ml_tasks.sources.uv_cells import UvCells
 
-CUT = 5.0  # sigma; a source that is nearer to the edge of the image is cut there
+CUT = 4.5  # sigma; a source that is nearer to the edge of the image is cut there
 STRONG = 1e-3  # of the largest weight; the others, a few per cent together, are left out of the matrix
 PARAMETERS = 6  # x, y, covariance xx, xy and yy, flux
 
@@ -101,7 +101,7 @@ class GaussianLikelihood:
     def sources(self, parameters: NDArray[np.float64]) -> Sources:
         """Return the sources of some parameters."""
         patches = [patch(source[0], source[1], source[2:5], self.cells.shape) for source in parameters]
-        reach = CUT * np.sqrt(parameters[:, [2, 4]]) + TAPS
+        reach = CUT * np.sqrt(parameters[:, [2, 4]]) + TAPS / 2
         ny, nx = self.cells.shape
         place = parameters[:, :2]
         cut = np.any((place < reach) | (place > np.array([nx - 1, ny - 1]) - reach), axis=1)
@@ -160,10 +160,8 @@ class GaussianLikelihood:
 
     def _cut(self, widened: NDArray[np.float64], pixels: Patch) -> NDArray[np.complex128]:
         """Return the transforms of images as the edge cuts them, (image, y, x) to (image, cell)."""
-        ny, nx = self.cells.shape
-        field = np.zeros((len(widened), ny + 2 * TAPS, nx + 2 * TAPS))
-        field[(slice(None), *pixels.where)] = widened
-        return self.cells.transforms(sharpened(field))
+        where, images = sharpened_patch(widened, pixels.where, self.cells.shape)
+        return self.cells.transforms(images, where)
 
 
 def _products(columns: NDArray[np.complex128], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -112,14 +112,28 @@ class Pixels(NamedTuple):
 def pixels(x: float, y: float, covariance: NDArray[np.float64], shape: tuple[int, int]) -> Pixels:
     """Return the pixels of a Gaussian that are not negligible. For the arguments see `patch`."""
     widened = patch(x, y, covariance, shape)
-    starts = [max(axis.start - 2 * TAPS, 0) for axis in widened.where]
-    stops = [min(axis.stop, size) for axis, size in zip(widened.where, shape, strict=True)]
+    where, values = sharpened_patch(widened.values[None], widened.where, shape)
+    return Pixels(where, values[0])
+
+
+def sharpened_patch(
+    widened: NDArray[np.float64], place: tuple[slice, slice], shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+    """Return rows and columns of the field that parts of widened images reach, and their pixels, (..., y, x).
+
+    Args:
+        widened: (..., y, x).
+        place: rows and columns of these parts in the field with its border.
+        shape: (ny, nx) of the field.
+    """
+    starts = [max(axis.start - 2 * TAPS, 0) for axis in place]
+    stops = [min(axis.stop, size) for axis, size in zip(place, shape, strict=True)]
     border = [
         (axis.start - start, stop + 2 * TAPS - axis.stop)
-        for axis, start, stop in zip(widened.where, starts, stops, strict=True)
+        for axis, start, stop in zip(place, starts, stops, strict=True)
     ]
     where = slice(starts[0], stops[0]), slice(starts[1], stops[1])
-    return Pixels(where, sharpened(np.pad(widened.values, border)))
+    return where, sharpened(np.pad(widened, [(0, 0)] * (widened.ndim - 2) + border))
 
 
 def _range(centre: float, variance: float, size: int) -> slice:

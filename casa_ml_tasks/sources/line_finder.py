@@ -101,7 +101,20 @@ def find_lines(
     spectrum = NoisySpectrum.of(flux, error)
     if len(spectrum.channels) < 2:
         return _constant(spectrum)
-    found = find_candidates(spectrum, flux, error, network)
+    return chosen(spectrum, find_candidates(spectrum, flux, error, network), network, least_probability)
+
+
+def chosen(
+    spectrum: NoisySpectrum, found: Candidates, network: LineNetwork, least_probability: float = LEAST_PROBABILITY
+) -> SpectralFit:
+    """Return the candidates that are probable enough, fitted again without the others.
+
+    Args:
+        spectrum: two observed channels or more.
+        found: in it.
+        network: with its decision.
+        least_probability: of a line that is given.
+    """
     probable = probabilities(found, network)
     fit = found.fit
     if (probable < least_probability).any():
@@ -110,9 +123,9 @@ def find_lines(
         # A line whose neighbour went has another width; its probability stays.
         probable = np.array([probable[_nearest(profile.centre, found.fit)] for profile in fit.profiles])
     order = np.argsort([profile.centre for profile in fit.profiles])
-    lines = tuple(_line(fit, index, float(probable[index]), len(flux)) for index in order)
+    lines = tuple(_line(fit, index, float(probable[index]), spectrum.length) for index in order)
     profiles = tuple(fit.profiles[index] for index in order)
-    return SpectralFit(lines, fit.level, fit.level_error, fit.slope, fit.slope_error, profiles, len(flux))
+    return SpectralFit(lines, fit.level, fit.level_error, fit.slope, fit.slope_error, profiles, spectrum.length)
 
 
 def probabilities(found: Candidates, network: LineNetwork) -> np.ndarray:

@@ -19,17 +19,18 @@ from tqdm import tqdm
 
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.simulation.random_spectra import Spectrum, draw_spectra
-from casa_ml_tasks.sources.line_candidates import find_candidates
-from casa_ml_tasks.sources.line_finder import find_lines, line_range
+from casa_ml_tasks.sources.line_candidates import Candidates, find_candidates
+from casa_ml_tasks.sources.line_finder import LEAST_PROBABILITY, chosen, line_range
 from casa_ml_tasks.sources.line_fit import NoisySpectrum
 
 Ranges = Sequence[tuple[float, float]]
+Truth = tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]  # flux, error, ranges and S/N of the lines
 IOU = 0.6
 OWN = 0.25  # overlap over union of a candidate with the true line that it is
-LENGTHS = ((48, 16), (128, 48), (320, 128), (1024, 320))  # longest and shortest spectra of a batch
+LENGTHS = ((64, 16), (128, 64), (256, 128), (1024, 256))  # longest and shortest spectra of a batch
 SNR_BINS = {"4-6": (4.0, 6.0), ">6": (6.0, np.inf)}
 RIDGE = 1e-3  # of the logistic regression
-FITTED_ON, JUDGED_ON = (1_000_001, 3000), (1_000_002, 2000)  # seed and number of spectra
+FITTED_ON, JUDGED_ON = (1_000_001, 1500), (1_000_002, 2000)  # seed and number of spectra
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class LineScores:
         }
 
 
-def one_spectrum(spectra: Spectrum, index: int) -> tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]:
+def one_spectrum(spectra: Spectrum, index: int) -> Truth:
     """Return flux, error (channel,), and ranges and S/N of the true lines of one spectrum of a batch, its end cut off.
 
     Channels behind the last one observed are cut off.
@@ -75,7 +76,7 @@ def one_spectrum(spectra: Spectrum, index: int) -> tuple[np.ndarray, np.ndarray,
     return np.asarray(spectra.flux[index], dtype=float)[:n], error[:n], ranges, snr
 
 
-def held_out(seed: int, count: int) -> list[tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]]:
+def held_out(seed: int, count: int) -> list[Truth]:
     """Return spectra of 16 to 1024 channels with their truth; see `one_spectrum`. seed: none that was trained with."""
     each = -(-count // len(LENGTHS))
     batches = [
@@ -118,28 +119,38 @@ def overlaps(one: Ranges, other: Ranges) -> np.ndarray:
 
 def judged_lines(network: LineNetwork) -> tuple[LineNetwork, dict[str, float]]:
     """Return the trained network with its decision, and its scores on spectra that neither has seen."""
-    network = decided(network, *candidates_of(network, *FITTED_ON))
-    features, real = candidates_of(network, *JUDGED_ON)
+    network = decided(network, *_features_and_truth(candidates_of(network, held_out(*FITTED_ON))))
+    judged = candidates_of(network, held_out(*JUDGED_ON))
+    features, real = _features_and_truth(judged)
     error = calibration_error(expit(features @ np.asarray(network.decision, dtype=float)), real)
-    spectra = held_out(*JUDGED_ON)
-    found = [ranges_found(flux, error, network) for flux, error, _, _ in spectra]
-    scores = score(found, [each[2] for each in spectra], [each[3] for each in spectra])
-    return network, scores.by_name() | {"expected calibration error": error}
+    return network, scores_of(network, judged).by_name() | {"expected calibration error": error}
 
 
-def ranges_found(flux: np.ndarray, error: np.ndarray, network: LineNetwork) -> Ranges:
-    """Return the ranges of the lines in a spectrum, channels."""
-    return [line_range(profile) for profile in find_lines(flux, error, network).profiles]
+def candidates_of(network: LineNetwork, spectra: Sequence[Truth]) -> list[tuple[Truth, Candidates]]:
+    """Return the candidates in each spectrum beside it."""
+    bar = tqdm(spectra, desc="candidates", disable=None)
+    return [(each, find_candidates(NoisySpectrum.of(each[0], each[1]), each[0], each[1], network)) for each in bar]
 
 
-def candidates_of(network: LineNetwork, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (candidate, FEATURES) of the candidates in held-out spectra, and which of them are lines."""
-    rows, real = [], []
-    for flux, error, ranges, _ in tqdm(held_out(seed, count), desc="candidates", disable=None):
-        found = find_candidates(NoisySpectrum.of(flux, error), flux, error, network)
-        rows.append(found.features)
-        real.append(matched([line_range(profile) for profile in found.fit.profiles], ranges) >= OWN)
-    return np.concatenate(rows), np.concatenate(real)
+def scores_of(
+    network: LineNetwork, judged: Sequence[tuple[Truth, Candidates]], least_probability: float = LEAST_PROBABILITY
+) -> LineScores:
+    """Return the scores of the candidates that are probable enough."""
+    fits = [
+        chosen(NoisySpectrum.of(flux, error), found, network, least_probability)
+        for (flux, error, _, _), found in judged
+    ]
+    found = [[line_range(profile) for profile in fit.profiles] for fit in fits]
+    return score(found, [truth[2] for truth, _ in judged], [truth[3] for truth, _ in judged])
+
+
+def _features_and_truth(judged: Sequence[tuple[Truth, Candidates]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (candidate, FEATURES) of all candidates, and which of them are lines."""
+    real = [
+        matched([line_range(profile) for profile in found.fit.profiles], ranges) >= OWN
+        for (_, _, ranges, _), found in judged
+    ]
+    return np.concatenate([found.features for _, found in judged]), np.concatenate(real)
 
 
 def decided(network: LineNetwork, features: np.ndarray, real: np.ndarray) -> LineNetwork:

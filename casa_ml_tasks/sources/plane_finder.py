@@ -57,7 +57,8 @@ def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None =
     """
     view = NetworkView(network, plane.psf, plane.beam.mean)
     known = Gaussians.empty() if known is None else known
-    probability, origin = np.ones(len(known)), np.arange(len(known))
+    probability: NDArray[np.floating] = np.ones(len(known))
+    origin = np.arange(len(known))
     fitted = _fit(known, plane)
     proposals: list[Proposal] = []
     for least in LEAST_PROBABILITY:
@@ -81,7 +82,7 @@ def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None =
 
 def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
     """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
-    model = known.image(plane.dirty.shape)
+    model: NDArray[np.floating] = known.image(plane.dirty.shape)
     for _ in range(1 if len(known) else FIRST_STEPS):
         proposal = view(plane.residual(model) / plane.noise, model / plane.noise)
         model = plane.noise * proposal.model

@@ -3,10 +3,10 @@ r"""The cells of the uv plane that an array has measured: products $a^T H b$ of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import rfft2
 
 NEGLIGIBLE = 1e-4  # of the largest weight; what is left out then is a thousandth of all weights, of either sign
 
@@ -67,9 +67,23 @@ class UvCells:
         u, v = self.u[self.columns], self.v[self.rows]
         return along_x * along_y * np.exp(-(xx * u**2 + 2 * xy * u * v + yy * v**2) / 2)
 
-    def transforms(self, images: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Return the transforms of images of the field, (..., ny, nx) to (..., cell)."""
-        return rfft2(images, s=(len(self.v), 2 * len(self.u) - 2))[..., self.rows, self.columns]
+    def transforms(self, images: NDArray[np.float64], where: tuple[slice, slice]) -> NDArray[np.complex128]:
+        """Return the transforms of parts of images, (image, cell).
+
+        Args:
+            images: (image, y, x).
+            where: their rows and columns in the field.
+        """
+        rows, row_of_cell = self._used_rows
+        u, v = self.u[: self.columns.max() + 1], self.v[rows]
+        along_x = np.exp(-1j * np.arange(where[1].start, where[1].stop)[:, None] * u)
+        along_y = np.exp(-1j * v[:, None] * np.arange(where[0].start, where[0].stop))
+        return (along_y @ (images @ along_x))[:, row_of_cell, self.columns]
+
+    @cached_property
+    def _used_rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The rows of all cells, each once, and which of these a cell is in."""
+        return np.unique(self.rows, return_inverse=True)
 
     def monomials(self) -> NDArray[np.float64]:
         r"""Return u, v, $-u^2/2$, $-uv$, $-v^2/2$ and 1 of each cell, (6, cell).

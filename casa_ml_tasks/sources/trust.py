@@ -51,9 +51,9 @@ def source_flags(
 ) -> list[tuple[str, ...]]:
     """Return what makes each source doubtful, a word each.
 
-    'bound': an axis is as large as the fit allows. 'large': larger than sources of the training. 'blend': another source
-    is closer than a beam. 'edge': it reaches over the edge of the image. 'shape': what the Gaussian leaves there is
-    more than noise.
+    'bound': an axis is as large as the fit allows. 'large': larger than sources of the training. 'blend': another
+    source is closer than a beam. 'edge': it reaches over the edge of the image. 'shape': what the Gaussian leaves there
+    is more than noise.
 
     Args:
         plane: in which they were fitted.

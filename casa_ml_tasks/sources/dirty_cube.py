@@ -100,8 +100,11 @@ class DirtyCube:
         s = np.ones(len(self.dirty)) if spectrum is None else np.asarray(spectrum, float)
         power = s**2 * self.weights
         total = power.sum()
-        dirty = np.tensordot(s * self.weights / total, self.dirty, 1)
-        psf = self.psf[0] if len(self.psf) == 1 else np.tensordot(power / total, self.psf, 1)
+        first, last = np.flatnonzero(power)[[0, -1]]
+        used = np.s_[first : last + 1]
+        shares = np.float32(power / total)[used]
+        dirty = np.tensordot(np.float32(s * self.weights / total)[used], self.dirty[used], 1)
+        psf = self.psf[0] if len(self.psf) == 1 else np.tensordot(shares, self.psf[used], 1)
         return Plane(dirty.astype(np.float32), psf, float(total**-0.5), self.beam)
 
     def residual(

@@ -102,8 +102,9 @@ class DirtyCube:
         total = power.sum()
         first, last = np.flatnonzero(power)[[0, -1]]
         used = np.s_[first : last + 1]
-        shares = np.float32(power / total)[used]
-        dirty = np.tensordot(np.float32(s * self.weights / total)[used], self.dirty[used], 1)
+        shares = (power / total).astype(np.float32)[used]
+        factors = (s * self.weights / total).astype(np.float32)[used]
+        dirty = np.tensordot(factors, self.dirty[used], 1)
         psf = self.psf[0] if len(self.psf) == 1 else np.tensordot(shares, self.psf[used], 1)
         return Plane(dirty.astype(np.float32), psf, float(total**-0.5), self.beam)
 

@@ -59,7 +59,7 @@ TRAININGS: dict[str, Training] = {
         line_training.plan,
         LineNetwork,
         judged_lines,
-        "Says which channels of a spectrum have a line. Measured on unseen spectra of 16 to 1024 channels with 0 to 3\n"
+        "Says which channels of a spectrum have a line. Measured on unseen spectra of 16 to 512 channels with 0 to 3\n"
         "lines, Gaussian or with two horns, FWHM 2 to 40 channels (at most half the spectrum), on a sloped continuum;\n"
         "some with blanked channels or with noise that changes along the spectrum.",
         (

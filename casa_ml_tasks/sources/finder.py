@@ -24,6 +24,7 @@ from casa_ml_tasks.sources.reliability import probability
 from casa_ml_tasks.sources.source_spectra import Spectra, source_spectra
 from casa_ml_tasks.sources.trust import field_flags, source_flags
 
+FOCUS_PROBABILITIES = (0.5,)  # of new sources in the channels of a line, one round
 BETTER = 1.1  # S/N in the channels of a line over that of all channels, from which the shape is taken there
 
 
@@ -191,7 +192,7 @@ def focus(cube: DirtyCube, shapes: Shapes, fits: Sequence[SpectralFit], network:
     for first, last in line_ranges(fits):
         channels = np.arange(len(cube.dirty))
         plane = cube.integrated(np.where((channels >= first) & (channels <= last), 1.0, 0.0))
-        found = find_in_plane(plane, network, shapes.gaussians)
+        found = find_in_plane(plane, network, shapes.gaussians, FOCUS_PROBABILITIES)
         here = Shapes.of_plane(found, first, last)
         again = found.origin >= 0
         shapes = _with_better(shapes, here.chosen(again), found.origin[again])

@@ -27,10 +27,10 @@ Ranges = Sequence[tuple[float, float]]
 Truth = tuple[np.ndarray, np.ndarray, Ranges, np.ndarray]  # flux, error, ranges and S/N of the lines
 IOU = 0.6
 OWN = 0.25  # overlap over union of a candidate with the true line that it is
-LENGTHS = ((64, 16), (128, 64), (256, 128), (1024, 256))  # longest and shortest spectra of a batch
+LENGTHS = ((64, 16), (128, 64), (256, 128), (512, 256))  # longest and shortest spectra of a batch
 SNR_BINS = {"4-6": (4.0, 6.0), ">6": (6.0, np.inf)}
 RIDGE = 1e-3  # of the logistic regression
-FITTED_ON, JUDGED_ON = (1_000_001, 1500), (1_000_002, 2000)  # seed and number of spectra
+FITTED_ON, JUDGED_ON = (1_000_001, 1200), (1_000_002, 2000)  # seed and number of spectra
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def one_spectrum(spectra: Spectrum, index: int) -> Truth:
 
 
 def held_out(seed: int, count: int) -> list[Truth]:
-    """Return spectra of 16 to 1024 channels with their truth; see `one_spectrum`. seed: none that was trained with."""
+    """Return spectra of 16 to 512 channels with their truth; see `one_spectrum`. seed: none that was trained with."""
     each = -(-count // len(LENGTHS))
     batches = [
         draw_spectra(jax.random.fold_in(jax.random.PRNGKey(seed), number), each, *lengths)

@@ -137,7 +137,7 @@ def logits(network: LineNetwork, flux: np.ndarray, error: np.ndarray) -> tuple[n
     padding = (0, length - n)
     padded = np.pad(flux, padding), np.pad(error, padding, constant_values=np.inf)
     # float32 and cut by NumPy: JAX would compile a program for each length.
-    found = _compiled(network, *(each[None].astype(np.float32) for each in padded))
+    found = _compiled(network, *(jnp.asarray(each[None].astype(np.float32)) for each in padded))
     line, core = (np.asarray(each)[0, :n].astype(float) for each in found)
     return line, core
 

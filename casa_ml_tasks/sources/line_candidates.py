@@ -8,8 +8,8 @@ import numpy as np
 
 from casa_ml_tasks.networks.line_loss import CORE
 from casa_ml_tasks.networks.line_network import WIDTHS, LineNetwork, logits
+from casa_ml_tasks.sources.fitted_profiles import DOUBLE, SINGLE, Profile
 from casa_ml_tasks.sources.line_fit import CONTINUUM, LineFit, NoisySpectrum, fit_lines, model
-from casa_ml_tasks.sources.line_profiles import DOUBLE, SINGLE, Profile
 
 PROPOSED = -1.5  # logit of the core of a line, from which the network proposes one
 FILTERED = 3.5  # signal-to-noise ratio, from which a matched filter of the residual does
@@ -18,6 +18,7 @@ FEWEST_CHANNELS = 8  # observed, in which lines are looked for
 CHANNELS_PER_LINE = 5
 RESOLVED = 4.0  # FWHM, channels, from which a line may have two horns
 HORNS_SEEN = 8.0  # signal-to-noise ratio, from which
+GAUSSIAN_BEFORE = 6.0  # chi^2 by which two horns have to be better still: noise flattens some Gaussians
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def find_candidates(spectrum: NoisySpectrum, flux: np.ndarray, error: np.ndarray
 
 def proposed(core: np.ndarray, most: int) -> list[Profile]:
     """Return a Gaussian for each stretch of channels that the network sees as the core of a line, the surest first."""
-    edges = np.flatnonzero(np.diff(np.r_[0, (core > PROPOSED).astype(int), 0])).reshape(-1, 2)
-    edges = sorted(edges.tolist(), key=lambda edge: -core[edge[0] : edge[1]].max())[:most]
+    edges = np.flatnonzero(np.diff(np.r_[0, (core > PROPOSED).astype(int), 0])).reshape(-1, 2).tolist()
+    surest = sorted(edges, key=lambda edge: -core[edge[0] : edge[1]].max())[:most]
     found = []
-    for first, end in edges:
+    for first, end in surest:
         weight = 1 / (1 + np.exp(-core[first:end]))
         centre = float(weight @ np.arange(first, end) / weight.sum())
         found.append(Profile(SINGLE, centre, max(2.0, (end - first) / (2 * CORE))))
@@ -90,11 +91,13 @@ def strongest(spectrum: NoisySpectrum, fit: LineFit) -> Profile | None:
 
 
 def _simplest(spectrum: NoisySpectrum, fit: LineFit) -> LineFit:
-    """Return a fit with two horns, or one line in the place of two, where Schwarz's criterion prefers it."""
+    """Return a fit with horns, two lines for two horns, or one line for two, where Schwarz's criterion prefers it."""
     better = True
     while better:
         better = False
         for profiles in _others(fit):
+            if CONTINUUM + sum(len(each.parameters) for each in profiles) > len(spectrum.channels):
+                continue
             other = fit_lines(spectrum, profiles)
             if _criterion(other, spectrum) < _criterion(fit, spectrum):
                 fit, better = other, True
@@ -103,7 +106,8 @@ def _simplest(spectrum: NoisySpectrum, fit: LineFit) -> LineFit:
 
 
 def _criterion(fit: LineFit, spectrum: NoisySpectrum) -> float:
-    return fit.chi2 + fit.parameters * np.log(len(spectrum.channels))
+    doubles = sum(profile.kind == DOUBLE for profile in fit.profiles)
+    return fit.chi2 + fit.parameters * np.log(len(spectrum.channels)) + GAUSSIAN_BEFORE * doubles
 
 
 def _others(fit: LineFit) -> list[list[Profile]]:
@@ -113,6 +117,9 @@ def _others(fit: LineFit) -> list[list[Profile]]:
         rest = [other for other in fit.profiles if other is not profile]
         if profile.kind == SINGLE and profile.fwhm > RESOLVED and fit.snr[index] > HORNS_SEEN:
             found.append([*rest, Profile(DOUBLE, profile.centre, profile.fwhm, horns=0.5)])
+        if profile.kind == DOUBLE:
+            halves = [Profile(SINGLE, profile.centre + side * profile.fwhm / 4, profile.fwhm / 2) for side in (-1, 1)]
+            found += [[*rest, *halves], [*rest, halves[0]], [*rest, halves[1]]]
         for other in fit.profiles[index + 1 :]:
             if abs(profile.centre - other.centre) < profile.fwhm + other.fwhm:
                 rest = [each for each in fit.profiles if each is not profile and each is not other]

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import expit
 
 from casa_ml_tasks.networks.line_network import LineNetwork
+from casa_ml_tasks.sources.fitted_profiles import Profile
 from casa_ml_tasks.sources.line_candidates import Candidates, find_candidates
 from casa_ml_tasks.sources.line_fit import LineFit, NoisySpectrum, fit_lines
-from casa_ml_tasks.sources.line_profiles import Profile
 
-LEAST_PROBABILITY = 0.8  # of a line that is given; see `line_scores` for what it costs
+LEAST_PROBABILITY = 0.75  # of a line that is given; see `line_scores` for what it costs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import least_squares
 
-from casa_ml_tasks.sources.line_profiles import DOUBLE, Profile
+from casa_ml_tasks.sources.fitted_profiles import DOUBLE, Profile
 
 NARROWEST = 1.2  # FWHM of a line, channels
 MOST_HORNS = 8.0
@@ -163,23 +163,31 @@ def _with_errors(spectrum: NoisySpectrum, level: float, slope: float, profiles: 
     covariance = _inverse(_jacobian(spectrum, profiles))
     of_linear = _inverse(_columns(spectrum, profiles))
     every = np.arange(spectrum.length, dtype=float)
-    place, fluxes, flux_errors, centre_errors, fwhm_errors = CONTINUUM, [], [], [], []
+    place, rows = CONTINUUM, []
     for profile in profiles:
         mine = slice(place, place := place + len(profile.parameters))
         change = profile.derivatives(every).sum(0)
-        fluxes.append(profile.amplitude * profile.shape(every).sum())
-        flux_errors.append(np.sqrt(change @ covariance[mine, mine] @ change))
-        centre_errors.append(np.sqrt(covariance[mine, mine][0, 0]))
-        fwhm_errors.append(profile.fwhm * np.sqrt(covariance[mine, mine][1, 1]))
+        total = profile.amplitude * profile.shape(every).sum()
+        variances = np.diag(covariance)[mine]
+        rows.append(
+            (total, np.sqrt(change @ covariance[mine, mine] @ change), *np.sqrt([1, profile.fwhm**2] * variances[:2]))
+        )
+    flux, flux_error, centre_error, fwhm_error = np.array(rows).reshape(-1, 4).T
     amplitudes = np.array([profile.amplitude for profile in profiles])
     misfit = (_model(spectrum, level, slope, profiles) - spectrum.flux) / spectrum.error
+    level_error, slope_error = np.sqrt(np.diag(covariance)[:CONTINUUM])
+    amplitude_errors = np.sqrt(np.maximum(np.diag(of_linear)[CONTINUUM:], 1e-300))
     return LineFit(
         level,
         slope,
-        *np.sqrt(np.diag(covariance)[:CONTINUUM]),
+        float(level_error),
+        float(slope_error),
         tuple(profiles),
-        amplitudes / np.sqrt(np.maximum(np.diag(of_linear)[CONTINUUM:], 1e-300)),
-        *(np.array(each) for each in (fluxes, flux_errors, centre_errors, fwhm_errors)),
+        amplitudes / amplitude_errors,
+        flux,
+        flux_error,
+        centre_error,
+        fwhm_error,
         float(misfit @ misfit),
     )
 

@@ -114,7 +114,8 @@ def _maximum_likelihood(
     kind = TaylorMaximumLikelihood if request.grid.taylor_terms else RegularisedMaximumLikelihood
     mosaic = field.mosaic
     assert regularisation.regstrength is not None
-    minor = kind(
+    of_call = partial(
+        kind,
         psf,
         noise,
         areas,
@@ -131,9 +132,9 @@ def _maximum_likelihood(
         may_end_early=may_end_early,
     )
     if not request.begins_with_network:
-        return minor
+        return of_call()
     network = load_image_network(Path(request.weights) if request.weights else None)
-    return network_first(psf, areas, noise, minor, positive, of_network, network)
+    return network_first(psf, areas, noise, lambda expected: of_call(expected=expected), positive, of_network, network)
 
 
 def _same_at_first(support: Support) -> tuple[Support, Support]:

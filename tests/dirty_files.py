@@ -110,13 +110,16 @@ def write_dirty(folder: Path, channels=8, shape=(64, 72), name="dirty", **change
 
 
 class PeakView(NetworkView):
-    """Peaks of the residual in the place of what a trained network sees: round sources where it stands out."""
+    """Peaks of the residual in the place of what a trained network sees: round sources where it stands out.
+
+    Only those of half the height of the highest, for others may be sidelobes; the next look sees what is left.
+    """
 
     def __call__(self, residual, model):
         shape = (self.rows.length // PATCH, self.columns.length // PATCH)
         numbers = {name: np.zeros(shape) for name in ("x", "y", "log_minor", "cosine", "sine")}
         logit = np.full(shape, -20.0)
-        for y, x in np.argwhere((residual == maximum_filter(residual, 9)) & (residual > 5)):
+        for y, x in np.argwhere((residual == maximum_filter(residual, 9)) & (residual > max(5, residual.max() / 2))):
             places = [float(axis.to_network(np.array(at))) / PATCH for axis, at in ((self.rows, y), (self.columns, x))]
             row, column = (int(place) for place in places)
             logit[row, column] = 3.0

@@ -32,7 +32,6 @@ FILES = ("catalog", "catalog.fits", "catalog.ecsv", "lines.ecsv", "report/index.
 def weights(tmp_path_factory):
     """Networks that know nothing, but that a line is what stands out by more than five sigma."""
     folder = tmp_path_factory.mktemp("weights")
-    save_arrays(folder / "images.safetensors", ImageNetwork(jax.random.PRNGKey(0), (8, 8, 8)), {})
     save_arrays(folder / "images.safetensors", ImageNetwork(jax.random.PRNGKey(0)), {})
     network = LineNetwork(jax.random.PRNGKey(0))
     decision = np.zeros(network.decision.shape, np.float32)

@@ -43,13 +43,15 @@ def found_of(x, y, flags=("",)):
     every = np.arange(count)
     return Found(
         shapes=Shapes(
-            shapes,
-            errors,
-            10.0 - every,
-            100.0 + every,
-            np.full(count, 0.9),
-            *np.zeros((2, count), bool),
-            np.tile([0, 6], (count, 1)),
+            gaussians=shapes,
+            errors=errors,
+            snr=10.0 - every,
+            delta_chi2=100.0 + every,
+            network=np.full(count, 0.5),
+            probability=np.full(count, 0.9),
+            at_bound=np.zeros(count, bool),
+            unresolved=np.zeros(count, bool),
+            channels=np.tile([0, 6], (count, 1)),
         ),
         spectra=Spectra(flux, error),
         spectral_fits=(fit,) * count,
@@ -107,6 +109,7 @@ def test_columns_have_units_and_fluxes_are_divided_by_the_primary_beam(axes):
     assert_allclose(sources["spectrum"][1, :5], 4)
     assert list(sources["flags"]) == ["blend,edge"] * 2
     assert list(sources["snr"]) == [10, 9]
+    assert list(sources["probability"]) == [0.9, 0.9]
     directions = SkyCoord(sources["ra"], sources["dec"])
     named = SkyCoord([f"{n[1:3]}h{n[3:5]}m{n[5:10]}s {n[10:13]}d{n[13:15]}m{n[15:]}s" for n in sources["name"]])
     assert (directions.separation(named).arcsec < 0.13).all()

@@ -94,7 +94,7 @@ def _sources(found: Found, axes: ImageAxes, towards: NDArray[np.float64]) -> Tab
         "lines": (np.array(lines, int), None, "spectral lines found"),
         "snr": (np.asarray(seen.snr, float), None, "flux over its error in the channels first to last"),
         "delta_chi2": (np.asarray(seen.delta_chi2, float), None, "rise of chi^2 there without this source"),
-        "probability": (np.asarray(seen.probability, float), None, "that it is a source, as the network says"),
+        "probability": (np.asarray(seen.probability, float), None, "that it is a source"),
         "flags": (_words([",".join(words) for words in found.flags]), None, "what makes it doubtful; empty is good"),
         "pb": (towards, None, "response of the primary beam, by which fluxes are divided"),
         "first": (np.asarray(seen.channels[:, 0], int), None, "first channel, from 0, in which it is seen best"),

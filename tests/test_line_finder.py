@@ -7,8 +7,8 @@ import pytest
 from casa_ml_tasks.networks.line_network import LineNetwork, logits
 from casa_ml_tasks.networks.trained import load_image_network, load_line_network
 from casa_ml_tasks.networks.weights_file import save_arrays
-from casa_ml_tasks.sources.line_finder import find_lines
 from casa_ml_tasks.sources.fitted_profiles import DOUBLE, SINGLE, Profile
+from casa_ml_tasks.sources.line_finder import find_lines
 
 AREA = np.sqrt(np.pi / (4 * np.log(2)))  # of a Gaussian of peak and FWHM 1
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def truth_of(cube: SimulatedCube) -> Truth:
     """Return the true sources."""
     true = cube.sources
     flux = cube.spectra.mean(axis=1)
-    return Truth(Gaussians(true.x, true.y, true.major, true.minor, true.angle, flux), cube.spectra, cube.snr)
+    return Truth(Gaussians(true.x, true.y, true.major, true.minor, true.angle, flux), cube.snr)
 
 
 def ours(networks: Networks, counts: OwnCounts) -> Method:
@@ -77,9 +78,9 @@ def ours(networks: Networks, counts: OwnCounts) -> Method:
     def run(cube: SimulatedCube, dirty: DirtyCube, truth: Truth) -> Detections:
         found = find_sources(dirty, networks)
         counts.add(cube, found, truth, dirty.beam.mean)
-        shapes = found.shapes
-        boxes = boxes_of(shapes.gaussians, dirty.beam.mean)
-        return Detections(boxes, shapes.gaussians, shapes.errors.flux, shapes.channels, shapes.probability)
+        flux, error = found.fluxes
+        shapes = replace(found.shapes.gaussians, flux=flux)
+        return Detections(boxes_of(shapes, dirty.beam.mean), shapes, error, found.shapes.probability)
 
     return run
 
@@ -91,7 +92,7 @@ def methods(options: argparse.Namespace, counts: OwnCounts) -> dict[str, Method]
         networks = Networks(load_image_network(options.weights), load_line_network(options.weights))
         found[OURS] = ours(networks, counts)
     if PEAKS in options.only:
-        found[PEAKS] = lambda cube, dirty, truth: clean_peaks(dirty.integrated(), len(dirty.dirty))
+        found[PEAKS] = lambda cube, dirty, truth: clean_peaks(dirty.integrated())
     if CEILING in options.only:
         found[CEILING] = lambda cube, dirty, truth: ceiling(dirty.integrated(), truth)
     if AUTOENCODER in options.only:

@@ -8,6 +8,7 @@ of each image for that of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from benchmarks.deepfocus_scores import Detections
 from casa_ml_tasks.networks.image_training import BATCH, CONFIGURATIONS, COVERAGES
 from casa_ml_tasks.networks.layers import Convolution, double, halve
 from casa_ml_tasks.networks.training import Plan, train
-from casa_ml_tasks.simulation.random_fields import draw_field
+from casa_ml_tasks.simulation.random_fields import SimulatedField, draw_field
 from casa_ml_tasks.simulation.uv_coverage import random_observations, stacked
 from casa_ml_tasks.sources.dirty_cube import Plane
 
@@ -97,6 +98,12 @@ def structural_similarity(one: jax.Array, other: jax.Array, size: int = 3) -> ja
     return jnp.mean(top / ((means[0] ** 2 + means[1] ** 2 + 1e-4) * (variances[0] + variances[1] + 9e-4)))
 
 
+def loss(network: Callable[[jax.Array], jax.Array], fields: SimulatedField) -> jax.Array:
+    """Return the mean absolute error of the map plus its structural dissimilarity, of a batch of fields."""
+    target, said = stretched(fields.sky), network(fields.dirty)
+    return jnp.abs(said - target).mean() + (1 - structural_similarity(said, target)) / 2
+
+
 def trained_autoencoder(pixels: int, hours: float, cache: Path, seed: int = 1) -> Autoencoder:
     """Return the autoencoder, trained on the fields that the network for images is trained on.
 
@@ -108,23 +115,21 @@ def trained_autoencoder(pixels: int, hours: float, cache: Path, seed: int = 1) -
     """
     coverages = stacked(random_observations(CONFIGURATIONS, COVERAGES, seed), pixels)
 
-    def loss(network: Autoencoder, key: jax.Array, variant: int) -> jax.Array:
-        fields = jax.vmap(partial(draw_field, coverages=coverages))(jax.random.split(key, BATCH))
-        target, said = stretched(fields.sky), network(fields.dirty)
-        return jnp.abs(said - target).mean() + (1 - structural_similarity(said, target)) / 2
+    def of_batch(network: Autoencoder, key: jax.Array, variant: int) -> jax.Array:
+        return loss(network, jax.vmap(partial(draw_field, coverages=coverages))(jax.random.split(key, BATCH)))
 
     cache.mkdir(parents=True, exist_ok=True)
     network = Autoencoder(pixels, jax.random.PRNGKey(seed))
-    plan = Plan("autoencoder", loss, (0,), BATCH, seed=seed)
+    plan = Plan("autoencoder", of_batch, (0,), BATCH, seed=seed)
     return train(plan, network, 3600 * hours, cache / f"autoencoder{pixels}.checkpoint.safetensors").network
 
 
 @eqx.filter_jit
-def _mapped(network: Autoencoder, dirty: jax.Array) -> jax.Array:
+def _mapped(network: Callable[[jax.Array], jax.Array], dirty: jax.Array) -> jax.Array:
     return stretched(network(dirty[None]))[0]
 
 
-def autoencoder_boxes(network: Autoencoder, plane: Plane) -> Detections:
+def autoencoder_boxes(network: Callable[[jax.Array], jax.Array], plane: Plane) -> Detections:
     """Return the published boxes: islands above the threshold, grown by one pixel."""
     islands = np.asarray(_mapped(network, jnp.asarray(plane.dirty, jnp.float32))) > THRESHOLD
     labels, _ = label(binary_dilation(islands, np.ones((3, 3))), np.ones((3, 3)))

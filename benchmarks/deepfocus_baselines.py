@@ -18,44 +18,32 @@ PEAK = 4.5  # sigma of a peak of the CLEAN image
 SIGNIFICANT = 4.0  # flux over its error after the fit
 
 
-def fitted(start: Gaussians, plane: Plane, channels: int, significant: float) -> Detections:
+def fitted(start: Gaussians, plane: Plane, significant: float) -> Detections:
     """Return sources of maximum likelihood from a start.
 
     Args:
         start: places and shapes.
         plane: in which they are.
-        channels: of the cube, whose mean the plane is.
         significant: flux over its error of those that stay.
     """
     fit = fit_gaussians(start, plane.dirty, plane.operator, plane.noise)
     kept = fit.gaussians.flux > significant * fit.errors.flux
-    gaussians, count = fit.gaussians.chosen(kept), int(kept.sum())
-    return Detections(
-        boxes_of(gaussians, plane.beam.mean),
-        gaussians,
-        fit.errors.flux[kept],
-        np.tile([0, channels - 1], (count, 1)),
-        np.ones(count),
-    )
+    gaussians = fit.gaussians.chosen(kept)
+    return Detections(boxes_of(gaussians, plane.beam.mean), gaussians, fit.errors.flux[kept], np.ones(len(gaussians)))
 
 
 def ceiling(plane: Plane, truth: Truth) -> Detections:
     """Return the fit that begins with the truth: what maximum likelihood can reach."""
-    return fitted(truth.gaussians, plane, truth.spectra.shape[1], -np.inf)
+    return fitted(truth.gaussians, plane, -np.inf)
 
 
-def clean_peaks(plane: Plane, channels: int) -> Detections:
-    """Return the peaks of a CLEAN image, fitted, those with a flux of four errors.
-
-    Args:
-        plane: dirty.
-        channels: of the cube, whose mean it is.
-    """
+def clean_peaks(plane: Plane) -> Detections:
+    """Return the peaks of a CLEAN image, fitted, those with a flux of four errors."""
     restored = clean_image(plane)
     y, x = np.nonzero((restored == maximum_filter(restored, 5)) & (restored > PEAK * plane.noise))
     beam, one = plane.beam.mean, np.ones(len(x))
     start = Gaussians(x, y, 1.15 * beam * one, 0.95 * beam * one, 0.3 * one, 0 * one)
-    return fitted(start, plane, channels, SIGNIFICANT)
+    return fitted(start, plane, SIGNIFICANT)
 
 
 def clean_image(plane: Plane) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def rows(observed: SimulatedMS, folder: Path) -> Iterator[list[str]]:
         residual = read_image(f"{imagename}.residual")
         found = read_image(f"{imagename}.image") - residual
         beams = read_beams(f"{imagename}.psf")
-        truth = np.stack([restored_sky(beam) for beam in beams if beam is not None])[:, None]
+        truth = np.stack([restored_sky(SOURCES, beam, SIZE, CELL) for beam in beams if beam is not None])[:, None]
         yield [
             name,
             f"{seconds:.1f}",
@@ -78,14 +78,14 @@ def rows(observed: SimulatedMS, folder: Path) -> Iterator[list[str]]:
         ]
 
 
-def restored_sky(beam: Beam) -> NDArray[np.float64]:
-    """Return the sources convolved with a CLEAN beam, (ny, nx), Jy/beam."""
-    y, x = (np.mgrid[:SIZE, :SIZE] - SIZE // 2) * CELL
+def restored_sky(sources: Sequence[Source], beam: Beam, size: int, cell: float) -> NDArray[np.float64]:
+    """Return sources convolved with a CLEAN beam, (size, size), Jy/beam. cell: arcsec."""
+    y, x = (np.mgrid[:size, :size] - size // 2) * cell
     angle = np.radians(beam.angle)
     axes = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
     shape = axes.T * (np.array([beam.major, beam.minor]) ** 2 / (8 * np.log(2))) @ axes
-    sky = np.zeros((SIZE, SIZE))
-    for source in SOURCES:
+    sky = np.zeros((size, size))
+    for source in sources:
         covariance = shape + source.size**2 * np.eye(2)
         offset = np.stack([-x - source.east, y - source.north])
         distance = np.einsum("i...,ij,j...", offset, np.linalg.inv(covariance), offset)

@@ -30,12 +30,10 @@ class Truth:
 
     Attributes:
         gaussians: of the same second moments, pixels; their fluxes are those of the mean over the channels, Jy.
-        spectra: (source, channel), Jy.
         snr: of the peaks in the dirty mean over the channels, (source,).
     """
 
     gaussians: Gaussians
-    spectra: NDArray[np.float64]
     snr: NDArray[np.float64]
 
 
@@ -45,16 +43,14 @@ class Detections:
 
     Attributes:
         boxes: x0, y0, x1, y1, pixels, (source, 4).
-        gaussians: shapes, with their fluxes in the mean over `channels`; None of a method that finds boxes alone.
+        gaussians: shapes, with their fluxes in the mean over the channels; None of a method that finds boxes alone.
         flux_error: of these fluxes, (source,).
-        channels: first and last channel of the fluxes, inclusive, (source, 2).
         probability: that the method states, (source,).
     """
 
     boxes: NDArray[np.float64]
     gaussians: Gaussians | None = None
     flux_error: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    channels: NDArray[np.intp] = field(default_factory=lambda: np.zeros((0, 2), int))
     probability: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -176,8 +172,7 @@ def _compared(truth: Truth, found: Detections, partner: NDArray[np.intp]) -> NDA
     rows = []
     for number in np.flatnonzero((partner >= 0) & (truth.snr >= FAINTEST)):
         match = partner[number]
-        first, last = found.channels[match]
-        flux = truth.spectra[number, first : last + 1].mean()
+        flux = truth.gaussians.flux[number]
         error = found.gaussians.flux[match] - flux
         turn = found.gaussians.angle[match] - truth.gaussians.angle[number]
         turn = abs((turn + np.pi / 2) % np.pi - np.pi / 2)

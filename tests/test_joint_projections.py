@@ -48,7 +48,7 @@ def test_both_skies_agree(joined):
     assert read_image(f"{names['CAR']}.sky").sum() == pytest.approx(truth.sum(), rel=0.03)
     residuals = [read_valid(f"{name}.residual")[0, 0][seen] for name in names.values()]
     for each in residuals[1:]:
-        assert np.std(each) == pytest.approx(np.std(residuals[0]), rel=0.1)
+        assert np.std(each) < 1.1 * np.std(residuals[0])
 
 
 def test_the_sky_in_healpix_has_the_flux_and_the_shape_of_that_in_sin(joined):

@@ -108,7 +108,7 @@ def test_gridding_is_the_adjoint_of_degridding(shape):
     weight = np.concatenate([part.weight for part in parts])
     expected = np.vdot(weight * operator.predicted(a), model_of_b).real
     assert np.vdot(dirty[0], b[0]) == pytest.approx(expected, rel=1e-5)
-    others = np.random.default_rng(3).normal(size=(2, weight.size)) @ [1, 1j]
+    others = [1, 1j] @ np.random.default_rng(3).normal(size=(2, weight.size))
     of_others = np.vdot(weight * others, model_of_b).real
     assert np.vdot(operator.dirty_sums(others)[0], b[0]) == pytest.approx(of_others, rel=1e-5)
 

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.deepfocus_race import restored_sky
 from casa_ml_tasks import rmlclean
-from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.data.casa_image import read_beam, read_image
 from casa_ml_tasks.networks.image_network import ImageNetwork
+from casa_ml_tasks.simulation import Source, simulate
 from casa_ml_tasks.tasks import network_first
 from casa_ml_tasks.tasks import rmlclean as family
 
@@ -36,6 +38,25 @@ def test_the_sky_is_that_of_rmlclean_even_with_a_network_that_has_learned_nothin
     assert ours["nmajordone"] <= theirs["nmajordone"]
     restored = [read_image(tmp_path / f"{name}.image") for name in ("deepfocus", "rml")]
     np.testing.assert_allclose(restored[0], restored[1], atol=0.5 * np.max(theirs["image_noise"]))
+
+
+def test_a_faint_sky_is_nearer_to_the_truth_than_without_the_network(tmp_path):
+    """With the weights of the package, at the resolution of the beam."""
+    sources = (Source(0.12, 1.0, -0.52, 0.25), Source(0.05, -2.2, 0.8), Source(0.3, -1.5, -2.0, 0.5))
+    observed = simulate(tmp_path / "faint.ms", antennas=24, channels=1, integrations=16, sigma=0.3, sources=sources)
+    faint = {"imsize": 96, "cell": "0.13arcsec"}
+    errors, noise = [], 0.0
+    for name in ("deepfocus", "rml"):
+        result = image(observed.path, tmp_path / name, minorcycle=name, **faint)
+        assert result["stopcode"] == 10
+        residual = read_image(tmp_path / f"{name}.residual")[0, 0]
+        found = read_image(tmp_path / f"{name}.image")[0, 0] - residual
+        truth = restored_sky(sources, read_beam(tmp_path / f"{name}.psf"), 96, 0.13)
+        noise = float(np.max(result["image_noise"]))
+        errors.append(np.sqrt(np.mean((found - truth) ** 2)))
+        assert 0.85 * noise < residual.std() < 1.1 * noise
+    assert noise < 0.05 * truth.max()
+    assert errors[0] < 0.9 * errors[1]
 
 
 def test_damaged_weights_are_named_before_anything_is_written(monkeypatch, simulated_ms, tmp_path):

@@ -98,12 +98,8 @@ class SingleDishMap:
         return np.isfinite(self.pixels)
 
     def on(self, shape: tuple[int, int]) -> SingleDish:
-        """Return the map as the likelihood needs it, for images (channel, ny, nx) of this shape.
-
-        Its noise is correlated as the beam is, and raised to what the lowest frequencies have, of which the total flux
-        is: then no frequency has more than it claims.
-        """
-        return SingleDish.of(self.pixels, self.grid, self.beams, np.sqrt(self.correlation) * self.noise, shape)
+        """Return the map as the likelihood needs it, for images (channel, ny, nx) of this shape."""
+        return SingleDish.of(self.pixels, self.grid, self.beams, self.noise, shape, self.correlation)
 
 
 def read_single_dish(file: MapFile, image: ImageCoordinates) -> SingleDishMap:

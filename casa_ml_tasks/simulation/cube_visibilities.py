@@ -11,20 +11,20 @@ from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.simulation.cubes import SimulatedCube
 from casa_ml_tasks.simulation.line_profiles import SIGMA_PER_FWHM
-from casa_ml_tasks.simulation.measurement_set import put_data, with_table
+from casa_ml_tasks.simulation.measurement_set import prepare, with_table
 from casa_ml_tasks.simulation.observation import CENTRE, INTEGRATION, observe
 from casa_ml_tasks.simulation.random_fields import GAUSSIAN
 from casa_ml_tasks.simulation.sources import Source, direct_sum
 
-CHUNK = 8192  # visibilities of one matrix product
+CHUNK = 8192  # rows at once
 
 
 def observe_cube(path: str | Path, cube: SimulatedCube, *, noise: float | None = None, seed: int = 1) -> None:
     """Write a Measurement Set of the sky of a cube, observed with its antennas, declination and length.
 
     Gaussians are Fourier transforms in closed form, disks and rings sums over their pixels. There is no primary beam:
-    the sky of a cube is what one has left. A row is 30 s of a baseline, so long observations of many channels are
-    large.
+    the sky of a cube is what one has left. A row is 30 s of a baseline: three hours of 43 antennas and 128 channels are
+    0.7 GB.
 
     Args:
         path: of the new Measurement Set.
@@ -47,11 +47,14 @@ def observe_cube(path: str | Path, cube: SimulatedCube, *, noise: float | None =
     rng = np.random.default_rng(seed)
 
     def fill(tool: Any) -> None:
-        uvw = tool.getcol("UVW")
-        sigma = (observed.noise if noise is None else noise) * np.sqrt(2 * uvw.shape[1])
-        stokes_i = visibilities(cube, uvw)
-        white = rng.normal(size=(2, 2, *stokes_i.shape))
-        put_data(tool, stokes_i + sigma * (white[0] + 1j * white[1]), sigma)
+        rows = int(tool.nrows())
+        sigma = (observed.noise if noise is None else noise) * np.sqrt(2 * rows)
+        prepare(tool, sigma)
+        for first in range(0, rows, CHUNK):
+            count = min(CHUNK, rows - first)
+            stokes_i = visibilities(cube, tool.getcol("UVW", first, count))
+            white = rng.normal(size=(2, 2, *stokes_i.shape))
+            tool.putcol("DATA", stokes_i + sigma * (white[0] + 1j * white[1]), first, count)
 
     with_table(path, fill)
 
@@ -91,9 +94,8 @@ def _sum_over_pixels(
     patch = image[np.ix_(rows, columns)].astype(float)
     found = np.zeros((len(frequencies), uvw.shape[1]), complex)
     for channel, frequency in enumerate(frequencies):
-        for first in range(0, uvw.shape[1], CHUNK):
-            u, v = uvw[:2, first : first + CHUNK] * frequency / speed_of_light
-            along_x = np.exp(2j * np.pi * np.outer(u, -(columns - nx // 2) * cell))
-            along_y = np.exp(2j * np.pi * np.outer(v, (rows - ny // 2) * cell))
-            found[channel, first : first + CHUNK] = np.einsum("ky,ky->k", along_y, along_x @ patch.T)
+        u, v = uvw[:2] * frequency / speed_of_light
+        along_x = np.exp(2j * np.pi * np.outer(u, -(columns - nx // 2) * cell))
+        along_y = np.exp(2j * np.pi * np.outer(v, (rows - ny // 2) * cell))
+        found[channel] = np.einsum("ky,ky->k", along_y, along_x @ patch.T)
     return found

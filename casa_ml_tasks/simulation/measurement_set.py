@@ -98,19 +98,31 @@ def simulate(
 
 
 def put_data(tool: Any, data: NDArray[np.complexfloating], sigma: float) -> None:
-    """Write DATA, no flag, SIGMA and WEIGHT = 1/sigma^2, and remove the columns of another sky.
+    """Write DATA, and what `prepare` writes.
 
     Args:
         tool: the table of a Measurement Set, open for writing.
         data: (correlation, channel, row), Jy.
         sigma: standard deviation of the real and of the imaginary part of one correlation, Jy.
     """
-    tool.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()])
+    prepare(tool, sigma)
     tool.putcol("DATA", data)
-    tool.putcol("FLAG", np.zeros(data.shape, bool))
-    tool.putcol("FLAG_ROW", np.zeros(data.shape[-1], bool))
+
+
+def prepare(tool: Any, sigma: float) -> None:
+    """Write SIGMA, WEIGHT = 1/sigma^2 and no flag, and remove the columns of another sky.
+
+    Args:
+        tool: the table of a Measurement Set, open for writing.
+        sigma: standard deviation of the real and of the imaginary part of one correlation, Jy.
+    """
+    tool.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()])
+    rows = int(tool.nrows())
+    correlations, channels = tool.getcell("FLAG", 0).shape
+    tool.putcol("FLAG", np.zeros((correlations, channels, rows), bool))
+    tool.putcol("FLAG_ROW", np.zeros(rows, bool))
     for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
-        tool.putcol(column, np.full((len(data), data.shape[-1]), value))
+        tool.putcol(column, np.full((correlations, rows), value))
 
 
 def add_to_channels(observed: SimulatedMS, sources_of: Callable[[int], tuple[Source, ...]]) -> None:

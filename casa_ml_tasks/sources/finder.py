@@ -20,9 +20,11 @@ from casa_ml_tasks.sources.dirty_cube import DirtyCube, Plane
 from casa_ml_tasks.sources.gaussians import Gaussians
 from casa_ml_tasks.sources.line_finder import SpectralFit, find_lines
 from casa_ml_tasks.sources.plane_finder import SEPARATE, PlaneSources, find_in_plane
+from casa_ml_tasks.sources.reliability import probability
 from casa_ml_tasks.sources.source_spectra import Spectra, source_spectra
 from casa_ml_tasks.sources.trust import field_flags, source_flags
 
+FOCUS_PROBABILITIES = (0.5,)  # of new sources in the channels of a line, one round
 BETTER = 1.1  # S/N in the channels of a line over that of all channels, from which the shape is taken there
 
 
@@ -42,7 +44,8 @@ class Shapes:
         gaussians, errors: shapes with the flux in these channels, Jy.
         snr: flux over its error, (source,).
         delta_chi2: rise of chi^2 without the source, (source,).
-        probability: the network's, (source,).
+        network: the probability that the network gave, (source,).
+        probability: that the source is real, (source,).
         at_bound: whether an axis is as large as the fit allows, (source,).
         unresolved: whether the minor axis is 0, as it is for half of all points, (source,).
         channels: first and last channel, inclusive, (source, 2).
@@ -52,6 +55,7 @@ class Shapes:
     errors: Gaussians
     snr: NDArray[np.floating]
     delta_chi2: NDArray[np.floating]
+    network: NDArray[np.floating]
     probability: NDArray[np.floating]
     at_bound: NDArray[np.bool_]
     unresolved: NDArray[np.bool_]
@@ -64,7 +68,8 @@ class Shapes:
         channels = np.tile([first, last], (len(found), 1))
         of_fit = fitted.gaussians, fitted.errors, found.snr, fitted.delta_chi2
         at_bound = fitted.at_bound & ~fitted.unresolved
-        return cls(*of_fit, found.probability, at_bound, fitted.unresolved, channels)
+        real = probability(found.probability, fitted.delta_chi2)
+        return cls(*of_fit, found.probability, real, at_bound, fitted.unresolved, channels)
 
     def __len__(self) -> int:
         """How many."""
@@ -77,6 +82,7 @@ class Shapes:
             self.errors.chosen(index),
             self.snr[index],
             self.delta_chi2[index],
+            self.network[index],
             self.probability[index],
             self.at_bound[index],
             self.unresolved[index],
@@ -91,6 +97,7 @@ class Shapes:
             Gaussians.concatenated(first.errors, second.errors),
             np.concatenate([first.snr, second.snr]),
             np.concatenate([first.delta_chi2, second.delta_chi2]),
+            np.concatenate([first.network, second.network]),
             np.concatenate([first.probability, second.probability]),
             np.concatenate([first.at_bound, second.at_bound]),
             np.concatenate([first.unresolved, second.unresolved]),
@@ -185,7 +192,7 @@ def focus(cube: DirtyCube, shapes: Shapes, fits: Sequence[SpectralFit], network:
     for first, last in line_ranges(fits):
         channels = np.arange(len(cube.dirty))
         plane = cube.integrated(np.where((channels >= first) & (channels <= last), 1.0, 0.0))
-        found = find_in_plane(plane, network, shapes.gaussians)
+        found = find_in_plane(plane, network, shapes.gaussians, FOCUS_PROBABILITIES)
         here = Shapes.of_plane(found, first, last)
         again = found.origin >= 0
         shapes = _with_better(shapes, here.chosen(again), found.origin[again])
@@ -214,7 +221,8 @@ def _with_better(shapes: Shapes, here: Shapes, origin: NDArray[np.intp]) -> Shap
     better = here.snr > BETTER * shapes.snr[origin]
     order = np.arange(len(shapes))
     order[origin[better]] = len(shapes) + np.flatnonzero(better)
-    kept = replace(here, probability=shapes.probability[origin])
+    network = shapes.network[origin]
+    kept = replace(here, network=network, probability=probability(network, here.delta_chi2))
     return Shapes.concatenated(shapes, kept).chosen(order)
 
 

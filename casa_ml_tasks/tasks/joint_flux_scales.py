@@ -178,9 +178,12 @@ def _modes(each: DishData, skies: Sequence[Image], cell: float) -> SetOfVisibili
     maps = [dish.predicted(np.asarray(sky[:, 0], float)) for sky in skies]
     channels = []
     for channel in np.flatnonzero(np.isfinite(dish.level)):
-        beam, level, step = each.sky_map.beams[channel], float(dish.level[channel]), each.sky_map.grid.step
+        beam, level, known = each.sky_map.beams[channel], float(dish.level[channel]), each.sky_map
         pixels = np.where(counted, dish.pixels[channel], np.nan)
-        seen = [modes_of_map(each.sky_map.path, pixels, one[channel], level, beam, step, cell) for one in maps]
+        seen = [
+            modes_of_map(known.path, pixels, one[channel], level, beam, known.grid.step, cell, known.correlation)
+            for one in maps
+        ]
         changes = np.stack([one.model for one in seen[1:]]) if len(seen) > 1 else None
         channels.append(replace(seen[0], changes=changes))
     return replace(

@@ -19,7 +19,7 @@ def network_first(
     psf: Image,
     areas: NDArray[np.floating],
     noise: NDArray[np.floating],
-    finishing: MinorCycle,
+    finishing: Callable[[Image], MinorCycle],
     positive: NDArray[np.bool_],
     support: Callable[[], NDArray[np.bool_]],
     network: ImageNetwork | None = None,
@@ -30,7 +30,7 @@ def network_first(
         psf: of one pointing, (channel, stokes, 2 ny, 2 nx), Jy/beam.
         areas: solid angles of the CLEAN beams, (channel,), pixels.
         noise: of the dirty images, (channel, stokes), Jy/beam.
-        finishing: goes on from the network's model.
+        finishing: makes the minor cycle that goes on, as `NetworkFirst` has it.
         positive: whether the model of each Stokes plane is kept from being negative, (stokes,).
         support: tells where the model may differ from zero, (channel, stokes, ny, nx).
         network: trained; the one of the package by default.

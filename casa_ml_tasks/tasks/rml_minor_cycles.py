@@ -112,7 +112,8 @@ def _maximum_likelihood(
     kind = TaylorMaximumLikelihood if request.grid.taylor_terms else RegularisedMaximumLikelihood
     mosaic = field.mosaic
     assert regularisation.regstrength is not None
-    minor = kind(
+    of_call = partial(
+        kind,
         psf,
         noise,
         areas,
@@ -129,8 +130,8 @@ def _maximum_likelihood(
         may_end_early=may_end_early,
     )
     if not request.begins_with_network:
-        return minor
-    return network_first(psf, areas, noise, minor, positive, of_network)
+        return of_call()
+    return network_first(psf, areas, noise, lambda expected: of_call(expected=expected), positive, of_network)
 
 
 def _same_at_first(support: Support) -> tuple[Support, Support]:

@@ -109,8 +109,8 @@ class _Rmlclean(ScriptTask):
             where w is so large that it is imaged in planes, the CPU does the work.
         minorcycle: Whose minor cycle runs (rml, clean, deepfocus). rml: regularised maximum likelihood. clean:
             tclean's deconvolvers. deepfocus: rml, but a neural network takes the first steps, as far as the data
-            agree with them; not for mosaics, Taylor terms, outlier fields, positivity=False, or stokes without I,
-            XX, YY, RR or LL.
+            agree with them, and l1 and log_smoothness judge the image by what it has found; not for mosaics,
+            Taylor terms, outlier fields, positivity=False, or stokes without I, XX, YY, RR or LL.
         regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
             otherwise; [] is maximum likelihood alone. Few numbers: l1 (few bright pixels), reweighted_l1 (the
             same, sparing the bright), starlet (few wavelets), uv_sparsity (little beyond the longest baselines).

@@ -1,4 +1,4 @@
-"""A minor cycle that begins with the steps of a network, and is finished by another minor cycle."""
+"""A minor cycle that begins with the steps of a network, and is finished by another that knows what it expects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState, StateS
 from casa_ml_tasks.kernels.threads import available_cores
 from casa_ml_tasks.minor.deepfocus.proposed_steps import Plane, Proposes, exact_operator, take_steps
 
-#: In `MinorState.latent`: steps of the network in each image; absent until it has had its turn.
-STEPS = "network_steps"
+#: In `MinorState.latent`, absent until the network has had its turn: its steps in each image, and the model that they
+#: led to, Jy/pixel, NaN in planes where it is not trusted.
+STEPS, EXPECTED = "network_steps", "network_model"
+#: The largest dirty image that it is trusted with, noise sigma: as bright as in its training.
+BRIGHTEST = 200.0
+#: The largest r.m.s. of the residual that it is trusted with, noise sigma.
+LARGEST_RESIDUAL = 1.2
 
 
 class NetworkFirst:
@@ -27,14 +32,14 @@ class NetworkFirst:
     zero than it is high, as absorption leaves it, are left to the other minor cycle.
     """
 
-    schema = StateSchema("network first", 1, {STEPS: ("channel", "stokes")})
+    schema = StateSchema("network first", 1, {STEPS: ("channel", "stokes"), EXPECTED: ("channel", "stokes", "y", "x")})
 
     def __init__(
         self,
         psf: Image,
         noise: NDArray[np.floating],
         propose: Callable[[int, int], Proposes],
-        finishing: MinorCycle,
+        finishing: Callable[[Image], MinorCycle],
         positive: NDArray[np.bool_],
         support: Callable[[], NDArray[np.bool_]] | None = None,
     ):
@@ -44,7 +49,8 @@ class NetworkFirst:
             psf: (channel, stokes, 2 ny, 2 nx), Jy/beam; zero in a plane without data.
             noise: of the dirty images, (channel, stokes), Jy/beam.
             propose: makes the network's view of a channel and Stokes plane.
-            finishing: goes on from the network's model.
+            finishing: makes the minor cycle that goes on from the network's model. It is told that model, (channel,
+                stokes, ny, nx), Jy/pixel, NaN in planes where the network is not trusted.
             positive: whether the model of each Stokes plane is kept from being negative, (stokes,).
             support: tells where the model may differ from zero, (channel, stokes, ny, nx); everywhere by default.
         """
@@ -65,25 +71,27 @@ class NetworkFirst:
             model: whose residual it is, (channel, stokes, ny, nx), Jy/pixel.
             state: from the minor cycle before.
         """
-        steps = state.latent.get(STEPS)
-        if steps is not None:
-            return self._finish(residual, model, state, steps)
-        residual, model, steps = self._with_network(residual, model)
-        new, found = self._finish(residual, model, replace(state, predicted_residual=None), steps)
+        if STEPS in state.latent:
+            return self._finish(residual, model, state)
+        residual, model, steps, is_trusted = self._with_network(residual, model)
+        expected = np.where(is_trusted[..., None, None], model, np.float32(np.nan))
+        own = {**state.latent, STEPS: steps, EXPECTED: expected}
+        new, found = self._finish(residual, model, replace(state, predicted_residual=None, latent=own))
         return new, replace(found, converged=found.converged and not steps.any())
 
-    def _finish(
-        self, residual: Image, model: Image, state: MinorState, steps: NDArray[np.integer]
-    ) -> tuple[Image, MinorState]:
-        """Let the other minor cycle go on; steps: of the network."""
-        own = {name: array for name, array in state.latent.items() if name != STEPS}
-        new, found = self._finishing.update(residual, model, replace(state, latent=own))
-        return new, replace(found, latent={**found.latent, STEPS: steps})
+    def _finish(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
+        """Let the other minor cycle go on; the network has had its turn."""
+        own = {name: state.latent[name] for name in (STEPS, EXPECTED)}
+        others = {name: array for name, array in state.latent.items() if name not in own}
+        new, found = self._finishing(own[EXPECTED]).update(residual, model, replace(state, latent=others))
+        return new, replace(found, latent={**found.latent, **own})
 
-    def _with_network(self, residual: Image, model: Image) -> tuple[Image, Image, NDArray[np.integer]]:
-        """Return residual and model after the network's steps, single precision, and the steps of each plane."""
+    def _with_network(
+        self, residual: Image, model: Image
+    ) -> tuple[Image, Image, NDArray[np.integer], NDArray[np.bool_]]:
+        """Return residual and model after the network's steps, the steps, and whether it is trusted, of each plane."""
         new_residual, new_model = (np.array(image, np.float32) for image in (residual, model))
-        steps = np.zeros(residual.shape[:2], int)
+        steps, is_trusted = np.zeros(residual.shape[:2], int), np.zeros(residual.shape[:2], bool)
         support = np.ones(residual.shape, bool) if self._support is None else self._support()
 
         def advance(channel: int, stokes: int) -> None:
@@ -92,11 +100,12 @@ class NetworkFirst:
             end = take_steps(start, self._propose(channel, stokes), exact_operator(self._psf[at]), support[at])
             if end.steps:
                 new_residual[at], new_model[at], steps[at] = noise * end.residual, noise * end.model, end.steps
+                is_trusted[at] = start.residual.max() < BRIGHTEST and end.rms < LARGEST_RESIDUAL
 
         planes = np.argwhere(self._is_known(residual)).tolist()
         with ThreadPoolExecutor(min(available_cores(), max(len(planes), 1))) as pool:
             list(pool.map(lambda plane: advance(*plane), planes))
-        return new_residual, new_model, steps
+        return new_residual, new_model, steps, is_trusted
 
     def _is_known(self, residual: Image) -> NDArray[np.bool_]:
         """Return which planes have a sky of the kind that the network knows, (channel, stokes)."""

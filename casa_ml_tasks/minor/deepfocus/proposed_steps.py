@@ -43,6 +43,11 @@ class Plane(NamedTuple):
     model: NDArray[np.float64]
     steps: int = 0
 
+    @property
+    def rms(self) -> float:
+        """Of the residual, noise units a beam."""
+        return float(np.sqrt(np.mean(self.residual**2)))
+
 
 def step_length(slope: float, curvature: float) -> float:
     r"""Return how much of a step lowers chi^2 most, from 0 to 1; 0 as well where a number is not finite.
@@ -87,11 +92,6 @@ def take_steps(start: Plane, propose: Proposes, operator: Operator, support: NDA
             break
         before = plane
         plane = Plane(before.residual - length * dirty, before.model + length * change, before.steps + 1)
-        if _size(plane.residual) > (1 - SMALLEST_FALL) * _size(before.residual):
+        if plane.rms > (1 - SMALLEST_FALL) * before.rms:
             break
     return plane
-
-
-def _size(residual: NDArray[np.float64]) -> float:
-    """Return the r.m.s."""
-    return float(np.sqrt(np.mean(residual**2)))

@@ -40,6 +40,7 @@ class Request:
     Attributes:
         selection, grid, gridding, weighting, noise, stopping, masking, output: the settings.
         minorcycle: whose minor cycles run, 'rml', 'clean' or 'deepfocus'; 'rml' where the task has no choice.
+        weights: folder of trained networks; '' is those of the package.
         outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
         casa: every parameter of the task by its name.
 
@@ -56,6 +57,7 @@ class Request:
     masking: Masking
     output: Output
     minorcycle: str = "rml"
+    weights: str = ""
     outlierfile: str = ""
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -78,6 +80,7 @@ class Request:
             Masking.from_parameters(**parameters),
             Output.from_parameters(**parameters),
             minorcycle=parameters.get("minorcycle", "rml"),
+            weights=parameters.get("weights", ""),
             outlierfile=parameters.get("outlierfile", ""),
             casa=parameters,
         )

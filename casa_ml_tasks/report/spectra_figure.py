@@ -51,12 +51,12 @@ def _draw(axes: Axes, content: SourceContent, row: int) -> None:
     axes.step(x, np.where(seen, flux, np.nan) / factor, where="mid", color=COLOUR, linewidth=1.0)
     axes.axhline(float(source["continuum"]) / factor, color="0.4", linewidth=0.8, linestyle="dotted")
     own = content.lines[np.asarray(content.lines["id"]) == source["id"]]
-    for line in own:
+    for number, line in enumerate(own):
         first, last = edges[line["first"]], edges[line["last"] + 1]
         axes.axvspan(first, last, color=LINE, alpha=0.25, linewidth=0)
         axes.annotate(
             f"{line['snr']:.0f}σ",
-            ((first + last) / 2, 0.97),
+            ((first + last) / 2, 0.97 - 0.08 * (number % 2)),  # neighbours would hide each other
             xycoords=("data", "axes fraction"),
             ha="center",
             va="top",

@@ -91,7 +91,7 @@ def draw_probabilities(content: SourceContent) -> Figure:
     figure = Figure(figsize=(5.4, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     counts, _, _ = axes.hist(probability, BINS.tolist(), color=FOUND, edgecolor="white")
-    axes.set(xlabel="probability", ylabel="sources", xlim=(0, 1))
+    axes.set(xlabel="probability that it is real", ylabel="sources", xlim=(0, 1))
     axes.set_ylim(0, max(1.0, 1.15 * float(np.max(counts, initial=0))))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if content.matches is not None:

@@ -30,7 +30,7 @@ CAPTIONS: Mapping[str, str] = {
     "probability_map": "Where the network sees centres of sources at its first look, before the fit.",
     "spectra": "Flux of each source's shape in every channel (blue), the error of a channel (grey), the continuum "
     "(dotted) and the channels of lines (orange) with their signal-to-noise ratio. Sources with lines come first.",
-    "probabilities": "Probability of each source that is listed to be one. With a table of true sources, "
+    "probabilities": "Probability that each source that is listed is real. With a table of true sources, "
     "points say which share of a bin is true: they lie on the line where probabilities are right.",
     "truth": "True and found sources as their 2-sigma ellipses.",
     "true_numbers": "Axes and continuum of the sources that were found, against the true ones. The line is equality.",

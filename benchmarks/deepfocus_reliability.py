@@ -45,7 +45,7 @@ def main() -> None:
         odds = x @ coefficients
         return float(np.sum(np.logaddexp(0, odds) - y * odds) + 1e-3 * np.sum(coefficients**2))
 
-    fitted = minimize(cost, np.array([-18.0, 0.3, 6.0])).x
+    fitted = minimize(cost, np.array([-14.0, 0.7, 4.5])).x
     said = 1 / (1 + np.exp(-x @ fitted))
     print(f"{len(y)} detections, {np.sum(~y)} spurious; coefficients {np.round(fitted, 3).tolist()}")
     for low, high in ((0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.01)):

@@ -17,7 +17,9 @@ from casa_ml_tasks.sources.gaussians import Gaussians
 from casa_ml_tasks.sources.source_spectra import source_spectra
 
 LEAST_PROBABILITIES = (0.5, 0.3, 0.3)  # of a candidate in each round
-FIRST_STEPS = 3  # calls of the network where nothing is known yet
+FIRST_STEPS = 3  # calls of the network where nothing is known yet, at least
+MOST_STEPS = 8  # while the r.m.s. of the residual still falls by FALLS
+FALLS = 0.01
 SEPARATE = 0.6  # beams; a candidate of a later round is at least as far from what is known or was tried
 SIGNIFICANT = 4.0  # flux over its error
 NEEDED = 32.0  # least rise of chi^2 without a source: fewer than one in a hundred noise-only fields reaches it
@@ -97,9 +99,13 @@ def _needed(start: Gaussians, plane: Plane) -> tuple[FittedGaussians, NDArray[np
 def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
     """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
     model: NDArray[np.floating] = known.image(plane.dirty.shape)
-    for _ in range(1 if len(known) else FIRST_STEPS):
-        proposal = view(plane.residual(model) / plane.noise, model / plane.noise)
+    residual = plane.residual(model)
+    for step in range(1, 1 + (1 if len(known) else MOST_STEPS)):
+        proposal = view(residual / plane.noise, model / plane.noise)
         model = plane.noise * proposal.model
+        before, residual = residual, plane.residual(model)
+        if step >= FIRST_STEPS and residual.std() > (1 - FALLS) * before.std():
+            break
     return proposal
 
 

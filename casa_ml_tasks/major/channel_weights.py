@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +55,18 @@ def weights_of_channels(
         for some in chunks(part.size):
             weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
         yield channel, members, weights
+
+
+def with_errors(
+    visibilities: Visibilities, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+) -> Visibilities:
+    """Return visibilities with natural weights of thermal noise and errors of calibration together.
+
+    Args:
+        visibilities: with weights of thermal noise.
+        error: gives errors of calibration, Jy, at uv distances, wavelengths.
+        noise_scale: true thermal noise over the noise that the weights claim; the new ones claim it as well.
+    """
+    errors = error(np.hypot(visibilities.uvw[:, 0], visibilities.uvw[:, 1]))
+    weight = visibilities.weight / (1 + visibilities.weight * (errors / noise_scale) ** 2)
+    return replace(visibilities, weight=weight.astype(np.float32))

@@ -13,6 +13,7 @@ from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 
@@ -60,7 +61,7 @@ class SkyMosaic(NativeMosaic):
             part = replace(self._data, store=visibilities[members])
             yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
 
-    def _pointings(self, operator: VisibilityOperator, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
+    def _pointings(self, operator: ImagedVisibilities, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True, channel=channel)
 
     def _sky(self, model: Image) -> Image:

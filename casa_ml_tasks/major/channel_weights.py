@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.visibility_store import chunks
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.weighting import Weighting
 
 
@@ -31,7 +32,12 @@ def density_of(visibilities: Visibilities, weighting: Weighting, shape: tuple[in
 
 
 def weights_of_channels(
-    visibilities: Visibilities, weighting: Weighting, channels: int, shape: tuple[int, int], cell: float
+    visibilities: Visibilities,
+    weighting: Weighting,
+    channels: int,
+    shape: tuple[int, int],
+    cell: float,
+    density: WeightDensity | None = None,
 ) -> Iterator[tuple[int, slice | NDArray[np.bool_], NDArray[np.float32]]]:
     """Yield each image channel with data, which visibilities it has, and their imaging weights.
 
@@ -41,8 +47,9 @@ def weights_of_channels(
         channels: of the image.
         shape: (ny, nx) of the image.
         cell: pixel size, radian.
+        density: of all visibilities of the image, where these are a part of them and have one density for all channels.
     """
-    density = density_of(visibilities, weighting, shape, cell)
+    density = density_of(visibilities, weighting, shape, cell) if density is None else density
     for channel in range(channels):
         inside = visibilities.channel == channel
         members = slice(None) if inside.all() else inside
@@ -55,6 +62,38 @@ def weights_of_channels(
         for some in chunks(part.size):
             weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
         yield channel, members, weights
+
+
+def weighted_by_channel(
+    visibilities: Visibilities,
+    nominal: NDArray[np.floating],
+    thermal: NDArray[np.floating],
+    weighting: Weighting,
+    channels: int,
+    shape: tuple[int, int],
+    cell: float,
+    density: WeightDensity | None = None,
+) -> Iterator[WeightedVisibilities]:
+    """Yield visibilities with their imaging weights, channel by channel, in chunks that are planned at once.
+
+    Args:
+        visibilities: with the natural weights to image with.
+        nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
+        thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
+        weighting, channels, shape, cell, density: as those of `weights_of_channels`.
+    """
+    for channel, members, weights in weights_of_channels(visibilities, weighting, channels, shape, cell, density):
+        some, claimed, alone = visibilities[members], nominal[members], thermal[members]
+        for part in chunks(some.size):
+            yield WeightedVisibilities(
+                channel,
+                some.uvw[part],
+                some.visibility[part],
+                weights[part],
+                some.weight[part],
+                claimed[part],
+                alone[part],
+            )
 
 
 def with_errors(

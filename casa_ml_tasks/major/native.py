@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,20 @@ from scipy.constants import arcsecond
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_direction, read_frequencies
-from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, chunks
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins
 from casa_ml_tasks.engine.field_layout import FieldLayout
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image, Reduced
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.channel_weights import weights_of_channels, with_errors
+from casa_ml_tasks.major.channel_weights import weighted_by_channel, with_errors
 from casa_ml_tasks.major.closing import closed_on_error
 from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.measurement_sets import read_visibilities, write_model_column
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.transform import TOLERANCE, Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.request import Request
 
 
@@ -136,22 +135,8 @@ class NativeMajorCycle(NativeImages):
         """
         weighting = self._request.weighting.of_channels(read_frequencies(self.product("pb")))
         channels, shape = self.shape[0], self._transform.shape
-
-        def parts() -> Iterator[WeightedVisibilities]:
-            for channel, members, weights in weights_of_channels(store, weighting, channels, shape, self.cell):
-                some, claimed, alone = store[members], nominal[members], thermal[members]
-                for part in chunks(some.size):
-                    yield WeightedVisibilities(
-                        channel,
-                        some.uvw[part],
-                        some.visibility[part],
-                        weights[part],
-                        some.weight[part],
-                        claimed[part],
-                        alone[part],
-                    )
-
-        return VisibilityOperator.planned(self._transform, channels, parts(), self._fold_count, plans)
+        parts = weighted_by_channel(store, nominal, thermal, weighting, channels, shape, self.cell)
+        return VisibilityOperator.planned(self._transform, channels, parts, self._fold_count, plans)
 
     def image_with(
         self, visibilities: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]

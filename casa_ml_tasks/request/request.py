@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
+from casa_ml_tasks.request.distribution import Distribution
 from casa_ml_tasks.request.grid import CONTINUUM, ImageGrid
 from casa_ml_tasks.request.gridding import MOSAIC, Gridding
 from casa_ml_tasks.request.masking import Masking
@@ -37,7 +38,7 @@ class Request:
     """What is imaged, and how.
 
     Attributes:
-        selection, grid, gridding, weighting, noise, stopping, masking, output: the settings.
+        selection, grid, gridding, weighting, noise, stopping, masking, output, distribution: the settings.
         cleans: whether tclean's deconvolvers run the minor cycles.
         outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
         casa: every parameter of the task by its name.
@@ -54,6 +55,7 @@ class Request:
     stopping: Stopping
     masking: Masking
     output: Output
+    distribution: Distribution
     cleans: bool = False
     outlierfile: str = ""
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -76,6 +78,7 @@ class Request:
             Stopping.from_parameters(**parameters),
             Masking.from_parameters(**parameters),
             Output.from_parameters(**parameters),
+            Distribution.from_parameters(**parameters),
             cleans=parameters.get("minorcycle") == "clean",
             outlierfile=parameters.get("outlierfile", ""),
             casa=parameters,
@@ -103,6 +106,11 @@ class Request:
         )
 
     @property
+    def runs_on_workers(self) -> bool:
+        """Whether workers read and grid the visibilities."""
+        return self.distribution.parallel and self.gridding.native and self.gridding.single_pointing
+
+    @property
     def _kernels_may_serve_mosaic(self) -> bool:
         """Whether nothing of a mosaic is asked for that CASA's gridders alone do."""
         return (
@@ -122,6 +130,7 @@ class Request:
             self._check_data_model,
             self._check_kernels,
             self._check_weighting,
+            self._check_distribution,
         ):
             check()
 
@@ -208,6 +217,17 @@ class Request:
                 raise ValueError(
                     f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"
                 )
+
+    def _check_distribution(self) -> None:
+        """Check that nothing is asked of workers that needs all visibilities in one process."""
+        if not self.runs_on_workers:
+            return
+        for name, wish in self.noise.freedom.parameters.items():
+            raise ValueError(
+                f"{name}={wish!r} corrects visibilities one by one, which are on many workers; use parallel=False"
+            )
+        if self.gridding.device == "gpu":
+            raise ValueError("device='gpu' grids in this process, without workers; use device='cpu', or parallel=False")
 
     def _check_weighting(self) -> None:
         """Check what 'briggsbwtaper' cannot do in tclean either."""

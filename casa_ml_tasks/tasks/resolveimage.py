@@ -88,8 +88,9 @@ class Resolveimage:
     def read(self, arguments: Arguments) -> InferenceCall:
         """Check the parameters as the inference takes them, and choose the gridder."""
         inferred = without_clean(arguments, self.name)
-        warn_of_unused(self.name, arguments, lacking_in_inference)
         request, channels = with_gridder(Request.from_parameters(**inferred.values))
+        chosen = {name: request.casa[name] for name in ("gridder", "imager")}
+        warn_of_unused(self.name, replace(arguments, values={**arguments.values, **chosen}), lacking_in_inference)
         inference = Inference.from_parameters(request, **request.casa)
         check_images(request)
         return InferenceCall((request,), channels, inference)

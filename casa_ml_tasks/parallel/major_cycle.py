@@ -50,7 +50,7 @@ class ParallelMajorCycle(NativeMajorCycle):
         super().__init__(request, directory, folds=folds)
 
     def _open_visibilities(self, directory: Path, origins: bool) -> None:
-        parts = self._divided()
+        parts = self.divided()
         self._parts = PartsOnWorkers(self._client, parts)
         if not self._parts.size:
             raise ValueError(
@@ -66,7 +66,7 @@ class ParallelMajorCycle(NativeMajorCycle):
         self._one_density = parts[0].has_one_density
         self._weigh(None)
 
-    def _divided(self) -> list[Part]:
+    def divided(self) -> list[Part]:
         """Return a part of the rows for each worker."""
         request, run = self._request, uuid4().hex[:12]
         weighting = request.weighting.of_channels(read_frequencies(self.product("pb")))

@@ -4,14 +4,12 @@ import os
 import subprocess
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import yaml
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
-from casa_ml_tasks.parallel import clusters
 from tests import slurm_processes
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -180,6 +180,10 @@ class KeepsVisibilities(Protocol):
         """
         ...
 
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle that takes the same steps, where the visibilities are if that is elsewhere."""
+        ...
+
     def image_noise(
         self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
     ) -> NDArray[np.floating]:

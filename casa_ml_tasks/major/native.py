@@ -13,7 +13,7 @@ from scipy.stats import median_abs_deviation
 from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_direction, read_frequencies
 from casa_ml_tasks.data.visibility_store import ImageFrame, Origins
 from casa_ml_tasks.engine.field_layout import FieldLayout
-from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image, Reduced
+from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image, MinorCycle, Reduced
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
@@ -156,6 +156,10 @@ class NativeMajorCycle(NativeImages):
         """Take `observed` with corrected data and weights for what was read, and image it from now on."""
         self.observed = visibilities
         self.image_with(visibilities, visibilities.weight, visibilities.weight)
+
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle: the visibilities are here."""
+        return minor
 
     def psf(self) -> Image:
         """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""

@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.casa_image import read_frequencies
+from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.shares_of_rows import shares_of_rows
 from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY
+from casa_ml_tasks.engine.protocols import MinorCycle
+from casa_ml_tasks.kernels.threads import even
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.parallel.clusters import workers_of_host
 from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilities
+from casa_ml_tasks.parallel.minor_cycle import MinorCycleByChannel
 from casa_ml_tasks.parallel.part import Errors, Part
 from casa_ml_tasks.parallel.workers import PartsOnWorkers
 from casa_ml_tasks.quantities import casa_angle
@@ -67,25 +72,28 @@ class ParallelMajorCycle(NativeMajorCycle):
         self._weigh(None)
 
     def divided(self) -> list[Part]:
-        """Return a part of the rows for each worker."""
-        request, run = self._request, uuid4().hex[:12]
+        """Return a part for each worker: of the rows, or of the channels of a cube that are weighted one by one."""
+        request, workers = self._request, len(self._client.nthreads())
         weighting = request.weighting.of_channels(read_frequencies(self.product("pb")))
-        selections = [_seen_from_anywhere(each) for each in request.selection.selections]
-        share = SHARE_OF_MEMORY / workers_of_host(self._client)
+        whole = Part(
+            uuid4().hex[:12],
+            0,
+            tuple(_seen_from_anywhere(each) for each in request.selection.selections),
+            self._frame,
+            self._transform,
+            slice(0, self.shape[0]),
+            weighting,
+            request.gridding.smearing,
+            self._fold_count,
+            SHARE_OF_MEMORY / workers_of_host(self._client),
+        )
+        channels = self._frame.channels
+        if not isinstance(channels, ImageChannels) or whole.has_one_density:
+            shares = shares_of_rows(whole.selections, workers)
+            return [replace(whole, number=number, selections=rows) for number, rows in enumerate(shares)]
         return [
-            Part(
-                run,
-                number,
-                rows,
-                self._frame,
-                self._transform,
-                self.shape[0],
-                weighting,
-                request.gridding.smearing,
-                self._fold_count,
-                share,
-            )
-            for number, rows in enumerate(shares_of_rows(selections, len(self._client.nthreads())))
+            replace(whole, number=number, channels=own, frame=replace(self._frame, channels=channels.part(own)))
+            for number, own in enumerate(slice(*ends) for ends in even(channels.count, min(workers, channels.count)))
         ]
 
     @property
@@ -103,6 +111,14 @@ class ParallelMajorCycle(NativeMajorCycle):
     def _weigh(self, errors: Errors) -> None:
         assert self._parts is not None, "read"
         self._image_by(DistributedVisibilities.weighted(self._transform, self._parts, self._one_density, errors))
+
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle that takes its steps on the workers that have its channels, where these are alone."""
+        assert self._parts is not None, "read"
+        channels = self._parts.channels
+        if channels is None or not isinstance(minor, RegularisedMaximumLikelihood):
+            return minor
+        return MinorCycleByChannel(minor, self._parts, channels) if minor.has_independent_channels else minor
 
     def close(self) -> None:
         """Let go of every file, and of the workers' parts."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from distributed import Worker, get_worker
 
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY, ImageFrame, free_memory, read
+from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, Reduced
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.channel_weights import density_of, weighted_by_channel, with_errors
@@ -42,7 +43,7 @@ class Part:
         selections: of its rows.
         frame: of the image.
         transform: between the image and visibilities.
-        channels: of the image.
+        channels: of the image, that the part has visibilities of; the frame has these alone.
         weighting: how the visibilities are weighted.
         smearing: as that of `data.visibility_store.read`.
         fold_count: folds for cross-validation; 0 for none.
@@ -54,11 +55,16 @@ class Part:
     selections: tuple[Selection, ...]
     frame: ImageFrame
     transform: Transform
-    channels: int
+    channels: slice
     weighting: Weighting
     smearing: float = 0.0
     fold_count: int = 0
     share_of_memory: float = SHARE_OF_MEMORY
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels its images have."""
+        return self.channels.stop - self.channels.start
 
     @property
     def has_one_density(self) -> bool:
@@ -150,11 +156,11 @@ def plan_part(part: Part, density: WeightDensity | None) -> WeightSums:
     plans = [] if held.operator is None else held.operator.plans
     nominal, thermal = held.imaged.weight, held.observed.weight
     chunks = weighted_by_channel(
-        held.imaged, nominal, thermal, part.weighting, part.channels, transform.shape, transform.cell, density
+        held.imaged, nominal, thermal, part.weighting, part.channel_count, transform.shape, transform.cell, density
     )
     most_bytes = part.share_of_memory * free_memory()
     held.operator = VisibilityOperator.planned(
-        transform, part.channels, chunks, part.fold_count, plans, most_bytes=most_bytes
+        transform, part.channel_count, chunks, part.fold_count, plans, most_bytes=most_bytes
     )
     return held.operator.sums
 
@@ -174,6 +180,15 @@ def ask_part(part: Part, question: Callable[..., Any], *arguments: Any) -> Any:
         raise PartIsLost(part.number)
     answer = question(operator, *arguments)
     return tuple(map(_single, answer)) if isinstance(answer, tuple) else _single(answer)
+
+
+def reduce_part(part: Part, model: Image, reduce: Callable[[Iterable[ComparedVisibilities]], Reduced]) -> list[Reduced]:
+    """Return what a function makes of the visibilities of a part beside those of a model of its channels."""
+
+    def in_image(compared: Iterable[ComparedVisibilities]) -> Reduced:
+        return reduce(replace(each, channel=each.channel + part.channels.start) for each in compared)
+
+    return ask_part(part, VisibilityOperator.reduced, model, in_image)
 
 
 def noise_of_part(part: Part, seed: int) -> Any:
@@ -200,6 +215,13 @@ def _single(value: Any) -> Any:
     """Return an image as it travels: half as long; sums of parts lose less than the kernels' tolerance."""
     is_image = isinstance(value, np.ndarray) and value.ndim >= 3 and value.dtype == np.float64
     return value.astype(np.float32) if is_image else value
+
+
+def joined(answers: Sequence[Any]) -> Any:
+    """Return answers whose channels come one part after the other, or each of their elements, as one."""
+    if isinstance(answers[0], tuple):
+        return tuple(joined(each) for each in zip(*answers, strict=True))
+    return WeightSums.of_channels(answers) if isinstance(answers[0], WeightSums) else np.concatenate(answers)
 
 
 def added(one: Any, other: Any) -> Any:

@@ -6,14 +6,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from casatasks import casalog
 from distributed import Client, Future, KilledWorker, wait
+from numpy.typing import NDArray
 
 from casa_ml_tasks.major.imaging_weights import WeightDensity
-from casa_ml_tasks.parallel.part import Errors, Part, PartIsLost, Reading, added, forget_parts, read_again, read_part
+from casa_ml_tasks.parallel.part import (
+    Errors,
+    Part,
+    PartIsLost,
+    Reading,
+    added,
+    forget_parts,
+    joined,
+    read_again,
+    read_part,
+)
 
 MOST_LOSSES = 5  # of parts in one step: then the machine is at fault, not chance
 PATIENCE = 120.0  # seconds for a new worker to come where none is left
@@ -21,6 +33,36 @@ LOOK = 5.0  # seconds between looks at scheduler and workers
 SENT_APART = 1 << 20  # bytes; a larger argument travels once to each worker, and not with each task
 
 Task = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ByChannel:
+    """An argument of which a part gets the channels that it has.
+
+    Attributes:
+        image: (channel, ...).
+    """
+
+    image: NDArray[Any]
+
+    def of(self, part: Part) -> NDArray[Any]:
+        """Return that of a part."""
+        return self.image[part.channels]
+
+
+@dataclass(frozen=True)
+class ByPart:
+    """An argument that is another for each part.
+
+    Attributes:
+        values: of the parts.
+    """
+
+    values: Sequence[Any]
+
+    def of(self, part: Part) -> Any:
+        """Return that of a part."""
+        return self.values[part.number]
 
 
 class PartsOnWorkers:
@@ -49,6 +91,16 @@ class PartsOnWorkers:
         self._place = {number: reading.worker for number, reading in enumerate(readings)}
         self.size = sum(each.size for each in readings)
         self.beyond = sum(each.beyond for each in readings)
+
+    @property
+    def channels(self) -> list[slice] | None:
+        """The channels of each part; None where parts have rows of all channels, and their answers add."""
+        channels = [part.channels for part in self._parts]
+        return channels if any(channels[0] != other for other in channels) else None
+
+    def answer(self, task: Task, *arguments: Any) -> Any:
+        """Return what a task makes of all parts together, an image or other numbers by channel."""
+        return self.total(task, *arguments) if self.channels is None else joined(self.gathered(task, *arguments))
 
     def gathered(self, task: Task, *arguments: Any) -> list[Any]:
         """Return what a task makes of each part. arguments: of the task after the part."""
@@ -87,7 +139,7 @@ class PartsOnWorkers:
     def _finished(self, task: Task, arguments: Sequence[Any]) -> list[Future]:
         """Return the finished futures of a task for all parts; lost parts are read again first."""
         futures: dict[int, Future] = {}
-        shared = [self._sent(each) for each in arguments]
+        shared = [each if isinstance(each, ByChannel | ByPart) else self._sent(each) for each in arguments]
         for _ in range(MOST_LOSSES):
             due = [number for number in range(len(self._parts)) if number not in futures]
             if not due:
@@ -102,6 +154,7 @@ class PartsOnWorkers:
 
     def _submitted(self, task: Task, number: int, arguments: Sequence[Any]) -> Future:
         place, part = self._place[number], self._parts[number]
+        arguments = [self._own(each, number) if isinstance(each, ByChannel | ByPart) else each for each in arguments]
         return self._client.submit(task, part, *arguments, workers=[place], allow_other_workers=True, pure=False)
 
     def _is_lost(self, future: Future) -> bool:
@@ -137,6 +190,13 @@ class PartsOnWorkers:
         for number, future in futures.items():
             if not self._is_lost(future):
                 self._place[number] = future.result()
+
+    def _own(self, argument: ByChannel | ByPart, number: int) -> Future:
+        """Return what a part has of an argument, which is on its worker already."""
+        place = self._place[number]
+        workers = [place] if place in self._client.nthreads() else None
+        (own,) = self._client.scatter([argument.of(self._parts[number])], workers=workers, hash=False)
+        return own
 
     def _sent(self, argument: Any) -> Any:
         """Return an argument of tasks, which is on all workers already where it is large."""

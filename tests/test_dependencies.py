@@ -16,6 +16,9 @@ OPTIONAL = {
     "numpyro": "parametric",
     "astropy_healpix": "healpix",
     "pycuda": "gpu",
+    "distributed": "cluster",
+    "dask_jobqueue": "cluster",
+    "dask": "cluster",
     "pyvkfft": "gpu",
 }
 #: Declared although no module of ours imports it.
@@ -51,8 +54,8 @@ def test_an_optional_import_comes_with_its_extra():
 
 
 def test_no_task_needs_an_optional_import():
-    files = set().union(*(imported()[name] for name in OPTIONAL))
-    assert {path for path in files if not path.startswith("casa_ml_tasks/parametric/")} == {
+    files, apart = set().union(*(imported()[name] for name in OPTIONAL)), ("parametric", "parallel")
+    assert {path for path in files if path.split("/")[1] not in apart} == {
         "casa_ml_tasks/casa_compat.py",  # in a function that only the prompt calls
         "casa_ml_tasks/data/healpix.py",
         "casa_ml_tasks/kernels/cuda/device.py",

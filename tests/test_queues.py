@@ -10,6 +10,7 @@ import yaml
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
+from casa_ml_tasks.parallel.clusters import described_jobs, read_configuration
 from tests import slurm_processes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -47,3 +48,41 @@ def test_two_jobs_of_slurm_make_the_image_of_one_process(simulated_ms, tmp_path,
     assert left == ""
     expected = read_image(tmp_path / "alone.residual")
     np.testing.assert_allclose(read_image(tmp_path / "sky.residual"), expected, atol=2e-6 * np.abs(expected).max())
+
+
+def test_htcondor_parses_the_description_of_a_job(tmp_path):
+    """With its own bindings; there is no pool."""
+    htcondor = pytest.importorskip("htcondor2")
+    prologue = ["source /data/venv/bin/activate", "export OMP_NUM_THREADS=1"]
+    path = configuration(tmp_path / "jobs.yaml", "htcondor", cores=4, disk="20GB", **{"job-script-prologue": prologue})
+    with described_jobs(path) as jobs, jobs:
+        parsed = dict(htcondor.Submit(jobs.job_script()))
+    assert parsed["Executable"] == "/bin/sh"
+    assert parsed["RequestCpus"] == "MY.DaskWorkerCores"
+    assert (parsed["MY.DaskWorkerCores"], parsed["MY.DaskWorkerMemory"]) == ("4", "2000000000")
+    assert "; ".join(prologue) in parsed["Arguments"]
+    for argument in ("--nthreads 4", "--memory-limit 1.86GiB", f"--local-directory {tmp_path}"):
+        assert argument in parsed["Arguments"]
+    assert "--nworkers" not in parsed["Arguments"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: b", "has no section jobqueue with one queueing system"),
+        ("a: [", "has no section jobqueue with one queueing system"),
+        ("jobqueue: {slurm: {}, htcondor: {}}", "has no section jobqueue with one queueing system"),
+        ("jobqueue: {pbs: {}}", "jobqueue.pbs is none of slurm, htcondor"),
+    ],
+)
+def test_a_file_that_describes_no_job_is_refused_in_one_sentence(tmp_path, text, sentence):
+    path = tmp_path / "jobs.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_configuration(str(path))
+
+
+def test_a_description_without_cores_is_refused_in_one_sentence(tmp_path):
+    path = configuration(tmp_path / "jobs.yaml", "slurm", cores=None)
+    with pytest.raises(ValueError, match=r"describe a job below jobqueue.slurm in"), described_jobs(path):
+        pass

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import yaml
 from casatasks import casalog
 from dask_jobqueue import HTCondorCluster, SLURMCluster
 from dask_jobqueue.core import JobQueueCluster
@@ -48,9 +47,8 @@ def opened_workers(cluster: str) -> Iterator[Client]:
             client = stack.enter_context(_connected(cluster))
             wanted = 1
         else:
-            workers, wanted = (_local(), 0) if not cluster else _jobs(cluster, stack)
-            stack.enter_context(workers)
-            wanted = wanted or len(workers.worker_spec)
+            workers = stack.enter_context(_submitted(cluster, stack) if cluster else _local())
+            wanted = len(workers.worker_spec)
             client = stack.enter_context(Client(workers))
         _wait_for(client, wanted)
         client.register_plugin(WorkerSetup())
@@ -87,23 +85,38 @@ def _local() -> SpecCluster:
     )
 
 
-def _jobs(cluster: str, stack: ExitStack) -> tuple[JobQueueCluster, int]:
-    """Return workers in jobs of a queueing system, and how many there are to be."""
-    name = cluster
-    if cluster not in QUEUES:
-        configuration = read_configuration(cluster)
-        stack.enter_context(dask.config.set(dask.config.merge(dask.config.config, configuration)))
-        (name,) = configuration["jobqueue"]
+def _submitted(cluster: str, stack: ExitStack) -> SpecCluster:
+    """Submit jobs, as many as the configuration says, which holds as long as the stack."""
+    jobs = stack.enter_context(described_jobs(cluster))
+    jobs.scale(jobs=int(dask.config.get(f"{SECTION}.jobs", JOBS)))
+    return jobs
+
+
+@contextmanager
+def described_jobs(cluster: str) -> Iterator[JobQueueCluster]:
+    """Yield a queueing system with the description of a job, before any is submitted.
+
+    Args:
+        cluster: its name, or the path of a configuration, which holds as long as this context.
+
+    Raises:
+        ValueError: the configuration describes no job.
+    """
+    configuration = {} if cluster in QUEUES else read_configuration(cluster)
+    (name,) = configuration.get("jobqueue", [cluster])
+    with dask.config.set(dask.config.merge(dask.config.config, configuration)):
+        yield _described(cluster, name)
+
+
+def _described(cluster: str, name: str) -> JobQueueCluster:
     try:
-        jobs = QUEUES[name]()
+        # Where nothing is said, dask-jobqueue starts many small workers in a job; ours are few and large.
+        return QUEUES[name](processes=dask.config.get(f"jobqueue.{name}.processes", None) or 1)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"cluster='{cluster}': {error}; describe a job below jobqueue.{name} in ~/.config/dask/jobqueue.yaml, or "
             "in a file that cluster names"
         ) from error
-    count = int(dask.config.get(f"{SECTION}.jobs", JOBS))
-    jobs.scale(jobs=count)
-    return jobs, count
 
 
 def read_configuration(path: str) -> dict[str, Any]:
@@ -118,9 +131,9 @@ def read_configuration(path: str) -> dict[str, Any]:
             "a file; give one of these"
         )
     try:
-        found = yaml.safe_load(Path(path).read_text())
+        (found,) = dask.config.collect_yaml([path])
         (queue,) = found["jobqueue"]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+    except (UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"cluster='{path}' has no section jobqueue with one queueing system; see docs/parallel.md"
         ) from error

@@ -30,13 +30,13 @@ class MinorCycleByChannel:
         """
         self.schema: StateSchema = minor.schema
         self._minor, self._parts, self._channels = minor, parts, channels
-        self._of_parts = [minor.of_channels(own) for own in channels]
+        self._of_parts = ByPart([minor.of_channels(own) for own in channels])
 
     def update(self, residual: Image, model: Image, state: MinorState) -> Updated:
         """Return the model after one minor cycle, and its state; arguments as those of the minor cycle."""
         updated: list[Updated] = self._parts.gathered(
             update_part,
-            ByPart(self._of_parts),
+            self._of_parts,
             ByChannel(self._minor.support()),
             ByChannel(residual),
             ByChannel(model),

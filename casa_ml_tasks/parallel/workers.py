@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,11 @@ class ByPart:
 
     Attributes:
         values: of the parts.
+        kept: those that are on their workers already, by number and worker, for an argument that is used again.
     """
 
     values: Sequence[Any]
+    kept: dict[tuple[int, str], Future] = field(default_factory=dict)
 
     def of(self, part: Part) -> Any:
         """Return that of a part."""
@@ -194,8 +196,12 @@ class PartsOnWorkers:
     def _own(self, argument: ByChannel | ByPart, number: int) -> Future:
         """Return what a part has of an argument, which is on its worker already."""
         place = self._place[number]
+        if isinstance(argument, ByPart) and (number, place) in argument.kept:
+            return argument.kept[number, place]
         workers = [place] if place in self._client.nthreads() else None
         (own,) = self._client.scatter([argument.of(self._parts[number])], workers=workers, hash=False)
+        if isinstance(argument, ByPart):
+            argument.kept[number, place] = own
         return own
 
     def _sent(self, argument: Any) -> Any:

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "casa_ml_tasks"
 #: Folders, and modules that lie in none, from the top: each imports from its own floor and those below.
 FLOORS = (
-    ("", "wrappers", "gotasks", "prompt", "demo", "deepfocus", "task_generator", "task_definition"),
+    ("", "wrappers", "gotasks", "pipeline", "prompt", "demo", "deepfocus", "task_generator", "task_definition"),
     ("parametric", "tasks"),
     ("report",),
     ("parallel",),

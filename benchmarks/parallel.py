@@ -152,8 +152,8 @@ def print_scaling(measured: tuple[float, float, int, list[float]], fixed: float,
     alone, alone_weak = (visibilities * each + fixed for visibilities in (MOST_VISIBILITIES, per_worker))
     print(
         f"Model: parts are equal, every worker has a core, {each * 1e9:.3g} ns a visibility, {fixed:.3g} s for FFTs, "
-        f"{transfer:.3g} s for the large image from process to process, ceil(log2 workers) steps out and back and one to "
-        "the client, nothing waits for the file system.\n"
+        f"{transfer:.3g} s for the large image from process to process, ceil(log2 workers) steps out and back and one "
+        "to the client, nothing waits for the file system.\n"
     )
     rows = []
     for workers in WORKERS:

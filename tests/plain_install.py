@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import casa_ml_tasks.gotasks  # first: CASA has no data of its own here
+import casa_ml_tasks.pipeline
 from casa_ml_tasks.simulation import Source, simulate
 
 PEAK = 0.5  # Jy, of a point on a pixel
@@ -41,6 +42,10 @@ def read_peak(path: str) -> float:
 if __name__ == "__main__":
     assert Path(casa_ml_tasks.__file__).is_relative_to(sys.prefix), f"{casa_ml_tasks.__file__} is not the installed one"
     assert casa_ml_tasks.gotasks.rmlclean._summaries, "the XML is not in the wheel"
+    recipe = casa_ml_tasks.pipeline.RECIPE
+    templates = list((recipe.parents[1] / "templates").glob("*.mako"))
+    assert templates, "the templates of the pipeline's weblog are not in the wheel"
+    assert recipe.is_file(), "the recipe for the pipeline is not in the wheel"
     assert find_spec("pytest") is None, "this environment has more than the package needs"
     source = Source(flux=PEAK, east=1.0, north=-0.6)
     simulate(Path("simulated.ms"), antennas=8, integrations=4, sources=(source,))

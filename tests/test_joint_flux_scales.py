@@ -39,6 +39,7 @@ class DenseMajorCycle:
         weight = np.full(factor.size, SIGMA**-2, np.float32)
         self.observed = Visibilities(uvw, data, weight, np.zeros(factor.size, np.int32), origin=origin)
         self.origins = [Origin("a.12m.ms", 0, 0), Origin("a.7m.ms", 0, 0)]
+        self.data_sets = [each.vis for each in self.origins]
         self.imaged, self.cell, self.visibilities = (self.observed, weight, weight), CELL, self
 
     def seen(self, model):
@@ -55,9 +56,11 @@ class DenseMajorCycle:
         self.image_with(visibilities, visibilities.weight, visibilities.weight)
 
     def residual(self, model):
-        imaged = self.imaged[0]
-        sums = (self.matrix.conj().T @ (imaged.weight * (imaged.visibility - self.predicted(model)))).real
-        return sums.reshape(model.shape) / imaged.weight.sum()
+        return self.dirty_of(self.imaged[0].visibility - self.predicted(model))
+
+    def dirty_of(self, visibilities):
+        weight = self.imaged[0].weight
+        return (self.matrix.conj().T @ (weight * visibilities)).real.reshape(1, 1, SIZE, SIZE) / weight.sum()
 
 
 class DenseMinorCycle:

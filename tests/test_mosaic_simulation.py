@@ -63,7 +63,7 @@ def test_visibilities_are_a_sum_over_sources_seen_through_the_beams_of_both_dish
     lines = [f"{east} {north} {up} {diameter}" for east, north, up, diameter in zip(
         *rng.uniform(-200, 200, (2, 6)), rng.uniform(-3, 3, 6), [12.0, 7.0] * 3, strict=True)]  # fmt: skip
     configurations.write_text("\n".join(lines))
-    monkeypatch.setattr("casa_ml_tasks.simulation.mosaic.CONFIGURATIONS", tmp_path)
+    monkeypatch.setattr("casa_ml_tasks.simulation.antennas.CONFIGURATIONS", tmp_path)
     points = [(1.0, 0, 0), (0.5, -70, 60), (2.0, 81, -73)]
     sky = sky_of(points, channels=2)
     observe_mosaic(tmp_path / "mixed.ms", sky, configuration="mixed", pointings=POINTINGS, sigma=1e-9)

@@ -85,6 +85,14 @@ def test_residuals_are_direct_sums_over_sky_and_beam(shape, w_term):
         assert relative_error(operator.residual_sums(model), direct_residual(shape, model, w_term)) < 1e-5
 
 
+@pytest.mark.parametrize("shape", BOXES)
+def test_dirty_images_of_the_data_are_residuals_of_an_empty_sky(shape):
+    operator = planned(shape)
+    data = np.concatenate([part.visibility for part in PARTS])
+    expected = operator.residual_sums(np.zeros((CHANNELS, 1, *SHAPE)))
+    assert relative_error(operator.dirty_sums(data), expected) < 1e-6
+
+
 def test_w_matters_in_this_test():
     flat, curved = (direct_residual(BOXES[0], random_images(), w_term) for w_term in (False, True))
     assert relative_error(flat, curved) > 0.1
@@ -100,6 +108,9 @@ def test_gridding_is_the_adjoint_of_degridding(shape):
     weight = np.concatenate([part.weight for part in parts])
     expected = np.vdot(weight * operator.predicted(a), model_of_b).real
     assert np.vdot(dirty[0], b[0]) == pytest.approx(expected, rel=1e-5)
+    others = [1, 1j] @ np.random.default_rng(3).normal(size=(2, weight.size))
+    of_others = np.vdot(weight * others, model_of_b).real
+    assert np.vdot(operator.dirty_sums(others)[0], b[0]) == pytest.approx(of_others, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", BOXES)

@@ -375,3 +375,24 @@ def test_those_with_a_logarithm_need_positivity(name):
 def test_those_of_channels_need_channels(name):
     with pytest.raises(ValueError, match=f"^regularizer='{name}' compares channels, and specmode='mfs' has one; use"):
         read_rmlclean(GOOD | {"regularizer": [name]})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_expected_makes_emission_cheap_where_it_is_and_dear_where_it_is_not(shape):
+    rng = np.random.default_rng(6)
+    image, expected = rng.uniform(0, 2, (2, *shape))
+    expected[1:3] = 0
+    price = sum(3 * image[at] / (1 + 2 * BEAM_AREA * expected[at] / SIGMA) for at in pixels(image)) / SIGMA
+    ratio = np.log((image + NOISE.floor) / (expected + NOISE.floor))
+    smooth = sum(down**2 + right**2 for down, right in steps(ratio))
+    noise = NOISE._replace(expected=jnp.asarray(expected))
+    with jax.enable_x64(True):
+        actual = [float(REGULARISERS[name](jnp.asarray(image), noise)) for name in ("l1", "log_smoothness")]
+    np.testing.assert_allclose(actual, [price, smooth], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["l1", "log_smoothness"])
+def test_one_sigma_a_beam_everywhere_is_as_good_as_nothing_expected(name):
+    image = jnp.asarray(np.random.default_rng(7).uniform(0, 2, (5, 8)))
+    nothing = NOISE._replace(expected=jnp.full((5, 8), SIGMA / BEAM_AREA))
+    np.testing.assert_allclose(REGULARISERS[name](image, nothing), REGULARISERS[name](image, NOISE), rtol=1e-5)

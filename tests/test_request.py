@@ -146,6 +146,23 @@ WRONG = [
     ({"savemodel": "always"}, "savemodel='always' is unknown; use one of none, virtual, modelcolumn"),
     ({"minorcycle": "clean", "deconvolver": "mtmfs", "nterms": 0}, "nterms=0 is no number of Taylor terms; use 2"),
     ({"minorcycle": "clean", "noisescale": "loud"}, "noisescale='loud' is no noise scale"),
+    *(
+        ({"minorcycle": "deepfocus", name: value}, f"{name}='{value}' does not go with minorcycle='deepfocus'.*; use")
+        for name, value in [
+            ("gridder", "mosaic"),
+            ("deconvolver", "mtmfs"),
+            ("outlierfile", "outliers.txt"),
+            ("stokes", "QU"),
+        ]
+    ),
+    (
+        {"minorcycle": "deepfocus", "positivity": False},
+        "positivity=False does not go with minorcycle='deepfocus'.*; use",
+    ),
+    (
+        {"minorcycle": "deepfocus", "regularizer": ["points", "tsv"]},
+        "minorcycle='deepfocus' does not serve regularizer=.*; leave out 'points'",
+    ),
     ({"regularizer": ["l1", "l3"]}, "regularizer='l3' is unknown; use any of l1, tsv, tv, entropy"),
     (
         {"regularizer": ["tsv"], "positivity": False},

@@ -11,7 +11,7 @@ from scipy.constants import c as SPEED_OF_LIGHT
 
 from casa_ml_tasks.data.casa_image import Beam
 from casa_ml_tasks.data.map_channels import SpectralFrame, channel_weights, frequencies_in
-from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, measured_noise, read_single_dish
+from casa_ml_tasks.data.single_dish import ImageCoordinates, MapFile, read_single_dish
 from casa_ml_tasks.data.sky_map import read_sky_map
 from casa_ml_tasks.request.single_dish import SingleDishMaps
 from casa_ml_tasks.simulation.mosaic import SkyImage
@@ -198,19 +198,6 @@ def test_aips_history_names_the_beam(tmp_path):
         units[0].header["HISTORY"] = "AIPS   CLEAN BMAJ=  8.3333E-03 BMIN=  5.5556E-03 BPA=  12.00"
     (beam,) = read_sky_map(path).beams
     assert (beam.major, beam.minor, beam.angle) == pytest.approx((30, 20, 12), rel=1e-3)
-
-
-def test_the_noise_of_blank_sky_is_measured_beside_emission():
-    rng = np.random.default_rng(2)
-    y, x = np.mgrid[:72, :72] - 36
-    kernel = np.fft.rfft2(np.fft.ifftshift(np.exp(-4 * np.log(2) * (x**2 + y**2) / 9.0**2)))
-    emission = np.fft.irfft2(np.fft.rfft2(np.hypot(x, y) < 16) * kernel)
-    noise = np.fft.irfft2(
-        np.fft.rfft2(rng.normal(size=(20, 72, 72))) * np.sqrt(np.maximum(np.real(kernel * kernel.conj()), 0))
-    )
-    noise *= 0.02 / noise.std()
-    found = [measured_noise(emission / emission.max() * 8 + each, 9.0) for each in noise]
-    assert np.mean(found) == pytest.approx(0.02, rel=0.1)
 
 
 def test_an_image_of_the_noise_is_taken_with_its_unit(tmp_path):

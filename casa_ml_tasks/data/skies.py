@@ -13,6 +13,8 @@ from casa_ml_tasks.data.healpix import HealpixSky, write_healpix
 from casa_ml_tasks.data.projections import HEALPIX
 from casa_ml_tasks.data.sky_frame import SinImage, Sky, SkyFrame
 
+TABLE = ".fits"
+
 
 def sky_of(projection: str, image: SinImage) -> Sky:
     """Return the sky in a projection about the centre of an image, with pixels as large and as many.
@@ -33,7 +35,7 @@ def write_sky(path: str | Path, template: str | Path, sky: Sky, pixels: NDArray[
     """Write a sky; return where it is.
 
     Args:
-        path: of the CASA image; a table of HEALPix pixels has '.fits' behind it.
+        path: of the CASA image; a table of HEALPix pixels has TABLE behind it.
         template: an image with the channels and Stokes planes of the sky.
         sky: where the pixels are.
         pixels: (channel, stokes, ny, nx).
@@ -41,7 +43,7 @@ def write_sky(path: str | Path, template: str | Path, sky: Sky, pixels: NDArray[
     """
     path = Path(path)
     if isinstance(sky, HealpixSky):
-        path = path.with_name(f"{path.name}.fits")
+        path = path.with_name(path.name + TABLE)
         write_healpix(path, sky, pixels, unit)
         return path
     assert isinstance(sky, SkyFrame), "there are two kinds of skies"

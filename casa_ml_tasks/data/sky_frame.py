@@ -35,6 +35,15 @@ class SinImage:
     cell: float
     shape: tuple[int, int]
 
+    @classmethod
+    def of(cls, celestial: WCS, shape: tuple[int, int]) -> SinImage:
+        """Return an image of that shape with the centre, frame and cell of the coordinates of another."""
+        wcs = celestial.wcs
+        frames = {axes[0]: frame for frame, axes in AXES.items()} | {system: frame for frame, system in SYSTEMS.items()}
+        frame = frames.get(wcs.ctype[0].partition("-")[0]) or frames[wcs.radesys]
+        longitude, latitude = np.radians(wcs.crval).tolist()
+        return cls((longitude, latitude), frame, float(np.radians(abs(wcs.cdelt[1]))), shape)
+
 
 class Sky(Protocol):
     """Pixels on the sky."""
@@ -163,10 +172,8 @@ def reprojection_of(
     return reprojection
 
 
-def jacobian(sky: Sky, image: SinImage) -> NDArray[np.float64] | None:
-    """Return pixels of an image by pixels of a sky at its centre, y and x both, (2, 2); None for a list of pixels."""
-    if min(sky.shape) < 2:
-        return None
+def jacobian(sky: Sky, image: SinImage) -> NDArray[np.float64]:
+    """Return pixels of an image by pixels of a sky at its centre, y and x both, (2, 2)."""
     at = positions(sky, image)
     y, x = (n // 2 for n in sky.shape)
     return np.stack([at[:, y, x] - at[:, y - 1, x], at[:, y, x] - at[:, y, x - 1]], axis=1)

@@ -17,8 +17,12 @@ baseline reaches, over the sky; two to four skies a row) with both models of the
 
 Light inside the mosaic is unbiased with both, its r.m.s. error 0.1 to 0.2 %. $b^2$ gains little where it is right, and
 elsewhere trusts modes that the map does not know: in the last row the flux in all of a sky wider than the map is
-wrong by 26 % r.m.s. in place of 6 %. So $N \propto b$ it is. Where the noise is smoothed by the whole beam, it claims
-an r.m.s. of the total flux that is too small by $\sqrt 2$.
+wrong by 26 % r.m.s. in place of 6 %. So $N \propto b$ it is.
+
+Where the whole beam has smoothed the noise, the lowest frequencies, of which the total flux is, have twice the power
+that $N \propto b$ has with the same noise in a pixel. Let the noise be correlated over a times the area of the beam,
+which `data.blank_sky` measures: then $N(0)$ is a times as large, and $N \propto \max(a b^a, b)$. So the lowest
+frequencies have the noise that was measured, and no frequency is trusted more than with $N \propto b$.
 """
 
 from __future__ import annotations
@@ -34,6 +38,16 @@ from casa_ml_tasks.kernels.dish_modes import DishModes, MapGrid
 
 WHITE = 1e-4
 """Power of the white noise over that of the correlated noise at the lowest frequencies."""
+
+
+def spectrum_of_noise(relative: NDArray[np.floating], correlation: float) -> NDArray[np.floating]:
+    """Return the power of the noise over that which noise as correlated as the beam has at the lowest frequencies.
+
+    Args:
+        relative: modulus of the beam's transform over that at 0.
+        correlation: area over which the noise is correlated, over that of the beam; at least 1.
+    """
+    return np.maximum(correlation * relative**correlation, relative)
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ def noise_of_map(
     grid: MapGrid,
     counted: NDArray[np.bool_],
     variance: NDArray[np.floating],
+    correlation: float = 1.0,
 ) -> MapPrecision:
     r"""Return $C^{-1}$ of the noise that the module states.
 
@@ -98,9 +113,11 @@ def noise_of_map(
         transforms: of the beams at the modes, (channel, mode).
         counted: pixels that count, (ny, nx) of the map.
         variance: of the noise in each pixel, of mean 1; no feature below the beam's width matters, (ny, nx).
+        correlation: area over which the noise is correlated, over that of the beam; at least 1.
     """
-    power = np.mean(np.abs(transforms), axis=0)
-    power = power / np.sum(modes.scale**2 * power)
+    relative = np.mean(np.abs(transforms), axis=0)
+    relative = relative / relative.max()
+    power = spectrum_of_noise(relative, correlation) / np.sum(modes.scale**2 * relative)
     share = abs(grid.step[0] * grid.step[1]) / modes.area
     uneven = np.where(counted, variance - 1, 0.0)
     root = np.tile(np.sqrt(power), 2)[:, None] * np.eye(2 * len(power))

@@ -110,6 +110,12 @@ class Box:
         (y, x), (height, width) = self.corner, self.shape
         return slice(y, y + height), slice(x, x + width)
 
+    @property
+    def half_power(self) -> float:
+        """Radius at which the beam in the first channel is at half of its peak, pixels."""
+        beam = self.beams[0]
+        return float(np.sqrt(np.count_nonzero(beam > 0.5 * beam.max()) / np.pi))
+
     def apply(self, image: Array, channel: int) -> Array:
         """Return the box of an image, (ny, nx), times the beam, (height, width)."""
         return image[self.slices] * self.beams[channel]

@@ -31,15 +31,14 @@ class ReprojectedNormalOperator:
 
     @classmethod
     def of(
-        cls, reprojection: Reprojection, operator: NormalOperator, jacobian: NDArray[np.floating] | None
+        cls, reprojection: Reprojection, operator: NormalOperator, jacobian: NDArray[np.floating]
     ) -> ReprojectedNormalOperator:
         """Return the operator.
 
         Args:
             reprojection: R.
             operator: H.
-            jacobian: pixels of the image, y and x, by pixels of the sky, y and x, at the sky's centre, (2, 2). None
-                for a sky whose neighbouring pixels are no neighbours; the convolution is then none.
+            jacobian: pixels of the image, y and x, by pixels of the sky, y and x, at the sky's centre, (2, 2).
         """
         psf = np.fft.fftshift(np.fft.irfft2(np.asarray(operator.transfer, float)), axes=(-2, -1))
         planes = [psf_on_sky(each, jacobian, reprojection.sky_shape) for each in psf.reshape(-1, *psf.shape[-2:])]
@@ -60,7 +59,7 @@ def reprojected(
     likelihood: QuadraticLikelihood,
     reprojection: Reprojection,
     sky: jax.Array,
-    jacobian: NDArray[np.floating] | None,
+    jacobian: NDArray[np.floating],
 ) -> QuadraticLikelihood:
     """Return the likelihood of a sky whose image has a likelihood.
 
@@ -74,9 +73,7 @@ def reprojected(
     return QuadraticLikelihood(operator, reprojection.adjoint(likelihood.residual), sky, likelihood.sigma)
 
 
-def psf_on_sky(
-    psf: NDArray[np.float64], jacobian: NDArray[np.floating] | None, shape: tuple[int, int]
-) -> NDArray[np.float64]:
+def psf_on_sky(psf: NDArray[np.float64], jacobian: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return a PSF between the pixels of a sky, (2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx), 0 where unknown.
 
     Args:
@@ -85,10 +82,6 @@ def psf_on_sky(
         shape: (ny, nx) of the sky.
     """
     peak = tuple(n // 2 for n in psf.shape)
-    if jacobian is None:
-        found = np.zeros([2 * n for n in shape])
-        found[shape] = psf[peak]
-        return found
     lags = np.indices([2 * n for n in shape]) - np.reshape(shape, (2, 1, 1))
     places = np.tensordot(jacobian, lags, 1) + np.reshape(peak, (2, 1, 1))
     return map_coordinates(psf, places, order=3, mode="constant")

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import eigsh
 from casa_ml_tasks.kernels.dish_beam import FAINTEST, DishBeam
 from casa_ml_tasks.kernels.dish_modes import DishModes, MapGrid
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
-from casa_ml_tasks.kernels.map_noise import WHITE, MapPrecision, noise_of_map
+from casa_ml_tasks.kernels.map_noise import WHITE, MapPrecision, noise_of_map, spectrum_of_noise
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class SingleDish:
         beams: Sequence[DishBeam],
         noise: NDArray[np.floating] | float,
         shape: tuple[int, int],
+        correlation: float = 1.0,
     ) -> SingleDish:
         """Return the map, ready for an image.
 
@@ -62,6 +63,7 @@ class SingleDish:
             beams: of each channel.
             noise: r.m.s. of each pixel, Jy/beam; in any shape that goes with that of the pixels.
             shape: (ny, nx) of the image.
+            correlation: area over which the noise is correlated, over that of the beam; at least 1.
 
         Raises:
             ValueError: no pixel counts, or the map covers too many beams.
@@ -80,8 +82,8 @@ class SingleDish:
         relative = np.mean(np.where(counted, ratios, 1.0), axis=0)
         number = [distinct.index(beam) for beam in beams]
         transforms = np.stack([modes.transform(beam) for beam in distinct])[number]
-        precision = noise_of_map(modes, transforms[observed], grid, counted, relative)
-        transfer, variance = _far_from_the_edge(precision, distinct, shape)
+        precision = noise_of_map(modes, transforms[observed], grid, counted, relative, correlation)
+        transfer, variance = _far_from_the_edge(precision, distinct, shape, correlation)
         if len(distinct) > 1:
             transfer, variance = transfer[number], variance[number]
         return cls(
@@ -228,13 +230,14 @@ class SingleDishNormalOperator:
 
 
 def _far_from_the_edge(
-    precision: MapPrecision, beams: Sequence[DishBeam], shape: tuple[int, int]
+    precision: MapPrecision, beams: Sequence[DishBeam], shape: tuple[int, int], correlation: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Return the transfer functions of $S^T C^{-1} S$ without an edge, of peak 1, and the variance of a point."""
     v, u = np.fft.fftfreq(2 * shape[0]), np.fft.rfftfreq(2 * shape[1])
     sizes = np.abs([beam.transform(v, u) for beam in beams])
     relative = sizes / sizes.max()
-    known = sizes.max() ** 2 * relative**2 / (relative + WHITE) * (relative > FAINTEST)
+    noise = spectrum_of_noise(relative, correlation) / correlation
+    known = sizes.max() ** 2 * relative**2 / (noise + WHITE) * (relative > FAINTEST)
     peaks = np.fft.irfft2(known, s=(2 * shape[0], 2 * shape[1]))[:, 0, 0]
     power = precision.white * abs(np.prod(precision.grid.step)) / WHITE
     return known / peaks[:, None, None], power / peaks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,20 +15,32 @@ from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.weighting import Weighting
 
 
-def density_of(visibilities: Visibilities, weighting: Weighting, shape: tuple[int, int], cell: float) -> WeightDensity:
+def density_of(
+    visibilities: Visibilities, parts: Sequence[slice], weighting: Weighting, shape: tuple[int, int], cell: float
+) -> WeightDensity:
     """Return the density of the weights of visibilities, empty where the weighting needs none.
 
     Args:
         visibilities: with their natural weights.
+        parts: of them, that fit in memory.
         weighting: what the density is for.
         shape: (ny, nx) of the image.
         cell: pixel size, radian.
     """
     density = WeightDensity(weighting, shape, cell, visibilities.hands)
     if weighting.needs_density:
-        for part in chunks(visibilities.size):
+        for part in parts:
             density.add(visibilities.uvw[part, 0], visibilities.uvw[part, 1], visibilities.weight[part])
     return density
+
+
+def set_weights(
+    weights: NDArray[np.float32], visibilities: Visibilities, parts: Sequence[slice], density: WeightDensity
+) -> None:
+    """Set the imaging weights, (n,), of parts of the visibilities."""
+    for part in parts:
+        u, v = visibilities.uvw[part, 0], visibilities.uvw[part, 1]
+        weights[part] = imaging_weights(u, v, visibilities.weight[part], density)
 
 
 def weights_of_channels(
@@ -49,18 +61,19 @@ def weights_of_channels(
         cell: pixel size, radian.
         density: of all visibilities of the image, where these are a part of them and have one density for all channels.
     """
-    density = density_of(visibilities, weighting, shape, cell) if density is None else density
+    if density is None:
+        density = density_of(visibilities, list(chunks(visibilities.size)), weighting, shape, cell)
     for channel in range(channels):
         inside = visibilities.channel == channel
         members = slice(None) if inside.all() else inside
-        part = visibilities[members]
-        if part.size == 0:
+        of_channel = visibilities[members]
+        if of_channel.size == 0:
             continue
+        parts = list(chunks(of_channel.size))
         if weighting.per_channel:
-            density = density_of(part, weighting, shape, cell)
-        weights = np.empty(part.size, np.float32)
-        for some in chunks(part.size):
-            weights[some] = imaging_weights(part.uvw[some, 0], part.uvw[some, 1], part.weight[some], density)
+            density = density_of(of_channel, parts, weighting, shape, cell)
+        weights = np.empty(of_channel.size, np.float32)
+        set_weights(weights, of_channel, parts, density)
         yield channel, members, weights
 
 

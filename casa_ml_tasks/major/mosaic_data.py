@@ -12,6 +12,7 @@ import numpy as np
 from casatasks import casalog
 from numpy.typing import NDArray
 
+from casa_ml_tasks.calibration.arrays import Coverage
 from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import (
     SHARE_OF_MEMORY,
@@ -26,9 +27,9 @@ from casa_ml_tasks.kernels.pointing_view import Box
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.major.channel_weights import density_of, set_weights
 from casa_ml_tasks.major.mosaic_views import boxes_of
-from casa_ml_tasks.major.pointings import Pointings
+from casa_ml_tasks.major.pointings import Pointings, direction_cosines
 from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
@@ -148,6 +149,24 @@ class MosaicData:
         pointing = self.pointings.of(block, vis).astype(int)
         return np.where(pointing < self.numbers.size, self.numbers[np.minimum(pointing, self.numbers.size - 1)], -1)
 
+    def coverages(self, names: Sequence[str]) -> list[Coverage]:
+        """Return where each Measurement Set looks. names: of the Measurement Set of each origin."""
+        store, known = self.store, np.flatnonzero(self.numbers >= 0)
+        assert store.origin is not None, "origins were asked for"
+        assert store.pointing is not None, "of a mosaic"
+        number = np.array([list(dict.fromkeys(names)).index(each) for each in names])[store.origin]
+        uvdist, centre = np.hypot(store.uvw[:, 0], store.uvw[:, 1]), self.pointings.frame.centre
+        found = []
+        for index, name in enumerate(dict.fromkeys(names)):
+            here = number == index
+            views = np.unique(store.pointing[here])
+            looks = [self.pointings.known[each] for each in known[views]]
+            places = np.array([direction_cosines(each, centre) for look in looks for each in set(look.directions)])
+            dishes = frozenset(beam for look in looks for beam in look.beams)
+            half_power = min(self.views[each].half_power for each in views) * self.transform.cell
+            found.append(Coverage(name, dishes, places, half_power, float(uvdist[here].max())))
+        return found
+
     def _parts(
         self, store: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]
     ) -> Iterator[WeightedVisibilities]:
@@ -189,12 +208,8 @@ class MosaicData:
                 for each in chunks(segment.stop - segment.start)
             )
         for segments in together.values():
-            density = WeightDensity(self.weighting, self.transform.shape, self.transform.cell, store.hands)
-            if self.weighting.needs_density:
-                for each in segments:
-                    density.add(store.uvw[each, 0], store.uvw[each, 1], store.weight[each])
-            for each in segments:
-                weights[each] = imaging_weights(store.uvw[each, 0], store.uvw[each, 1], store.weight[each], density)
+            density = density_of(store, segments, self.weighting, self.transform.shape, self.transform.cell)
+            set_weights(weights, store, segments, density)
         return weights
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from casa_ml_tasks.calibration.arrays import arrays_of
+from casa_ml_tasks.data.casa_image import write_image
 from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.mosaic import Mosaic
@@ -35,8 +37,27 @@ class SkyMosaic(NativeMosaic):
         self.restore((model * self._beam).astype(np.float32), restoration, pbcor)
         self.write_model(model)
 
-    def write_coordinates(self, path: Path) -> None:
-        """Give an image on disk the coordinates of the sky, which it has."""
+    def write_sky(self, sky: Image) -> None:
+        """Write the whole sky, (channel, 1, ny, nx), Jy/pixel, beside a residual of the same coordinates."""
+        write_image(self.product("sky"), sky, self.product("residual"), "Jy/pixel")
+
+    @property
+    def sky_shape(self) -> tuple[int, ...]:
+        """(channel, stokes, ny, nx) of models and residuals."""
+        return self.shape
+
+    @property
+    def pixels_of_sky(self) -> float:
+        """How many pixels of the sky are as large as one of the image."""
+        return 1.0
+
+    def psf_of_sky(self) -> Image:
+        """Return the PSF between the pixels of the sky, (channel, 1, 2 ny, 2 nx) of the sky, Jy/beam."""
+        return self.psf()
+
+    def dirty_image(self, dirty: Image) -> Image:
+        """Return the SIN dirty image of all data, (channel, 1, ny, nx), Jy/beam. dirty: at the pixels of the sky."""
+        return dirty
 
     def seen(self, sky: Image) -> Image:
         """Return the SIN image of a sky, (..., ny, nx), Jy/pixel, which it is."""
@@ -51,15 +72,30 @@ class SkyMosaic(NativeMosaic):
         """Return the likelihood of a sky from that of its SIN image, which it is."""
         return likelihood
 
+    @cached_property
+    def data_sets(self) -> list[str]:
+        """The name of the data set of each origin: a Measurement Set, or those of an array that share no pointing."""
+        names = [origin.vis for origin in self.origins]
+        arrays = arrays_of(self._data.coverages(names))
+        return [arrays[name] for name in names]
+
     def parts(self) -> Iterator[tuple[str, VisibilityOperator]]:
-        """Yield the name and the visibilities of each Measurement Set, as they are imaged now."""
+        """Yield the name and the visibilities of each data set, as they are imaged now."""
         visibilities, nominal, thermal = self.imaged
         assert visibilities.origin is not None, "origins were asked for"
-        names = np.array([origin.vis for origin in self.origins])
+        names = np.array(self.data_sets)
         for name in dict.fromkeys(names.tolist()):
             members = (names == name)[visibilities.origin]
             part = replace(self._data, store=visibilities[members])
             yield name, part.operator(nominal=nominal[members], thermal=thermal[members])
+
+    def dirty_of(self, visibilities: NDArray[np.complexfloating]) -> Image:
+        """Return the dirty image of other visibilities in the place of the data, (channel, 1, ny, nx), Jy/beam.
+
+        Args:
+            visibilities: (n,), Jy, in the order of `predicted`.
+        """
+        return self._normalised(self._held.dirty_sums(visibilities)).astype(np.float32)
 
     def _pointings(self, operator: ImagedVisibilities, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True, channel=channel)

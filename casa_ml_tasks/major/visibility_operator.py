@@ -106,6 +106,19 @@ class VisibilityOperator(ImagedVisibilities):
             each.view.add_adjoint(-gradient, sums[each.channel, 0], each.channel)
         return sums
 
+    def dirty_sums(self, visibilities: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+        """Return F^H W of visibilities, (n,), Jy, in the order in which the data were given: `residual_sums` of these.
+
+        It is the adjoint of `predicted` times the imaging weights.
+        """
+        sums, first = self._zeros(), 0
+        for each in self._planned_chunks():
+            part = visibilities[first : first + each.data.size]
+            first += each.data.size
+            part = each.operator.sort(part if each.phase is None else part * each.phase.conj())
+            self._grid(each, each.weight * part, sums)
+        return sums
+
     def sums_beside(self, model: Image, innermost: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the residual in the next field to the North-East, of visibilities beyond a uv distance."""
         sums, squares, radii = self._zeros(), np.zeros(self.sums.weight.size), self.annulus_radii()

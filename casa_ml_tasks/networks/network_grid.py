@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,7 +29,6 @@ from casa_ml_tasks.networks.image_network import (
 
 TILE = 128  # pixels of the network in each direction
 STRIDE = 96  # pixels between tiles; a quarter of a tile is seen twice
-TOGETHER = 4  # tiles in one call, so that one program serves any image
 SMALLEST = 32  # pixels of the network; smaller images show too little of the PSF
 
 
@@ -69,11 +69,11 @@ class Axis:
         middle = np.arange(self.length) // PATCH * PATCH + PATCH / 2
         return np.abs(middle[:, None] - np.array(self.starts) - TILE / 2).argmin(axis=1)
 
-    def to_image(self, places: NDArray[np.floating]) -> NDArray[np.floating]:
+    def to_image(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Return pixels of the image for pixels of the network."""
         return self.offset + self.step * places
 
-    def to_network(self, places: NDArray[np.floating]) -> NDArray[np.floating]:
+    def to_network(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Return pixels of the network for pixels of the image."""
         return (places - self.offset) / self.step
 
@@ -118,7 +118,7 @@ class NetworkView:
         self._network = network
         around = self.step * (np.arange(TILE) - TILE // 2)
         inner = _sampled(psf, ny + around, nx + around)
-        self._psf = jnp.repeat(jnp.asarray(inner / psf[ny, nx], jnp.float32)[None], TOGETHER, 0)
+        self._psf = jnp.asarray(inner / psf[ny, nx], jnp.float32)[None]
 
     def __call__(self, residual: NDArray[np.floating], model: NDArray[np.floating]) -> Proposal:
         """Return the network's next model and where it sees sources.
@@ -129,23 +129,22 @@ class NetworkView:
         """
         area = self.step**2
         residuals, models = self._tiles(residual), area * self._tiles(model)
-        corrections, found = [], []
-        for begin in range(0, len(residuals), TOGETHER):
-            part = slice(begin, begin + TOGETHER)
-            correction, maps = _propose(self._network, _padded(residuals[part]), _padded(models[part]), self._psf)
-            corrections.append(np.asarray(correction))
-            found.append(jax.tree.map(np.asarray, maps))
-        change = self._assembled(np.concatenate(corrections)[: len(residuals)], 1)
-        every = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(residuals)], *found)
-        maps = jax.tree.map(lambda tiles: self._assembled(tiles, PATCH), every)
+        # One tile at a time: one program serves any image, and batches are no faster on CPUs.
+        answers = [
+            _propose(self._network, one[None], other[None], self._psf)
+            for one, other in zip(residuals, models, strict=True)
+        ]
+        changes, found = jax.tree.map(lambda *tiles: np.concatenate(tiles), *answers)
+        change = self._assembled(changes, 1)
+        maps = jax.tree.map(lambda tiles: self._assembled(tiles, PATCH), found)
         rows, columns = np.arange(len(residual)), np.arange(residual.shape[1])
         back = _sampled(change, self.rows.to_network(rows), self.columns.to_network(columns), order=1) / area
         return Proposal(np.maximum(model + back, 0).astype(np.float32), maps, self.rows, self.columns)
 
     def _tiles(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the image on the network's sampling, (tile, TILE, TILE)."""
-        places = [axis.to_image(np.arange(axis.length)) for axis in (self.rows, self.columns)]
-        whole = _sampled(image, *places)
+        rows, columns = (axis.to_image(np.arange(axis.length)) for axis in (self.rows, self.columns))
+        whole = _sampled(image, rows, columns)
         return np.stack(
             [whole[y : y + TILE, x : x + TILE] for y in self.rows.starts for x in self.columns.starts]
         ).astype(np.float32)
@@ -170,10 +169,6 @@ def _propose(
     empty = jnp.all(model == 0, axis=(1, 2), keepdims=True)
     new = jnp.where(empty, first_model(correction, residual), jax.nn.relu(model + correction))
     return new - model, found
-
-
-def _padded(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.pad(tiles, ((0, TOGETHER - len(tiles)), (0, 0), (0, 0)))
 
 
 def _sampled(

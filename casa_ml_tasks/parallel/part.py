@@ -13,7 +13,7 @@ import numpy as np
 from distributed import Worker, get_worker
 
 from casa_ml_tasks.data.measurement_set import Selection
-from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY, ImageFrame, free_memory, read
+from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY, ImageFrame, chunks, free_memory, read
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, Reduced
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
@@ -147,7 +147,8 @@ def count_part(part: Part, errors: Errors) -> WeightDensity:
     """Weigh a part with errors of calibration from now on, and return the density of its natural weights."""
     held = _held(part)
     held.imaged = held.observed if errors is None else with_errors(held.observed, *errors)
-    return density_of(held.imaged, part.weighting, part.transform.shape, part.transform.cell)
+    pieces = list(chunks(held.imaged.size))
+    return density_of(held.imaged, pieces, part.weighting, part.transform.shape, part.transform.cell)
 
 
 def plan_part(part: Part, density: WeightDensity | None) -> WeightSums:
@@ -155,12 +156,12 @@ def plan_part(part: Part, density: WeightDensity | None) -> WeightSums:
     held, transform = _held(part), part.transform
     plans = [] if held.operator is None else held.operator.plans
     nominal, thermal = held.imaged.weight, held.observed.weight
-    chunks = weighted_by_channel(
+    pieces = weighted_by_channel(
         held.imaged, nominal, thermal, part.weighting, part.channel_count, transform.shape, transform.cell, density
     )
     most_bytes = part.share_of_memory * free_memory()
     held.operator = VisibilityOperator.planned(
-        transform, part.channel_count, chunks, part.fold_count, plans, most_bytes=most_bytes
+        transform, part.channel_count, pieces, part.fold_count, plans, most_bytes=most_bytes
     )
     return held.operator.sums
 

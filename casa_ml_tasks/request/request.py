@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
+from casa_ml_tasks.data.stokes import SIGNED
 from casa_ml_tasks.request.distribution import Distribution
 from casa_ml_tasks.request.grid import CONTINUUM, ImageGrid
 from casa_ml_tasks.request.gridding import MOSAIC, Gridding
@@ -39,7 +40,7 @@ class Request:
 
     Attributes:
         selection, grid, gridding, weighting, noise, stopping, masking, output, distribution: the settings.
-        cleans: whether tclean's deconvolvers run the minor cycles.
+        minorcycle: whose minor cycles run, 'rml', 'clean' or 'deepfocus'; 'rml' where the task has no choice.
         outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
         casa: every parameter of the task by its name.
 
@@ -56,7 +57,7 @@ class Request:
     masking: Masking
     output: Output
     distribution: Distribution
-    cleans: bool = False
+    minorcycle: str = "rml"
     outlierfile: str = ""
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -79,7 +80,7 @@ class Request:
             Masking.from_parameters(**parameters),
             Output.from_parameters(**parameters),
             Distribution.from_parameters(**parameters),
-            cleans=parameters.get("minorcycle") == "clean",
+            minorcycle=parameters.get("minorcycle", "rml"),
             outlierfile=parameters.get("outlierfile", ""),
             casa=parameters,
         )
@@ -91,6 +92,16 @@ class Request:
             ValueError: for the first that is wrong.
         """
         return type(self).from_parameters(**{**self.casa, **parameters})
+
+    @property
+    def cleans(self) -> bool:
+        """Whether tclean's deconvolvers run the minor cycles."""
+        return self.minorcycle == "clean"
+
+    @property
+    def begins_with_network(self) -> bool:
+        """Whether a network takes the first steps of the minor cycles."""
+        return self.minorcycle == "deepfocus"
 
     @property
     def kernels_may_serve(self) -> bool:
@@ -131,6 +142,7 @@ class Request:
             self._check_kernels,
             self._check_weighting,
             self._check_distribution,
+            self._check_network,
         ):
             check()
 
@@ -228,6 +240,24 @@ class Request:
             )
         if self.gridding.device == "gpu":
             raise ValueError("device='gpu' grids in this process, without workers; use device='cpu', or parallel=False")
+
+    def _check_network(self) -> None:
+        """Check that the image is of the kind that the network for images knows."""
+        if not self.begins_with_network:
+            return
+        grid, gridding = self.grid, self.gridding
+        unknown = {
+            f"gridder='{gridding.gridder}'": not gridding.single_pointing,
+            f"deconvolver='{grid.deconvolver}'": bool(grid.taylor_terms),
+            f"outlierfile='{self.outlierfile}'": bool(self.outlierfile),
+            f"stokes='{grid.stokes}'": SIGNED.issuperset(grid.planes),
+        }
+        for given, is_unknown in unknown.items():
+            if is_unknown:
+                raise ValueError(
+                    f"{given} does not go with minorcycle='deepfocus', whose network knows the total intensity of one "
+                    "pointing without Taylor terms; use minorcycle='rml'"
+                )
 
     def _check_weighting(self) -> None:
         """Check what 'briggsbwtaper' cannot do in tclean either."""

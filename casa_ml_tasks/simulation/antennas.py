@@ -26,5 +26,5 @@ def read_antennas(configuration: str, count: int | None = None) -> tuple[NDArray
     path = CONFIGURATIONS / f"{configuration}.cfg"
     if not path.is_file():
         raise ValueError(f"configuration={configuration!r} is none of casadata's; {CONFIGURATIONS} has the names")
-    columns = np.loadtxt(path, usecols=range(4), max_rows=count).T
+    columns = np.loadtxt(path, usecols=range(4))[:count].T
     return columns[:3], columns[3]

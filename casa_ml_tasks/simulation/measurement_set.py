@@ -84,9 +84,6 @@ def simulate(
     frequencies = with_table(f"{path}/SPECTRAL_WINDOW", lambda tool: tool.getcell("CHAN_FREQ", 0))
 
     def fill(tool: Any) -> int:
-        tool.removecols(
-            [name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()]
-        )
         uvw, fields = tool.getcol("UVW"), tool.getcol("FIELD_ID")
         data = np.zeros((len(names), channels, fields.size), complex)
         for field, pointing in enumerate(pointings):
@@ -94,14 +91,38 @@ def simulate(
             rows = fields == field
             data[..., rows] = correlations_of(uvw[:, rows], frequencies, there, names)
         noise = rng.normal(size=data.shape) + 1j * rng.normal(size=data.shape)
-        tool.putcol("DATA", data + noise_scale * sigma * noise)
-        tool.putcol("FLAG", np.zeros(data.shape, bool))
-        tool.putcol("FLAG_ROW", np.zeros(data.shape[-1], bool))
-        for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
-            tool.putcol(column, np.full((len(names), data.shape[-1]), value))
+        put_data(tool, data + noise_scale * sigma * noise, sigma)
         return int(fields.size)
 
     return SimulatedMS(Path(path), sources, sigma, frequencies, with_table(path, fill))
+
+
+def put_data(tool: Any, data: NDArray[np.complexfloating], sigma: float) -> None:
+    """Write DATA, and what `prepare` writes.
+
+    Args:
+        tool: the table of a Measurement Set, open for writing.
+        data: (correlation, channel, row), Jy.
+        sigma: standard deviation of the real and of the imaginary part of one correlation, Jy.
+    """
+    prepare(tool, sigma)
+    tool.putcol("DATA", data)
+
+
+def prepare(tool: Any, sigma: float) -> None:
+    """Write SIGMA, WEIGHT = 1/sigma^2 and no flag, and remove the columns of another sky.
+
+    Args:
+        tool: the table of a Measurement Set, open for writing.
+        sigma: standard deviation of the real and of the imaginary part of one correlation, Jy.
+    """
+    tool.removecols([name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()])
+    rows = int(tool.nrows())
+    correlations, channels = tool.getcell("FLAG", 0).shape
+    tool.putcol("FLAG", np.zeros((correlations, channels, rows), bool))
+    tool.putcol("FLAG_ROW", np.zeros(rows, bool))
+    for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
+        tool.putcol(column, np.full((correlations, rows), value))
 
 
 def add_to_channels(observed: SimulatedMS, sources_of: Callable[[int], tuple[Source, ...]]) -> None:

@@ -16,7 +16,7 @@ from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.kernels.primary_beams import antenna_beam
 from casa_ml_tasks.simulation.antennas import read_antennas
-from casa_ml_tasks.simulation.measurement_set import with_table
+from casa_ml_tasks.simulation.measurement_set import put_data, with_table
 from casa_ml_tasks.simulation.observation import CENTRE, directions_of, observe
 
 
@@ -100,9 +100,6 @@ def observe_mosaic(
     rng = np.random.default_rng(seed)
 
     def fill(tool: Any) -> None:
-        tool.removecols(
-            [name for name in ("MODEL_DATA", "CORRECTED_DATA", "IMAGING_WEIGHT") if name in tool.colnames()]
-        )
         uvw, fields = tool.getcol("UVW").T, tool.getcol("FIELD_ID")
         pairs = diameters[np.stack([tool.getcol("ANTENNA1"), tool.getcol("ANTENNA2")])].T
         stokes_i = np.zeros((len(sky.pixels), fields.size), complex)
@@ -110,12 +107,7 @@ def observe_mosaic(
             rows = (fields == field) & np.all(pairs == pair, axis=1)
             stokes_i[:, rows] = predict(sky, uvw[rows], directions[int(field)], tuple(pair))
         noise = rng.normal(size=(2, 2, *stokes_i.shape))
-        data = stokes_i + sigma * (noise[0] + 1j * noise[1])
-        tool.putcol("DATA", data)
-        tool.putcol("FLAG", np.zeros(data.shape, bool))
-        tool.putcol("FLAG_ROW", np.zeros(fields.size, bool))
-        for column, value in (("SIGMA", sigma), ("WEIGHT", sigma**-2)):
-            tool.putcol(column, np.full((2, fields.size), value))
+        put_data(tool, stokes_i + sigma * (noise[0] + 1j * noise[1]), sigma)
 
     with_table(path, fill)
 

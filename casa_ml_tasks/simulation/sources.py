@@ -14,14 +14,16 @@ REFERENCE = 230e9  # Hz, of the fluxes
 
 @dataclass(frozen=True)
 class Source:
-    """A circular Gaussian, or a point where `size` is 0.
+    """A Gaussian, or a point where `size` is 0.
 
     Attributes:
         flux: at `REFERENCE`, Jy.
         east, north: from the phase centre, arcsec.
-        size: standard deviation, arcsec.
+        size: standard deviation, arcsec; of an ellipse along its major axis.
         polarisation: Q, U and V over I.
         index: alpha; the flux goes with frequency^alpha.
+        ratio: of the minor axis to the major one.
+        angle: position angle of the major axis from North through East, radians.
     """
 
     flux: float
@@ -30,12 +32,21 @@ class Source:
     size: float = 0.0
     polarisation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     index: float = 0.0
+    ratio: float = 1.0
+    angle: float = 0.0
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Second moments along East and North, (2, 2), arcsec^2."""
+        sine, cosine = np.sin(self.angle), np.cos(self.angle)
+        axes = np.array([[sine, cosine], [cosine, -sine]])
+        return axes * np.array([self.size, self.ratio * self.size]) ** 2 @ axes.T
 
 
 def direct_sum(
     uvw: NDArray[np.floating], frequencies: NDArray[np.floating], sources: tuple[Source, ...]
 ) -> NDArray[np.complex128]:
-    r"""$V(u,v) = \sum I \exp(2\pi i(ul+vm))$, term by term, with a Gaussian's envelope $\exp(-2\pi^2s^2(u^2+v^2))$.
+    r"""$V(u,v) = \sum I \exp(2\pi i(ul+vm))$, term by term, with a Gaussian's envelope $\exp(-2\pi^2 u^T C u)$.
 
     Args:
         uvw: (3, row), metres.
@@ -49,7 +60,8 @@ def direct_sum(
     visibility = np.zeros(u.shape, complex)
     for source in sources:
         phase = 2 * np.pi * (u * source.east + v * source.north) * arcsecond
-        envelope = np.exp(-2 * (np.pi * source.size * arcsecond) ** 2 * (u**2 + v**2))
+        (east, both), (_, north) = source.covariance * arcsecond**2
+        envelope = np.exp(-2 * np.pi**2 * (east * u**2 + 2 * both * u * v + north * v**2))
         spectrum = (frequencies / REFERENCE)[:, None] ** source.index
         visibility += source.flux * spectrum * envelope * np.exp(1j * phase)
     return visibility
@@ -118,7 +130,7 @@ def restored_terms(imagename: str, sources: tuple[Source, ...]) -> NDArray[np.fl
     beam = axes.T * widths**2 @ axes
     terms = np.zeros((2, ny, nx))
     for source in sources:
-        covariance = beam + source.size**2 * np.eye(2)
+        covariance = beam + source.covariance
         offset = np.stack([east - source.east, north - source.north])
         distance = np.einsum("i...,ij,j...", offset, np.linalg.inv(covariance), offset)
         flux = source.flux * (head["crval4"] / REFERENCE) ** source.index

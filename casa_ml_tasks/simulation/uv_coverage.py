@@ -115,18 +115,46 @@ def gridded(uv: NDArray[np.floating], n: int, robust: float | None) -> Coverage:
         n: pixels of the field in each direction.
         robust: Briggs' parameter (Briggs 1995, eq. 3.17); None for natural weighting.
     """
-    column, row = np.rint(uv * 2 * n).astype(int)
-    inside = (np.abs(column) < n) & (np.abs(row) < n)
+    column, row, inside = _cells(uv, n)
     natural = np.zeros((2 * n, 2 * n))
     np.add.at(natural, (row[inside], column[inside]), 1.0)
-    factor = 0.0 if robust is None else (5 * 10.0**-robust) ** 2 * natural.sum() / np.sum(natural**2)
-    imaging = natural / (1 + factor * natural)
-    noise = natural / (1 + factor * natural) ** 2
+    lowered = 1 + _briggs_factor(natural, robust) * natural
+    imaging, noise = natural / lowered, natural / lowered**2
 
     def half(weights: NDArray[np.floating]) -> jax.Array:
         return jnp.asarray((weights / weights.mean())[:, : n + 1], jnp.float32)
 
     return Coverage(half(imaging), half(noise))
+
+
+def imaging_weights(uv: NDArray[np.floating], n: int, robust: float | None) -> NDArray[np.float64]:
+    """Return the weight of each sample, (sample,), with which `gridded` has it; 0 where that leaves it out.
+
+    Args:
+        uv: (2, sample), periods a pixel, without opposites.
+        n: pixels of the field in each direction.
+        robust: Briggs' parameter; None for natural weighting.
+    """
+    column, row, inside = _cells(uv, n)
+    natural = np.zeros((2 * n, 2 * n))
+    for sign in (1, -1):
+        np.add.at(natural, (sign * row[inside], sign * column[inside]), 1.0)
+    weight = np.zeros(uv.shape[1])
+    weight[inside] = 1 / (1 + _briggs_factor(natural, robust) * natural[row[inside], column[inside]])
+    return weight
+
+
+def _cells(uv: NDArray[np.floating], n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Column and row of each sample on twice the field, and whether it is on the grid."""
+    column, row = np.rint(uv * 2 * n).astype(int)
+    return column, row, (np.abs(column) < n) & (np.abs(row) < n)
+
+
+def _briggs_factor(natural: NDArray[np.float64], robust: float | None) -> float:
+    """What the density of the weights is multiplied by."""
+    if robust is None:
+        return 0.0
+    return float((5 * 10.0**-robust) ** 2 * natural.sum() / np.sum(natural**2))
 
 
 def stacked(observations: Sequence[Observation], n: int) -> Coverage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, uniform_filter
@@ -25,7 +26,7 @@ class Candidates:
         gaussians: places and shapes on the pixels of the image; their fluxes are not known and 0.
     """
 
-    probability: NDArray[np.floating]
+    probability: NDArray[np.float64]
     gaussians: Gaussians
 
     def chosen(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> Candidates:
@@ -46,7 +47,7 @@ def candidates(proposal: Proposal) -> Candidates:
     order = np.argsort(-around[row, column])
     row, column = row[order], column[order]
 
-    def there(which: NDArray[np.floating]) -> NDArray[np.float64]:
+    def there(which: jax.Array) -> NDArray[np.float64]:
         return np.asarray(which, float)[row, column]
 
     log_major = there(maps.log_major)

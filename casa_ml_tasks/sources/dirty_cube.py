@@ -100,8 +100,12 @@ class DirtyCube:
         s = np.ones(len(self.dirty)) if spectrum is None else np.asarray(spectrum, float)
         power = s**2 * self.weights
         total = power.sum()
-        dirty = np.tensordot(s * self.weights / total, self.dirty, 1)
-        psf = self.psf[0] if len(self.psf) == 1 else np.tensordot(power / total, self.psf, 1)
+        first, last = np.flatnonzero(power)[[0, -1]]
+        used = np.s_[first : last + 1]
+        shares = (power / total).astype(np.float32)[used]
+        factors = (s * self.weights / total).astype(np.float32)[used]
+        dirty = np.tensordot(factors, self.dirty[used], 1)
+        psf = self.psf[0] if len(self.psf) == 1 else np.tensordot(shares, self.psf[used], 1)
         return Plane(dirty.astype(np.float32), psf, float(total**-0.5), self.beam)
 
     def residual(

@@ -20,9 +20,11 @@ from casa_ml_tasks.sources.dirty_cube import DirtyCube, Plane
 from casa_ml_tasks.sources.gaussians import Gaussians
 from casa_ml_tasks.sources.line_finder import SpectralFit, find_lines
 from casa_ml_tasks.sources.plane_finder import SEPARATE, PlaneSources, find_in_plane
+from casa_ml_tasks.sources.reliability import probability
 from casa_ml_tasks.sources.source_spectra import Spectra, source_spectra
 from casa_ml_tasks.sources.trust import field_flags, source_flags
 
+FOCUS_PROBABILITIES = (0.5,)  # of new sources in the channels of a line, one round
 BETTER = 1.1  # S/N in the channels of a line over that of all channels, from which the shape is taken there
 
 
@@ -42,8 +44,10 @@ class Shapes:
         gaussians, errors: shapes with the flux in these channels, Jy.
         snr: flux over its error, (source,).
         delta_chi2: rise of chi^2 without the source, (source,).
-        probability: the network's, (source,).
-        at_bound: whether an axis is at the limit of the fit, (source,).
+        network: the probability that the network gave, (source,).
+        probability: that the source is real, (source,).
+        at_bound: whether an axis is as large as the fit allows, (source,).
+        unresolved: whether the minor axis is 0, as it is for half of all points, (source,).
         channels: first and last channel, inclusive, (source, 2).
     """
 
@@ -51,8 +55,10 @@ class Shapes:
     errors: Gaussians
     snr: NDArray[np.floating]
     delta_chi2: NDArray[np.floating]
+    network: NDArray[np.floating]
     probability: NDArray[np.floating]
     at_bound: NDArray[np.bool_]
+    unresolved: NDArray[np.bool_]
     channels: NDArray[np.intp]
 
     @classmethod
@@ -61,7 +67,9 @@ class Shapes:
         fitted = found.fitted
         channels = np.tile([first, last], (len(found), 1))
         of_fit = fitted.gaussians, fitted.errors, found.snr, fitted.delta_chi2
-        return cls(*of_fit, found.probability, fitted.at_bound, channels)
+        at_bound = fitted.at_bound & ~fitted.unresolved
+        real = probability(found.probability, fitted.delta_chi2)
+        return cls(*of_fit, found.probability, real, at_bound, fitted.unresolved, channels)
 
     def __len__(self) -> int:
         """How many."""
@@ -74,8 +82,10 @@ class Shapes:
             self.errors.chosen(index),
             self.snr[index],
             self.delta_chi2[index],
+            self.network[index],
             self.probability[index],
             self.at_bound[index],
+            self.unresolved[index],
             self.channels[index],
         )
 
@@ -87,8 +97,10 @@ class Shapes:
             Gaussians.concatenated(first.errors, second.errors),
             np.concatenate([first.snr, second.snr]),
             np.concatenate([first.delta_chi2, second.delta_chi2]),
+            np.concatenate([first.network, second.network]),
             np.concatenate([first.probability, second.probability]),
             np.concatenate([first.at_bound, second.at_bound]),
+            np.concatenate([first.unresolved, second.unresolved]),
             np.concatenate([first.channels, second.channels]),
         )
 
@@ -102,7 +114,8 @@ class Found:
         spectra: flux of each source in each channel with its error, Jy.
         spectral_fits: continuum and lines of each source; None of a cube with one channel.
         integrated: the sum of all channels.
-        fluxes: of each source in the sum of all channels, with their errors, Jy, (source,) each.
+        fluxes: of each source in the mean of all channels, with their errors, Jy, (source,) each.
+        shape_errors: what the uncertain shape adds to the error of any flux of the source, relative to it, (source,).
         residual: of the sum of all channels, (ny, nx), Jy/beam.
         proposal: the network's first look at the sum of all channels.
         flags: what makes each source doubtful.
@@ -114,6 +127,7 @@ class Found:
     spectral_fits: tuple[SpectralFit, ...] | None
     integrated: Plane
     fluxes: tuple[NDArray[np.floating], NDArray[np.floating]]
+    shape_errors: NDArray[np.floating]
     residual: NDArray[np.floating]
     proposal: Proposal
     flags: tuple[tuple[str, ...], ...]
@@ -143,14 +157,14 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
     shapes = Shapes.of_plane(found, 0, last)
     if last:
         progress("spectra and lines")
-        fits = _lines(_spectra(cube, shapes), networks.lines)
+        first_fits = _lines(_spectra(cube, shapes), networks.lines)
         progress("focus and deblending")
-        shapes = focus(cube, shapes, fits, networks.images)
+        shapes = focus(cube, shapes, first_fits, networks.images)
     shapes = shapes.chosen(np.argsort(-shapes.snr))
     progress("characterisation")
     spectra = _spectra(cube, shapes)
     fits = _lines(spectra, networks.lines) if last else None
-    fluxes = spectra.mean()
+    fluxes, shape_errors = _fluxes(spectra, shapes)
     residual = integrated.residual(replace(shapes.gaussians, flux=fluxes[0]).image(integrated.dirty.shape))
     return Found(
         shapes,
@@ -158,6 +172,7 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
         fits,
         integrated,
         fluxes,
+        shape_errors,
         residual,
         found.proposal,
         tuple(source_flags(integrated, shapes.gaussians, shapes.at_bound, residual)),
@@ -176,8 +191,8 @@ def focus(cube: DirtyCube, shapes: Shapes, fits: Sequence[SpectralFit], network:
     """
     for first, last in line_ranges(fits):
         channels = np.arange(len(cube.dirty))
-        plane = cube.integrated((channels >= first) & (channels <= last))
-        found = find_in_plane(plane, network, shapes.gaussians)
+        plane = cube.integrated(np.where((channels >= first) & (channels <= last), 1.0, 0.0))
+        found = find_in_plane(plane, network, shapes.gaussians, FOCUS_PROBABILITIES)
         here = Shapes.of_plane(found, first, last)
         again = found.origin >= 0
         shapes = _with_better(shapes, here.chosen(again), found.origin[again])
@@ -206,7 +221,8 @@ def _with_better(shapes: Shapes, here: Shapes, origin: NDArray[np.intp]) -> Shap
     better = here.snr > BETTER * shapes.snr[origin]
     order = np.arange(len(shapes))
     order[origin[better]] = len(shapes) + np.flatnonzero(better)
-    kept = replace(here, probability=shapes.probability[origin])
+    network = shapes.network[origin]
+    kept = replace(here, network=network, probability=probability(network, here.delta_chi2))
     return Shapes.concatenated(shapes, kept).chosen(order)
 
 
@@ -215,6 +231,23 @@ def _distance(new: Gaussians, known: Gaussians) -> NDArray[np.floating]:
     if not len(known):
         return np.full(len(new), np.inf)
     return np.hypot(new.x[:, None] - known.x, new.y[:, None] - known.y).min(axis=1)
+
+
+def _fluxes(
+    spectra: Spectra, shapes: Shapes
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the mean fluxes with their errors, and what the shapes add to the relative error of any flux.
+
+    Errors of spectra are those of known shapes. The fit has the error of the flux where the shape is as uncertain as it
+    is, in the channels where the source was fitted.
+    """
+    flux, error = spectra.mean()
+    relative = np.zeros(len(shapes))
+    for number, (first, last) in enumerate(shapes.channels):
+        known = 1 / np.sqrt(np.sum(spectra.error[number, first : last + 1] ** -2.0))
+        added = np.maximum(shapes.errors.flux[number] ** 2 - known**2, 0)
+        relative[number] = np.sqrt(added) / shapes.gaussians.flux[number]
+    return (flux, np.hypot(error, relative * flux)), relative
 
 
 def _spectra(cube: DirtyCube, shapes: Shapes) -> Spectra:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,13 @@ from casa_ml_tasks.sources.detection import Candidates, candidates
 from casa_ml_tasks.sources.dirty_cube import Plane
 from casa_ml_tasks.sources.gaussian_fit import FittedGaussians, fit_gaussians
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.source_spectra import source_spectra
 
-LEAST_PROBABILITY = (0.5, 0.3, 0.3)  # of a candidate in each round
-SEPARATE = 0.6  # beams; a candidate of a later round is at least as far from what is known
+LEAST_PROBABILITIES = (0.5, 0.3, 0.3)  # of a candidate in each round
+FIRST_STEPS = 3  # calls of the network where nothing is known yet
+SEPARATE = 0.6  # beams; a candidate of a later round is at least as far from what is known or was tried
 SIGNIFICANT = 4.0  # flux over its error
-NEEDED = 25.0  # least rise of chi^2 without a source
+NEEDED = 32.0  # least rise of chi^2 without a source: fewer than one in a hundred noise-only fields reaches it
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class PlaneSources:
         probability: the network's, when it proposed the source; 1 of those that were known, (source,).
         fitted: shapes, fluxes and errors.
         origin: number of the source among those that were known, -1 for a new one, (source,).
-        proposal: the network's first, for its probability map.
+        proposal: the network's first look, for its probability map.
     """
 
     probability: NDArray[np.floating]
@@ -46,37 +49,58 @@ class PlaneSources:
         return self.fitted.gaussians.flux / self.fitted.errors.flux
 
 
-def find_in_plane(plane: Plane, network: ImageNetwork, known: Gaussians | None = None) -> PlaneSources:
+def find_in_plane(
+    plane: Plane,
+    network: ImageNetwork,
+    known: Gaussians | None = None,
+    least_probabilities: Sequence[float] = LEAST_PROBABILITIES,
+) -> PlaneSources:
     """Return the sources of a plane that the data need.
 
     Args:
         plane: to search.
         network: trained.
         known: sources that other planes have shown, to begin with; those that this plane does not need are left out.
+        least_probabilities: of a candidate in each round of proposals and fit.
     """
     view = NetworkView(network, plane.psf, plane.beam.mean)
     known = Gaussians.empty() if known is None else known
-    probability, origin = np.ones(len(known)), np.arange(len(known))
-    fitted = _fit(known, plane)
+    origin = np.flatnonzero(_bright(known, plane))
+    probability: NDArray[np.floating] = np.ones(len(origin))
+    fitted, needed = _needed(known.chosen(origin), plane)
+    probability, origin = probability[needed], origin[needed]
     proposals: list[Proposal] = []
-    for least in LEAST_PROBABILITY:
-        needed = is_needed(fitted)
-        if not needed.all():
-            probability, origin = probability[needed], origin[needed]
-            fitted = _fit(fitted.gaussians.chosen(needed), plane)
-        model = fitted.gaussians.image(plane.dirty.shape)
-        proposals.append(view(plane.residual(model) / plane.noise, model / plane.noise))
-        new = _new(candidates(proposals[-1]), fitted.gaussians, least, plane)
+    tried = fitted.gaussians
+    for least in least_probabilities:
+        proposals.append(_look(view, plane, fitted.gaussians))
+        new = _new(candidates(proposals[-1]), tried, least, plane)
         if not len(new.gaussians):
             break
+        tried = Gaussians.concatenated(tried, new.gaussians)
         probability = np.concatenate([probability, new.probability])
         origin = np.concatenate([origin, np.full(len(new.gaussians), -1)])
-        fitted = _fit(Gaussians.concatenated(fitted.gaussians, new.gaussians), plane)
-    needed = is_needed(fitted)
-    if not needed.all():
+        fitted, needed = _needed(Gaussians.concatenated(fitted.gaussians, new.gaussians), plane)
         probability, origin = probability[needed], origin[needed]
-        fitted = _fit(fitted.gaussians.chosen(needed), plane)
     return PlaneSources(probability, fitted, origin, proposals[0])
+
+
+def _needed(start: Gaussians, plane: Plane) -> tuple[FittedGaussians, NDArray[np.bool_]]:
+    """Return the fit of those sources that the data need, and which they are, (source,)."""
+    fitted = fit_gaussians(start, plane.dirty, plane.operator, plane.noise)
+    kept = np.ones(len(start), bool)
+    while not (needed := is_needed(fitted)).all():
+        kept[kept] = needed
+        fitted = fit_gaussians(fitted.gaussians.chosen(needed), plane.dirty, plane.operator, plane.noise)
+    return fitted, kept
+
+
+def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
+    """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
+    model: NDArray[np.floating] = known.image(plane.dirty.shape)
+    for _ in range(1 if len(known) else FIRST_STEPS):
+        proposal = view(plane.residual(model) / plane.noise, model / plane.noise)
+        model = plane.noise * proposal.model
+    return proposal
 
 
 def is_needed(fitted: FittedGaussians) -> NDArray[np.bool_]:
@@ -85,8 +109,10 @@ def is_needed(fitted: FittedGaussians) -> NDArray[np.bool_]:
     return significant & (fitted.delta_chi2 > NEEDED)
 
 
-def _fit(start: Gaussians, plane: Plane) -> FittedGaussians:
-    return fit_gaussians(start, plane.dirty, plane.operator, plane.noise)
+def _bright(known: Gaussians, plane: Plane) -> NDArray[np.bool_]:
+    """Return whether the flux of each source, with the shape that it has, is significant in the plane, (source,)."""
+    spectra = source_spectra(known, plane.dirty[None], plane.psf[None], np.array([plane.noise]))
+    return spectra.flux[:, 0] > SIGNIFICANT * spectra.error[:, 0]
 
 
 def _new(found: Candidates, known: Gaussians, least: float, plane: Plane) -> Candidates:

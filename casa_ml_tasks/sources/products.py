@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.sources.dirty_cube import DirtyCube
 from casa_ml_tasks.sources.finder import Found
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.line_finder import SpectralFit
 
 MASKED_SIGMAS = 2.0  # half axes of the ellipses of the mask, standard deviations of the source
 
 
-def continuum_spectra(found: Found) -> NDArray[np.float64]:
+def continuum_spectra(found: Found) -> NDArray[np.floating]:
     """Return the fitted continuum of each source, (source, channel), Jy; of one channel the flux itself."""
     if found.spectral_fits is None:
         return found.fluxes[0][:, None]
@@ -37,7 +40,7 @@ def cube_of(found: Found, spectra: NDArray[np.floating]) -> NDArray[np.float32]:
     cube = np.zeros((spectra.shape[1], *shape), np.float32)
     for number, spectrum in enumerate(spectra):
         (lit,) = np.nonzero(spectrum)
-        image = unit(found.shapes.gaussians, number).image(shape).astype(np.float32)
+        image = unit(found.shapes.gaussians, number).image((shape[0], shape[1])).astype(np.float32)
         rows, columns = np.nonzero(image)
         if not rows.size:
             continue
@@ -58,9 +61,10 @@ def mask_cube(found: Found, cube: DirtyCube) -> NDArray[np.bool_]:
 
     A source whose continuum is not significant is masked in the channels of its lines alone.
     """
+    _, ny, nx = cube.dirty.shape
     mask = np.zeros(cube.dirty.shape, bool)
-    rows, columns = np.mgrid[: mask.shape[1], : mask.shape[2]]
-    fits = found.spectral_fits or [None] * len(found)
+    rows, columns = np.arange(ny)[:, None], np.arange(nx)
+    fits: Sequence[SpectralFit | None] = found.spectral_fits or [None] * len(found)
     for number, fit in enumerate(fits):
         inside = _ellipse(found.shapes.gaussians, number, cube.beam.mean, rows, columns)
         if fit is None or fit.level > 3 * fit.level_error:

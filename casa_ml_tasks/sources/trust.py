@@ -51,14 +51,14 @@ def source_flags(
 ) -> list[tuple[str, ...]]:
     """Return what makes each source doubtful, a word each.
 
-    'bound': an axis is at the limit of the fit. 'large': larger than sources of the training. 'blend': another source
-    is closer than a beam. 'edge': it reaches over the edge of the image. 'shape': what the Gaussian leaves there is
-    more than noise.
+    'bound': an axis is as large as the fit allows. 'large': larger than sources of the training. 'blend': another
+    source is closer than a beam. 'edge': it reaches over the edge of the image. 'shape': what the Gaussian leaves there
+    is more than noise.
 
     Args:
         plane: in which they were fitted.
         gaussians: all of them.
-        at_bound: whether an axis is at the limit of the fit, (source,).
+        at_bound: whether an axis is as large as the fit allows, (source,).
         residual: of all sources, (ny, nx), Jy/beam.
     """
     return [

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from casa_ml_tasks.data.projections import HEALPIX
 from casa_ml_tasks.data.single_dish import SingleDishMap, read_single_dish
+from casa_ml_tasks.data.skies import sky_of
+from casa_ml_tasks.data.sky_frame import SinImage
 from casa_ml_tasks.major.pointings import check_beams
 from casa_ml_tasks.major.sky_coordinates import sky_coordinates
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
@@ -22,7 +25,7 @@ class JointCall(ImagingCall):
         regularisation: of the sky.
         maps: of single dishes.
         inference: of the posterior; None where the most probable sky is asked for.
-        projection: of the sky.
+        projection: of the sky, one of `data.projections`.
     """
 
     regularisation: Regularisation
@@ -49,6 +52,15 @@ class JointCall(ImagingCall):
                     f"vis='{vis}': {error}; correct TELESCOPE_NAME or DISH_DIAMETER, or use rmlclean with "
                     "gridder='mosaic' and a vptable of the beam"
                 ) from error
+
+    def check_projection(self) -> None:
+        """Check that the sky has pixels in its projection.
+
+        Raises:
+            ValueError: HEALPix has none where the image is.
+        """
+        if self.projection == HEALPIX:
+            sky_of(HEALPIX, SinImage.of(sky_coordinates(self.request).celestial, self.request.grid.shape))
 
     def maps_on_image(self) -> list[SingleDishMap]:
         """Return the maps on the pixels and channels of the image.

@@ -46,9 +46,8 @@ class JointFluxScales:
 
     @property
     def names(self) -> list[str]:
-        """The Measurement Sets, then the maps."""
-        sets = dict.fromkeys(origin.vis for origin in self._visibilities.origins)
-        return [*sets, *(each.sky_map.path for each in self.maps)]
+        """The Measurement Sets, those of one array that see different parts of the sky as one, then the maps."""
+        return [*dict.fromkeys(self.major.data_sets), *(each.sky_map.path for each in self.maps)]
 
     @property
     def divided_maps(self) -> list[DishData]:
@@ -104,31 +103,32 @@ class JointFluxScales:
         """Return the derivative of the model by the relative flux scale of each set but the reference, whose is 0.
 
         The minor cycle goes on from the model, once as the data are and once for each set with data that are brighter
-        by `PROBE`.
+        by `PROBE`. Their noise stays.
         """
-        same = np.ones(len(self.names))
-        before = self._continued(model, same)
-        changes = [np.zeros_like(model)]
-        for number in range(1, len(self.names)):
-            brighter = same.copy()
-            brighter[number] = 1 / (1 + PROBE)
-            changes.append((self._continued(model, brighter) - before) / PROBE)
+        residual, visibilities = self.major.residual(model), self._visibilities.imaged[0]
+        assert visibilities.origin is not None, "the major cycle was asked for origins"
+        used = visibilities.channel >= 0
+        data, number = visibilities.visibility[used], self._set_of_origin()[visibilities.origin[used]]
+        sets = len(self.names) - len(self.maps)
+        before, changes = self._continued(model, residual), [np.zeros_like(model)]
+        for brighter in range(1, len(self.names)):
+            more = PROBE * self.major.dirty_of(np.where(number == brighter, data, 0)) if brighter < sets else 0
+            changes.append((self._continued(model, residual + more, brighter - sets) - before) / PROBE)
         return changes
 
-    def _continued(self, model: Image, factors: Factors) -> Image:
-        """Return the model that the minor cycle makes of another with data over some factors; their noise stays."""
-        visibilities, by = self._visibilities, self._of_visibilities(factors)
-        imaged, nominal, thermal = visibilities.imaged
-        if np.any(by != 1):
-            assert imaged.origin is not None, "the major cycle was asked for origins"
-            changed = (imaged.visibility / by[imaged.origin]).astype(np.complex64)
-            visibilities.image_with(replace(imaged, visibility=changed), nominal, thermal)
-        residual = self.major.residual(model)
-        if np.any(by != 1):
-            visibilities.image_with(imaged, nominal, thermal)
-        pairs = zip(self.divided_maps, self._of_maps(factors), strict=True)
-        minor = self.minor_cycle([brighter_map(each, 1 / by) for each, by in pairs])
-        return minor.update(residual, model, MinorState())[0]
+    def _continued(self, model: Image, residual: Image, brighter: int = -1) -> Image:
+        """Return the model that the minor cycle makes of another.
+
+        Args:
+            model: to go on from.
+            residual: of the visibilities.
+            brighter: number of the map that is brighter by `PROBE`; negative for none.
+        """
+        maps = [
+            brighter_map(each, 1 + PROBE) if number == brighter else each
+            for number, each in enumerate(self.divided_maps)
+        ]
+        return self.minor_cycle(maps).update(residual, model, MinorState())[0]
 
     @property
     def _visibilities(self) -> HoldsVisibilities:
@@ -136,7 +136,7 @@ class JointFluxScales:
 
     def _set_of_origin(self) -> NDArray[np.intp]:
         names = self.names
-        return np.array([names.index(origin.vis) for origin in self._visibilities.origins], np.intp)
+        return np.array([names.index(each) for each in self.major.data_sets], np.intp)
 
     def _of_visibilities(self, factors: Factors) -> Factors:
         """Return the factor of each origin."""
@@ -176,9 +176,12 @@ def _modes(each: DishData, skies: Sequence[Image], cell: float) -> SetOfVisibili
     maps = [dish.predicted(np.asarray(sky[:, 0], float)) for sky in skies]
     channels = []
     for channel in np.flatnonzero(np.isfinite(dish.level)):
-        beam, level, step = each.sky_map.beams[channel], float(dish.level[channel]), each.sky_map.grid.step
+        beam, level, known = each.sky_map.beams[channel], float(dish.level[channel]), each.sky_map
         pixels = np.where(counted, dish.pixels[channel], np.nan)
-        seen = [modes_of_map(each.sky_map.path, pixels, one[channel], level, beam, step, cell) for one in maps]
+        seen = [
+            modes_of_map(known.path, pixels, one[channel], level, beam, known.grid.step, cell, known.correlation)
+            for one in maps
+        ]
         changes = np.stack([one.model for one in seen[1:]]) if len(seen) > 1 else None
         channels.append(replace(seen[0], changes=changes))
     return replace(

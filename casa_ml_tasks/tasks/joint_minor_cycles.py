@@ -39,7 +39,7 @@ def most_probable_sky(
         regularisation: of the sky.
         image_shape: (ny, nx) of the image that was asked for.
     """
-    *_, ny, nx = major.shape
+    *_, ny, nx = major.sky_shape
     assert regularisation.regstrength is not None, "the strengths follow from the noise"
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
@@ -48,9 +48,9 @@ def most_probable_sky(
         bar.set_postfix_str(f"objective {objective:.6g}")
 
     return RegularisedMaximumLikelihood(
-        major.psf(),
+        major.psf_of_sky(),
         noise,
-        beam_areas(major),
+        major.pixels_of_sky * beam_areas(major),
         regularisation.regularizer,
         regularisation.regstrength,
         positivity=regularisation.positivity,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
+from casa_ml_tasks.data.projections import HEALPIX
 from casa_ml_tasks.request.grid import CONTINUUM
 from casa_ml_tasks.request.values import as_list, listed
 from casa_ml_tasks.tasks.arguments import Arguments
@@ -51,9 +53,26 @@ def as_joint(arguments: Arguments, task: str) -> Arguments:
         )
     if values["savemodel"] == "virtual":
         raise ValueError("savemodel='virtual' cannot hold a sky without primary beam; use savemodel='modelcolumn'")
+    if str(values["projection"]).upper() == HEALPIX:
+        _check_healpix(values)
     strengths = _strengths(values["regularizer"], values["regstrength"], has_maps=bool(listed(values["sdimage"])))
     mosaic = {"gridder": "mosaic", "imager": "native", "normtype": "flatnoise", "conjbeams": False}
     return replace(taken, values={**values, **mosaic, "regstrength": strengths})
+
+
+def _check_healpix(values: Mapping[str, Any]) -> None:
+    """Check that nothing is asked for that needs the rows and columns of a rectangle."""
+    for name in ("startmodel", "priorimage"):
+        if given := "".join(listed(values[name])):
+            raise ValueError(
+                f"{name}='{given}' is not brought to the pixels of projection='HEALPIX'; leave it out, or use another "
+                "projection"
+            )
+    if "edge_clamp" in listed(values["regularizer"]):
+        raise ValueError(
+            f"regularizer={values['regularizer']!r}: 'edge_clamp' has no edges with projection='HEALPIX'; leave it "
+            "out, or use another projection"
+        )
 
 
 def _strengths(regularizer: Any, regstrength: Any, has_maps: bool) -> Any:

@@ -61,7 +61,7 @@ def joint_content(
 def _residual_of_visibilities(
     name: str, part: VisibilityOperator, model: Image, channel: int, noise_scale: float, cell: float
 ) -> SetResidual:
-    """Return the residual in flat noise of one Measurement Set."""
+    """Return the residual in flat noise of one data set."""
     sums = part.residual_sums(model)[channel, 0]
     power = part.power()[channel, 0]
     variance = part.power(part.sums.squares_of_pointings)[channel, 0] * noise_scale**2
@@ -81,7 +81,7 @@ def _residual_of_map(each: DishData, model: Image, channel: int, cell: float) ->
 
 
 def _pointings(name: str, part: VisibilityOperator, shape: Sequence[int], channel: int, cell: float) -> Pointings:
-    """Return the pointings of one Measurement Set: where the primary beams are above half of their peaks."""
+    """Return the pointings of one data set: where the primary beams are above half of their peaks."""
     rows = []
     for view, weight in zip(part.views, part.sums.weights[channel], strict=True):
         if weight > 0 and isinstance(view, Box):

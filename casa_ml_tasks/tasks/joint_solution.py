@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from casa_ml_tasks.calibration.flux_scale import FluxScales
 from casa_ml_tasks.calibration.flux_scale_step import FluxScaleStep
 from casa_ml_tasks.calibration.image_noise import typical
 from casa_ml_tasks.data.casa_image import is_casa_image, read_image
+from casa_ml_tasks.data.healpix import read_healpix
+from casa_ml_tasks.data.projections import HEALPIX
+from casa_ml_tasks.data.skies import TABLE
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.alternation import Alternation, DataStep, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
@@ -95,7 +99,9 @@ def _exit_criteria(request: Request, noise: Image) -> ExitCriteria:
 
 def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image:
     """Return the sky to begin with: from `startmodel`, that of a finished run, or an empty one."""
-    shape, startmodel = major.shape, list(call.request.output.startmodel)
+    shape, startmodel = major.sky_shape, list(call.request.output.startmodel)
+    if call.projection == HEALPIX:
+        return _sky_in_healpix(workspace.product(f"sky{TABLE}"), shape)
     earlier = [workspace.product("sky"), workspace.product("model")]
     sources = startmodel or [str(path) for path in earlier if is_casa_image(path)][:1]
     if not sources:
@@ -107,3 +113,12 @@ def _first_sky(major: SkyMosaic, call: JointCall, workspace: Workspace) -> Image
             f"{image_shape}; regrid it with imregrid, or use restart=False and no startmodel"
         )
     return model if model.shape == shape else embedded(model, (shape[-2], shape[-1]))
+
+
+def _sky_in_healpix(path: Path, shape: tuple[int, ...]) -> Image:
+    """Return that of a finished run with the same pixels, or an empty one, (channel, 1, ny, nx)."""
+    if path.exists():
+        _, pixels = read_healpix(path)
+        if (len(pixels), 1, *pixels.shape[1:]) == shape:
+            return pixels[:, None]
+    return np.zeros(shape, np.float32)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from casatasks import casalog
 
 from casa_ml_tasks.calibration.survey import Survey
-from casa_ml_tasks.data.casa_image import write_image
+from casa_ml_tasks.data.projections import HEALPIX
+from casa_ml_tasks.data.skies import TABLE
 from casa_ml_tasks.data.workspace import Product, Workspace
 from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
@@ -78,6 +79,7 @@ class Jointdeconv:
     products = (
         *ON_IMAGE,
         Product("sky", is_rewritten=True),
+        Product(f"sky{TABLE}", is_image=False),
         Product("powerspectrum", is_image=False),
         *(Product(f"sd{number}.residual") for number in ("", *range(2, MOST_MAPS + 1))),
     )
@@ -87,7 +89,7 @@ class Jointdeconv:
         """Check the parameters as a joint likelihood takes them."""
         taken = as_joint(arguments, self.name)
         warn_of_unused(self.name, arguments, lacking_in_joint)
-        projection = checked_projection(taken.values["projection"])
+        projection = checked_projection(taken.values["projection"], (HEALPIX,))
         request = Request.from_parameters(**{**taken.values, "projection": "SIN"})
         regularisation = Regularisation.from_parameters(request, **request.casa).signed()
         maps = SingleDishMaps.from_parameters(**request.casa)
@@ -103,6 +105,7 @@ class Jointdeconv:
     def check(self, call: JointCall) -> Survey:
         """Check the call against disk and data, and the maps against the image."""
         call.check_beams()
+        call.check_projection()
         call.maps_on_image()
         return imaging.check_call(call, self.name, call.inference.most_samples if call.inference else 0)
 
@@ -149,11 +152,18 @@ def _written(major: SkyMosaic, solution: JointSolution, call: JointCall, context
     for extension, each in zip(_extensions(maps), maps, strict=True):
         each.write_residual(major.product(extension), image, major.product("pb"))
     imaged = imaging.imaged_by(major, solution.steps, progress, context)
-    imaged = replace(imaged, progress=replace(progress, residual=major.read_residual()))
-    posterior = solution.posterior
-    if progress.model.shape[-2:] != request.grid.shape:
-        write_image(major.product("sky"), progress.model, major.product("residual"), "Jy/pixel")
-        major.write_coordinates(major.product("sky"))
+    assert progress.dirty is not None
+    is_healpix = call.projection == HEALPIX
+    in_sin = replace(
+        progress,
+        model=image if is_healpix else progress.model,
+        residual=major.read_residual(),
+        dirty=major.dirty_image(progress.dirty),
+    )
+    imaged, posterior = replace(imaged, progress=in_sin), solution.posterior
+    if is_healpix or major.shape[-2:] != request.grid.shape:
+        major.write_sky(progress.model)
+    if major.shape[-2:] != request.grid.shape:
         cut_images((major.product(each.extension) for each in ON_IMAGE), request.grid.shape)
         imaged = _cut(imaged, request.grid.shape)
         if posterior is not None:

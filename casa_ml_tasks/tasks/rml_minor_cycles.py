@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
 from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
+from casa_ml_tasks.minor.deepfocus.minor_cycle import NetworkFirst
 from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_sidelobe
 from casa_ml_tasks.minor.rml.minimisation import TOLERANCE_OF_ERRORS, TOLERANCE_PER_BEAM
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
@@ -24,10 +26,18 @@ from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks.emission_support import support_of
 from casa_ml_tasks.tasks.major_cycles import beam_areas
+from casa_ml_tasks.tasks.network_first import network_first
 from casa_ml_tasks.tasks.prior_image import prior_image
 
+#: Tells where emission may lie, (channel, stokes, ny, nx).
+Support = Callable[[], NDArray[np.bool_]]
 #: Of the minor cycles whose states are saved.
-SCHEMAS = (RegularisedMaximumLikelihood.schema, CasaDeconvolver.schema, MinorCycleOfFields.schema)
+SCHEMAS = (
+    RegularisedMaximumLikelihood.schema,
+    CasaDeconvolver.schema,
+    MinorCycleOfFields.schema,
+    NetworkFirst.schema,
+)
 
 
 def positive_planes(request: Request, regularisation: Regularisation | None) -> NDArray[np.bool_]:
@@ -91,7 +101,9 @@ def _maximum_likelihood(
     may_end_early: bool = False,
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
-    support = partial(support_of, field, request)
+    psf, areas, positive = field.psf(), beam_areas(field), positive_planes(request, regularisation)
+    support: Support = partial(support_of, field, request)
+    of_network, support = _same_at_first(support) if request.masking.follows_residual else 2 * (cache(support),)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)
 
     def show(iterations: int, objective: float) -> None:
@@ -101,15 +113,16 @@ def _maximum_likelihood(
     kind = TaylorMaximumLikelihood if request.grid.taylor_terms else RegularisedMaximumLikelihood
     mosaic = field.mosaic
     assert regularisation.regstrength is not None
-    return kind(
-        field.psf(),
+    of_call = partial(
+        kind,
+        psf,
         noise,
-        beam_areas(field),
+        areas,
         regularisation.regularizer,
         regularisation.regstrength,
-        positivity=positive_planes(request, regularisation),
+        positivity=positive,
         prior=prior_image(regularisation.priorimage, request.grid.shape),
-        support=support if request.masking.follows_residual else cache(support),
+        support=support,
         most_iterations=MOST_ITERATIONS if cycleniter < 0 else min(MOST_ITERATIONS, cycleniter),
         niter=request.stopping.niter,
         on_progress=show,
@@ -117,3 +130,12 @@ def _maximum_likelihood(
         tolerance=tolerance,
         may_end_early=may_end_early,
     )
+    if not request.begins_with_network:
+        return of_call()
+    return network_first(psf, areas, noise, lambda expected: of_call(expected=expected), positive, of_network)
+
+
+def _same_at_first(support: Support) -> tuple[Support, Support]:
+    """Return it twice; the first calls of both share an answer, because a mask that is made anew may be another."""
+    first, calls = cache(support), count()
+    return first, lambda: first() if next(calls) == 0 else support()

@@ -18,6 +18,7 @@ from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.minor.rml.state import point_image
+from casa_ml_tasks.networks.trained import load_image_network
 from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.report.validation_figure import validation_drawing
 from casa_ml_tasks.request.images import check_images
@@ -79,6 +80,8 @@ class Rmlclean:
         outliers = outlier_requests(request)
         given = None if request.cleans else Regularisation.from_parameters(request, **request.casa)
         check_images(request)
+        if request.begins_with_network:
+            load_image_network()  # whose weights may be damaged
         warn_of_unused(self.name, replace(arguments, values=request.casa), lacking_in_clean)
         if given is None or given == given.signed():
             return CleanCall((request, *outliers), channels, given)

@@ -62,8 +62,8 @@ class _Jointdeconv(ScriptTask):
             'TRACKFIELD' to follow the ephemeris of the field, a planet or an ephemeris table to follow, or '' for
             the first selected field.
         stokes: Stokes planes to make. I, pseudoI, or a hand such as XX.
-        projection: Coordinate projection. Of the model: SIN, TAN, CAR or another projection of FITS. Residual and
-            restored image stay in SIN.
+        projection: Coordinate projection. Of the model: SIN, TAN, CAR or another projection of FITS, or HEALPIX,
+            whose pixels are written as imagename.sky.fits. Residual and restored image stay in SIN.
         startmodel: Name of the starting model image. An image in Jy/pixel from which the first residual is made.
         specmode: Spectral mode (mfs, cont, cubedata). cubedata has the channels of the data, side by side. cube,
             which interpolates between them, is refused: bring the data to the frame of the cube first, with

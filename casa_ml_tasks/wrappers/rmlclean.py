@@ -107,8 +107,10 @@ class _Rmlclean(ScriptTask):
             kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
         device: Where our own kernels grid and degrid (cpu, gpu). gpu needs an NVIDIA GPU, pycuda and pyvkfft;
             where w is so large that it is imaged in planes, the CPU does the work.
-        minorcycle: Whose minor cycle runs (rml, clean). rml: regularised maximum likelihood. clean: tclean's
-            deconvolvers.
+        minorcycle: Whose minor cycle runs (rml, clean, deepfocus). rml: regularised maximum likelihood. clean:
+            tclean's deconvolvers. deepfocus: rml, but a neural network takes the first steps, as far as the data
+            agree with them, and l1 and log_smoothness judge the image by what it has found; not for mosaics,
+            Taylor terms, outlier fields, positivity=False, or stokes without I, XX, YY, RR or LL.
         regularizer: Regularisers added to the likelihood. Any of these, each of strength 1 unless regstrength says
             otherwise; [] is maximum likelihood alone. Few numbers: l1 (few bright pixels), reweighted_l1 (the
             same, sparing the bright), starlet (few wavelets), uv_sparsity (little beyond the longest baselines).
@@ -292,7 +294,7 @@ class _Rmlclean(ScriptTask):
         "imager": schema("string", allowed=["auto", "casa"]),
         "smearing": schema("double", minimum=0.0, maximum=0.1),
         "device": schema("string", allowed=["cpu", "gpu"]),
-        "minorcycle": schema("string", allowed=["rml", "clean"]),
+        "minorcycle": schema("string", allowed=["rml", "clean", "deepfocus"]),
         "regularizer": schema("stringVec"),
         "regstrength": schema("double", "doubleVec", "string"),
         "priorimage": schema("string"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ from casa_ml_tasks.kernels.joint_data import DataSet, JointData, OfDish
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
 from casa_ml_tasks.kernels.single_dish import SingleDish
+from casa_ml_tasks.minor.resolve.correlated_field import MeanAndDeviation
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.resolve.posterior import GlobalIteration, Posterior
 from casa_ml_tasks.minor.resolve.problem import ImagingProblem
@@ -137,7 +137,7 @@ class JointResolve:
     def __init__(
         self,
         sky: JointSky,
-        prior: Mapping[str, Any] | None = None,
+        prior: Mapping[str, float | MeanAndDeviation] | None = None,
         settings: Settings | None = None,
         on_iteration: Callable[[GlobalIteration], None] = lambda step: None,
     ):

@@ -54,6 +54,7 @@ class RegularisedMaximumLikelihood:
         strengths: Sequence[float],
         positivity: bool | Sequence[bool] | NDArray[np.bool_] = True,
         prior: Image | float = 0.0,
+        expected: Image | None = None,
         support: Callable[[], NDArray[np.bool_]] | None = None,
         most_iterations: int = MOST_ITERATIONS,
         niter: int = -1,
@@ -74,6 +75,8 @@ class RegularisedMaximumLikelihood:
             strengths: one each, dimensionless; 1 follows from the noise.
             positivity: allow non-negative images only; one answer, or one for each Stokes parameter.
             prior: what the entropy prefers to all other images, (channel or 1, stokes or 1, ny, nx), Jy/pixel.
+            expected: an image that `l1` and `log_smoothness` judge others by, (channel, stokes, ny, nx), Jy/pixel; NaN
+                in planes of which nothing is expected.
             support: asked in every minor cycle where the model may differ from zero, (channel, stokes, ny, nx);
                 everywhere by default.
             most_iterations: of one minor cycle and plane.
@@ -99,6 +102,10 @@ class RegularisedMaximumLikelihood:
         self._regularisers = tuple(regularisers)
         self._positivity = np.broadcast_to(positivity, stokes)
         self._prior = np.broadcast_to(np.asarray(prior, float), images)
+        self._expected = None
+        if expected is not None:
+            nothing = (self._sigma / self._beam_area[:, None])[..., None, None]
+            self._expected = np.where(np.isnan(expected), nothing, expected)
         self._most_iterations = most_iterations
         self._niter = niter
         self._tolerance = tolerance
@@ -161,6 +168,7 @@ class RegularisedMaximumLikelihood:
         own = copy(self)
         for name in ("_psf", "_sigma", "_beam_area", "_prior"):
             setattr(own, name, getattr(self, name)[channels].copy())
+        own._expected = None if self._expected is None else self._expected[channels].copy()
         own._support, own._on_progress = _nowhere, _silent
         return own
 
@@ -202,7 +210,8 @@ class RegularisedMaximumLikelihood:
             joint = likelihood
             if self._other_data is not None:
                 joint = likelihood + self._other_data(planes, given.model)
-            objective = Objective(joint, beam_area, strengths, names, jnp.asarray(self._prior[planes]))
+            expected = None if self._expected is None else jnp.asarray(self._expected[planes])
+            objective = Objective(joint, beam_area, strengths, names, jnp.asarray(self._prior[planes]), expected)
             if self._has_unresolved(planes):
                 return self._beside_sources(objective, self._psf[planes], given, most, done)
             start = given.parts(names, bool(self._positivity[stokes]))

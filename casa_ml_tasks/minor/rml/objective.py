@@ -35,6 +35,7 @@ class Objective:
         strengths: (number of regularisers,), dimensionless.
         regularisers: their names, as `registry.resolve` takes them.
         prior: the image that the entropy prefers to all others, Jy/pixel. One number, or shaped like the image.
+        expected: an image that others are judged by, as `NoiseLevel` has it.
     """
 
     likelihood: QuadraticLikelihood
@@ -42,11 +43,12 @@ class Objective:
     strengths: jax.Array
     regularisers: tuple[str, ...] = field(metadata={"static": True})
     prior: jax.Array | float = 0.0
+    expected: jax.Array | None = None
 
     @property
     def noise(self) -> NoiseLevel:
         """The noise and the beam against which the regularisers judge the image."""
-        return NoiseLevel(self.likelihood.sigma, self.beam_area, self.prior)
+        return NoiseLevel(self.likelihood.sigma, self.beam_area, self.prior, self.expected)
 
     def components(self, parts: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the parts of extended emission, and that of point sources: 1 or none. parts: (1 to 3, ..., ny, nx)."""

@@ -117,6 +117,11 @@ class Regularisation:
     def _check_image(self, request: Request) -> None:
         """Check that the regularisers suit what is imaged."""
         grid, names = request.grid, list(self.regularizer)
+        if request.begins_with_network and not self.positivity:
+            raise ValueError(
+                "positivity=False does not go with minorcycle='deepfocus', whose network knows skies that are not "
+                "negative; use minorcycle='rml'"
+            )
         for name in names:
             if name in registry.NEED_CHANNELS and grid.continuum:
                 raise ValueError(
@@ -145,7 +150,11 @@ class Regularisation:
             raise ValueError(
                 f"regularizer={names} says nothing of extended emission; add one for it, such as 'log_smoothness'"
             )
-        others = {"outlierfile": request.outlierfile, "startmodel": "".join(request.output.startmodel)}
+        others = {
+            "outlierfile": request.outlierfile,
+            "startmodel": "".join(request.output.startmodel),
+            "minorcycle": request.minorcycle if request.begins_with_network else "",
+        }
         for name, given in others.items():
             if given:
                 raise ValueError(f"{name}={given!r} does not serve regularizer={names}; leave out 'points'")

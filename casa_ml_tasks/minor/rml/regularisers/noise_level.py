@@ -25,11 +25,14 @@ class NoiseLevel(NamedTuple):
             One number, or (channel, 1, 1).
         beam_area: solid angle of the CLEAN beam, pixels. One number, or (channel, 1, 1).
         prior: the image that the entropy prefers to all others, Jy/pixel. One number, or shaped like the image.
+        expected: an image that `l1` and `log_smoothness` judge others by, Jy/pixel, shaped like them; None where
+            nothing is expected. One sigma spread over one beam, everywhere, is as good as nothing.
     """
 
     sigma: jax.Array | float
     beam_area: jax.Array | float
     prior: jax.Array | float = 0.0
+    expected: jax.Array | None = None
 
     @property
     def floor(self) -> jax.Array | float:

@@ -67,9 +67,13 @@ def log_smoothness(image: jax.Array, noise: NoiseLevel) -> jax.Array:
     r"""Smoothness of the logarithm: $\sum |\nabla \ln(I + \epsilon)|^2$.
 
     Penalises relative, not absolute, differences, so bright and faint emission are treated alike; emission far below
-    the floor $\epsilon$ costs nothing. For non-negative images only.
+    the floor $\epsilon$ costs nothing. For non-negative images only. Where an image E is expected, it is the smoothness
+    of $\ln \frac{I + \epsilon}{E + \epsilon}$.
     """
-    return jnp.sum(_squared_gradient(jnp.log(image + noise.floor)))
+    logarithm = jnp.log(image + noise.floor)
+    if noise.expected is not None:
+        logarithm -= jnp.log(noise.expected + noise.floor)
+    return jnp.sum(_squared_gradient(logarithm))
 
 
 def power_spectrum(image: jax.Array, noise: NoiseLevel) -> jax.Array:

@@ -19,12 +19,14 @@ def magnitude(image: jax.Array) -> jax.Array:
 
 
 def l1(image: jax.Array, noise: NoiseLevel) -> jax.Array:
-    r"""Sparsity: $\sum |I| / \sigma$.
+    r"""Sparsity: $\sum |I| / \sigma$, or $\sum p |I| / \sigma$ with $p = 3 / (1 + 2 \Omega E / \sigma)$.
 
     Strength 1 asks of every pixel that holds flux a gain of one sigma in the residual (Tibshirani 1996; Honma et al.
-    2014, PASJ 66, 95).
+    2014, PASJ 66, 95). Where an image E is expected, it asks for three where E is empty and for little where E is
+    bright; the beam has the solid angle $\Omega$.
     """
-    return jnp.sum(magnitude(image) / noise.sigma)
+    price = 1.0 if noise.expected is None else 3 / (1 + 2 * noise.beam_area * noise.expected / noise.sigma)
+    return jnp.sum(price * magnitude(image) / noise.sigma)
 
 
 def reweighted_l1(image: jax.Array, noise: NoiseLevel) -> jax.Array:

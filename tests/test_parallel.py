@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from casa_ml_tasks import rmlclean
+from casa_ml_tasks import resolveimage, rmlclean
 from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, blocks, count_rows
 from casa_ml_tasks.data.shares_of_rows import shares_of_rows
@@ -189,6 +189,21 @@ def test_the_minor_cycles_of_a_cube_run_on_the_workers(workers, cube_ms, tmp_pat
     assert_same(made, tmp_path / "sky", made_alone)
 
 
+def test_the_dirty_image_of_resolveimage_comes_from_workers(workers, uneven, tmp_path):
+    arguments = {"vis": uneven, "imsize": [48, 40], "cell": "0.24arcsec", "datacolumn": "data", "niter": 0}
+    resolveimage(imagename=str(tmp_path / "alone"), **arguments)
+    resolveimage(imagename=str(tmp_path / "sky"), parallel=True, cluster=workers.scheduler.address, **arguments)
+    expected = read_image(tmp_path / "alone.residual")
+    np.testing.assert_allclose(read_image(tmp_path / "sky.residual"), expected, atol=2 * SAME * np.abs(expected).max())
+
+
+class EndsEveryWorker:
+    """A part that no worker survives."""
+
+    def __call__(self, operator, model):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class DiesOnce:
     """The residual of a part; the process that is asked first is killed.
 
@@ -225,6 +240,16 @@ def test_the_part_of_a_killed_worker_is_read_again_and_the_cycle_ends(opened, mo
     np.testing.assert_allclose(opened.residual(a_model()), expected, atol=SAME * np.abs(expected).max())
     assert not marker.exists()
     assert "of 2 of the data is read again" in casa_log()
+
+
+def test_workers_that_end_again_and_again_are_an_error(opened, monkeypatch):
+    monkeypatch.setattr("casa_ml_tasks.parallel.workers.MOST_LOSSES", 1)
+    asked = SimpleNamespace(residual_sums=EndsEveryWorker())
+    monkeypatch.setattr(distributed_visibilities, "VisibilityOperator", asked)
+    with pytest.raises(
+        RuntimeError, match="workers have ended in 1 attempts at one step of a cycle; look at their logs"
+    ):
+        opened.residual(a_model())
 
 
 def test_a_worker_without_the_measurement_set_says_so(workers, opened):

@@ -204,7 +204,7 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
     assert defaults / len(pairs) > 0.99
 
 
-KERNELS = ["imager", "smearing", "device"]
+KERNELS = ["imager", "smearing", "device", "cluster"]
 NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
 REGULARISATION = ["regularizer", "regstrength", "priorimage", "positivity"]
 SAMPLING = ["nsamples", "maxglobal", "seed"]

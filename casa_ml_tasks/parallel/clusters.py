@@ -51,7 +51,12 @@ def opened_workers(cluster: str) -> Iterator[Client]:
             wanted = len(workers.worker_spec)
             client = stack.enter_context(Client(workers))
         _wait_for(client, wanted)
-        client.register_plugin(WorkerSetup())
+        try:
+            client.register_plugin(WorkerSetup())
+        except ImportError as error:
+            raise RuntimeError(
+                f"workers cannot import casa_ml_tasks ({error}); start them with a Python that has it"
+            ) from error
         hosts = _hosts(client)
         sentence = f"{len(hosts)} workers on {len(set(hosts))} machines read and grid the visibilities"
         casalog.post(sentence, "INFO", "parallel")

@@ -133,9 +133,18 @@ class PartsOnWorkers:
                 return step()
             except (PartIsLost, CancelledError):
                 self._check_scheduler()
-        raise RuntimeError(
-            f"workers have ended {MOST_LOSSES} times in one step of a cycle; look at their logs, and give them more "
-            "memory or take more of them. The same call goes on from the last cycle"
+            except KilledWorker as error:
+                raise RuntimeError(
+                    f"a part of the data has ended one worker after the other ({error.last_worker.address} was the "
+                    "last), most likely for want of memory; give the workers more of it, or use more of them. The same "
+                    "call goes on from the last cycle"
+                ) from error
+        raise self._too_many_losses()
+
+    def _too_many_losses(self) -> RuntimeError:
+        return RuntimeError(
+            f"workers have ended in {MOST_LOSSES} attempts at one step of a cycle; look at their logs, and give them "
+            "more memory or take more of them. The same call goes on from the last cycle"
         )
 
     def _finished(self, task: Task, arguments: Sequence[Any]) -> list[Future]:
@@ -152,7 +161,7 @@ class PartsOnWorkers:
             futures |= {number: future for number, future in asked.items() if number not in lost}
             if lost and task is not read_part:
                 self._read_again(lost)
-        raise PartIsLost
+        raise self._too_many_losses()
 
     def _submitted(self, task: Task, number: int, arguments: Sequence[Any]) -> Future:
         place, part = self._place[number], self._parts[number]
@@ -166,12 +175,6 @@ class PartsOnWorkers:
         if future.status != "error":
             return True
         error = future.exception()
-        if isinstance(error, KilledWorker):
-            raise RuntimeError(
-                f"a part of the data has ended one worker after the other ({error.last_worker.address} was the last), "
-                "most likely for want of memory; give the workers more of it, or use more of them. The same call goes "
-                "on from the last cycle"
-            ) from error
         if isinstance(error, PartIsLost):
             return True
         assert error is not None, "its status says so"

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from subprocess import DEVNULL, Popen
@@ -222,22 +222,38 @@ class DiesOnce:
 
 
 @pytest.fixture
-def opened(workers, uneven, tmp_path, monkeypatch):
-    """A major cycle whose images are sent to all workers before the tasks, as large ones are."""
+def open_shared(workers, tmp_path, monkeypatch):
+    """Opens a major cycle whose images are sent to the workers before the tasks, as large ones are."""
     monkeypatch.setattr("casa_ml_tasks.parallel.workers.SENT_APART", 0)
-    major = ParallelMajorCycle(request_of(uneven, weighting="briggs", **IMAGE), folder(tmp_path, "shared"), workers)
-    yield major
-    major.close()
+    with ExitStack() as stack:
+
+        def open_one(vis, **changes):
+            workers.wait_for_workers(2)  # one that a test has killed is started again
+            request = request_of(vis, **{**IMAGE, "weighting": "briggs", **changes})
+            return stack.enter_context(closing(ParallelMajorCycle(request, folder(tmp_path, "shared"), workers)))
+
+        yield open_one
 
 
-def test_the_part_of_a_killed_worker_is_read_again_and_the_cycle_ends(opened, monkeypatch, tmp_path, casa_log):
-    opened.weigh_with_errors(partial(np.multiply, 1e-6), 1.1)
-    expected = opened.residual(a_model())
+@pytest.fixture
+def opened(open_shared, uneven):
+    return open_shared(uneven)
+
+
+@pytest.mark.parametrize("is_cube", [False, True])
+def test_the_part_of_a_killed_worker_is_read_again_and_the_cycle_ends(
+    open_shared, uneven, cube_ms, monkeypatch, tmp_path, casa_log, is_cube
+):
+    """Parts of rows, whose model all workers have, and of channels, whose model is lost with the worker."""
+    major = open_shared(cube_ms, **CUBE) if is_cube else open_shared(uneven)
+    model = np.broadcast_to(a_model(), major.shape)
+    major.weigh_with_errors(partial(np.multiply, 1e-6), 1.1)
+    expected = major.residual(model)
     marker = tmp_path / "kill"
     marker.touch()
     asked = SimpleNamespace(residual_sums=DiesOnce(marker))
     monkeypatch.setattr(distributed_visibilities, "VisibilityOperator", asked)
-    np.testing.assert_allclose(opened.residual(a_model()), expected, atol=SAME * np.abs(expected).max())
+    np.testing.assert_allclose(major.residual(model), expected, atol=SAME * np.abs(expected).max())
     assert not marker.exists()
     assert "of 2 of the data is read again" in casa_log()
 

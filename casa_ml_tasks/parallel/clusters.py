@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,21 @@ def opened_workers(cluster: str) -> Iterator[Client]:
             raise RuntimeError(
                 f"workers cannot import casa_ml_tasks ({error}); start them with a Python that has it"
             ) from error
-        hosts = _hosts(client)
+        hosts = _hosts(client.nthreads())
         sentence = f"{len(hosts)} workers on {len(set(hosts))} machines read and grid the visibilities"
         casalog.post(sentence, "INFO", "parallel")
         yield client
 
 
-def workers_of_host(client: Client) -> int:
-    """Return how many workers the machine has that has the most of them."""
-    hosts = _hosts(client)
-    return max(map(hosts.count, set(hosts)))
+def most_on_a_host(workers: Iterable[str]) -> int:
+    """Return how many of these workers the machine has that has the most of them. workers: addresses."""
+    hosts = _hosts(workers)
+    return max(map(hosts.count, hosts))
 
 
-def _hosts(client: Client) -> list[str]:
+def _hosts(workers: Iterable[str]) -> list[str]:
     """Return the machine of each worker."""
-    return [get_address_host(address) for address in client.nthreads()]
+    return [get_address_host(address) for address in workers]
 
 
 def _local() -> SpecCluster:

@@ -13,8 +13,9 @@ from casa_ml_tasks.kernels.pointing_view import WholeImage
 from casa_ml_tasks.major.imaged_visibilities import Array, ErrorOfDistance, ImagedVisibilities
 from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.parallel.arguments import ByChannel
 from casa_ml_tasks.parallel.part import Errors, ask_part, count_part, noise_of_part, plan_part, reduce_part
-from casa_ml_tasks.parallel.workers import ByChannel, PartsOnWorkers
+from casa_ml_tasks.parallel.workers import PartsOnWorkers
 
 
 @dataclass(frozen=True)

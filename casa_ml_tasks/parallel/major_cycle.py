@@ -22,11 +22,11 @@ from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.kernels.threads import even
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
-from casa_ml_tasks.parallel.clusters import workers_of_host
+from casa_ml_tasks.parallel.clusters import most_on_a_host
 from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilities
 from casa_ml_tasks.parallel.minor_cycle import MinorCycleByChannel
 from casa_ml_tasks.parallel.part import Errors, Part
-from casa_ml_tasks.parallel.workers import PartsOnWorkers
+from casa_ml_tasks.parallel.workers import PartsOnWorkers, present_workers
 from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
 
@@ -73,7 +73,7 @@ class ParallelMajorCycle(NativeMajorCycle):
 
     def divided(self) -> list[Part]:
         """Return a part for each worker: of the rows, or of the channels of a cube that are weighted one by one."""
-        request, workers = self._request, len(self._client.nthreads())
+        request, workers = self._request, present_workers(self._client)
         weighting = request.weighting.of_channels(read_frequencies(self.product("pb")))
         whole = Part(
             uuid4().hex[:12],
@@ -85,15 +85,17 @@ class ParallelMajorCycle(NativeMajorCycle):
             weighting,
             request.gridding.smearing,
             self._fold_count,
-            SHARE_OF_MEMORY / workers_of_host(self._client),
+            SHARE_OF_MEMORY / most_on_a_host(workers),
         )
         channels = self._frame.channels
         if not isinstance(channels, ImageChannels) or whole.has_one_density:
-            shares = shares_of_rows(whole.selections, workers)
+            shares = shares_of_rows(whole.selections, len(workers))
             return [replace(whole, number=number, selections=rows) for number, rows in enumerate(shares)]
         return [
             replace(whole, number=number, channels=own, frame=replace(self._frame, channels=channels.part(own)))
-            for number, own in enumerate(slice(*ends) for ends in even(channels.count, min(workers, channels.count)))
+            for number, own in enumerate(
+                slice(*ends) for ends in even(channels.count, min(len(workers), channels.count))
+            )
         ]
 
     @property

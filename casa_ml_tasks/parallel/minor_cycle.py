@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from casa_ml_tasks.engine.protocols import Image, MinorState, StateSchema
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.state import joined_latent, latent_of_channels
+from casa_ml_tasks.parallel.arguments import ByChannel, ByPart
 from casa_ml_tasks.parallel.part import Part
-from casa_ml_tasks.parallel.workers import ByChannel, ByPart, PartsOnWorkers
+from casa_ml_tasks.parallel.workers import PartsOnWorkers
 
 Updated = tuple[Image, MinorState]
 

@@ -6,15 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from casatasks import casalog
 from distributed import Client, Future, KilledWorker, wait
-from numpy.typing import NDArray
 
 from casa_ml_tasks.major.imaging_weights import WeightDensity
+from casa_ml_tasks.parallel.arguments import ByChannel, ByPart
 from casa_ml_tasks.parallel.part import (
     Errors,
     Part,
@@ -33,38 +32,6 @@ LOOK = 5.0  # seconds between looks at scheduler and workers
 SENT_APART = 1 << 20  # bytes; a larger argument travels once to each worker, and not with each task
 
 Task = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class ByChannel:
-    """An argument of which a part gets the channels that it has.
-
-    Attributes:
-        image: (channel, ...).
-    """
-
-    image: NDArray[Any]
-
-    def of(self, part: Part) -> NDArray[Any]:
-        """Return that of a part."""
-        return self.image[part.channels]
-
-
-@dataclass(frozen=True)
-class ByPart:
-    """An argument that is another for each part.
-
-    Attributes:
-        values: of the parts.
-        kept: those that are on their workers already, by number and worker, for an argument that is used again.
-    """
-
-    values: Sequence[Any]
-    kept: dict[tuple[int, str], Future] = field(default_factory=dict)
-
-    def of(self, part: Part) -> Any:
-        """Return that of a part."""
-        return self.values[part.number]
 
 
 class PartsOnWorkers:
@@ -86,10 +53,14 @@ class PartsOnWorkers:
         self._place: dict[int, str] = {}
         self.errors: Errors = None
         self.density: WeightDensity | None = None
-        workers = self._workers()
+        workers = present_workers(self._client)
         for number in range(len(parts)):
             self._place[number] = workers[number % len(workers)]
-        readings: list[Reading] = self.gathered(read_part)
+        try:
+            readings: list[Reading] = self.gathered(read_part)
+        except BaseException:
+            self.forget()
+            raise
         self._place = {number: reading.worker for number, reading in enumerate(readings)}
         self.size = sum(each.size for each in readings)
         self.beyond = sum(each.beyond for each in readings)
@@ -153,13 +124,13 @@ class PartsOnWorkers:
         shared = [each if isinstance(each, ByChannel | ByPart) else self._sent(each) for each in arguments]
         for _ in range(MOST_LOSSES):
             due = [number for number in range(len(self._parts)) if number not in futures]
-            if not due:
-                return [futures[number] for number in range(len(self._parts))]
             asked = {number: self._submitted(task, number, shared) for number in due}
             self._wait(asked.values())
             lost = [number for number, future in asked.items() if self._is_lost(future)]
             futures |= {number: future for number, future in asked.items() if number not in lost}
-            if lost and task is not read_part:
+            if not lost:
+                return [futures[number] for number in range(len(self._parts))]
+            if task is not read_part:
                 self._read_again(lost)
         raise self._too_many_losses()
 
@@ -182,7 +153,7 @@ class PartsOnWorkers:
 
     def _read_again(self, numbers: Sequence[int]) -> None:
         """Read lost parts again, each on the worker that holds the fewest."""
-        workers = self._workers()
+        workers = present_workers(self._client)
         held = Counter(place for number, place in self._place.items() if number not in numbers)
         for number in numbers:
             self._place[number] = min(workers, key=lambda worker: held[worker])
@@ -239,16 +210,17 @@ class PartsOnWorkers:
                 "goes on from the last cycle"
             )
 
-    def _workers(self) -> list[str]:
-        """Return the addresses of the workers.
 
-        Raises:
-            RuntimeError: there is none, and none comes.
-        """
-        try:
-            self._client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError:
-            raise RuntimeError(
-                f"there is no worker, and none has come in {PATIENCE:.0f} s; look at the jobs of the cluster"
-            ) from None
-        return sorted(self._client.nthreads())
+def present_workers(client: Client) -> list[str]:
+    """Return the addresses of the workers that are there; waits for one where there is none.
+
+    Raises:
+        RuntimeError: none comes.
+    """
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise RuntimeError(
+            f"there is no worker, and none has come in {PATIENCE:.0f} s; look at the jobs of the cluster"
+        ) from None
+    return sorted(client.nthreads())

@@ -15,35 +15,14 @@ from tqdm import trange
 
 from casa_ml_tasks.networks.image_training import CONFIGURATIONS, PIXELS
 from casa_ml_tasks.networks.trained import load_image_network
-from casa_ml_tasks.simulation.fitted_beam import fitted_beam
-from casa_ml_tasks.simulation.random_fields import SimulatedField, draw_field
+from casa_ml_tasks.simulation.random_fields import draw_field
 from casa_ml_tasks.simulation.uv_coverage import random_observations, stacked
 from casa_ml_tasks.sources import plane_finder
-from casa_ml_tasks.sources.dirty_cube import Beam, Plane
-from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.image_scores import is_real, plane_of
 from casa_ml_tasks.sources.reliability import features
 
 SEED = 900  # of observations and fields that no training has seen
 LENIENT = 12.0  # rise of chi^2 that is asked for here, so that there are spurious sources to learn from
-
-
-def plane_of(field: SimulatedField) -> tuple[Plane, Gaussians]:
-    """Return the dirty image of a field as the finder takes it, and the truth."""
-    n = field.dirty.shape[0]
-    whole = np.fft.irfft2(np.asarray(field.coverage.transfer, float), (2 * n, 2 * n))
-    psf = np.fft.fftshift(whole).astype(np.float32)
-    beam = fitted_beam(psf, 1.0)
-    real = np.asarray(field.sources.flux) > 0
-    truth = (getattr(field.sources, name) for name in ("x", "y", "major", "minor", "angle", "flux"))
-    plane = Plane(np.asarray(field.dirty), psf, 1.0, Beam(beam.major, beam.minor, 0.0))
-    return plane, Gaussians(*(np.asarray(each, float)[real] for each in truth))
-
-
-def is_real(found: Gaussians, truth: Gaussians, beam: float) -> NDArray[np.bool_]:
-    """Return whether each source lies, within half a beam, in the 2-sigma box of a true one, (source,)."""
-    x0, y0, x1, y1 = truth.boxes().T
-    x, y, margin = found.x[:, None], found.y[:, None], beam / 2
-    return np.any((x > x0 - margin) & (x < x1 + margin) & (y > y0 - margin) & (y < y1 + margin), axis=1)
 
 
 def main() -> None:
@@ -66,7 +45,7 @@ def main() -> None:
         odds = x @ coefficients
         return float(np.sum(np.logaddexp(0, odds) - y * odds) + 1e-3 * np.sum(coefficients**2))
 
-    fitted = minimize(cost, np.array([-18.0, 0.3, 6.0])).x
+    fitted = minimize(cost, np.array([-14.0, 0.7, 4.5])).x
     said = 1 / (1 + np.exp(-x @ fitted))
     print(f"{len(y)} detections, {np.sum(~y)} spurious; coefficients {np.round(fitted, 3).tolist()}")
     for low, high in ((0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.01)):

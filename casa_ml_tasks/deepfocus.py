@@ -16,6 +16,7 @@ from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.networks.model_card import save_with_card
 from casa_ml_tasks.networks.training import Plan, train
+from casa_ml_tasks.sources.image_scores import judged_images
 from casa_ml_tasks.sources.line_scores import judged_lines
 
 Network = TypeVar("Network", bound=eqx.Module)
@@ -39,17 +40,14 @@ class Training(Generic[Network]):
     fails: tuple[str, ...]
 
 
-def _images_as_they_are(network: ImageNetwork) -> tuple[ImageNetwork, dict[str, float]]:
-    """Return the network; its scores are those of the benchmark."""
-    return network, {}
-
-
 TRAININGS: dict[str, Training] = {
     "images": Training(
         image_training.plan,
         ImageNetwork,
-        _images_as_they_are,
-        "Corrects a model of the sky, and says where sources are and what they look like.",
+        judged_images,
+        "Corrects a model of the sky, and says where sources are and what they look like. Measured on 200 unseen\n"
+        "fields of 128 x 128 pixels with natural weights from ALMA's cycles 8 and 12: 0 to 7 sources, points,\n"
+        "Gaussians, disks and rings; the network's candidates fitted with the exact normal operator.",
         (
             "Beams outside 4.5 to 6.5 pixels after resampling, or longer than three times their width.",
             "Absorption, and emission larger than a third of the field.",

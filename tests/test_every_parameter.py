@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from casatasks import tclean
 
-from casa_ml_tasks import jointdeconv, resolveimage, rmlclean
+from casa_ml_tasks import deepfocus, jointdeconv, resolveimage, rmlclean
 from casa_ml_tasks.major.imager import imager_parameters
 from casa_ml_tasks.task_definition import DEFINITIONS, read_task
-from casa_ml_tasks.tasks import imaging
+from casa_ml_tasks.tasks import deepfocus_of_visibilities, imaging
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage, "jointdeconv": jointdeconv}
+TASKS = {"rmlclean": rmlclean, "resolveimage": resolveimage, "jointdeconv": jointdeconv, "deepfocus": deepfocus}
 
 
 class ReachedTheData(Exception):
@@ -101,6 +101,7 @@ OF_AW = {
     "pointingoffsetsigdev": [10.0],
 }
 JOINT = "test_jointdeconv.py::test"
+FROM_MS = "test_deepfocus_visibilities.py::test_a_killed_search_goes_on_to_the_true_sources"
 
 #: What all tasks do with it, unless they say otherwise.
 BOTH: Mapping[str, Any] = {
@@ -250,6 +251,25 @@ SPECIFIC: Mapping[str, Mapping[str, Any]] = {
         "outframe": unused("outframe", "BARY", "cube"),
         "projection": Acts("test_joint_projections.py::test_the_model_is_in_the_projection_that_was_asked_for"),
     },
+    "deepfocus": {
+        **dict.fromkeys(("imagename", "restoration", "pbcor", "restart"), Acts(FROM_MS)),
+        "startmodel": Acts("test_model_column.py::test_the_model_is_saved_as_the_visibilities_of_its_sky"),
+        "savemodel": Acts("test_model_column.py::test_the_model_is_saved_as_the_visibilities_of_its_sky"),
+        "nmajor": Acts("test_engine.py::test_the_loop_stops_where_tclean_would"),
+        "stokes": Refused("stokes='Q' is not searched", stokes="Q"),
+        "gridder": Refused("gridder='mosaic' makes images whose PSF differs", gridder="mosaic"),
+        "outlierfile": Refused("outlierfile='a.txt' is not supported", outlierfile="a.txt"),
+        "weighting": Warned("weighting='briggs' is ignored: the likelihood has", weighting="briggs"),
+        "uvtaper": Warned("uvtaper=['1arcsec'] is ignored: the likelihood has", uvtaper=["1arcsec"]),
+        "usemask": Warned("usemask='pb' is ignored: emission is", usemask="pb"),
+        "mask": Warned("mask='circle[[9pix, 9pix], 5pix]' is ignored", mask="circle[[9pix, 9pix], 5pix]"),
+        "interactive": Warned("interactive=True is ignored: there is nothing", interactive=True),
+        "nterms": unused("nterms", 3),
+        "normtype": unused("normtype", "flatsky"),
+        "mosweight": unused("mosweight", False),
+        "usepointing": Warned("without effect: usepointing=True (needs gridder=", usepointing=True),
+        **{name: unused(name, value) for name, value in (OF_CLEAN | OF_AW).items()},
+    },
 }
 KNOWN = {task: {**BOTH, **specific} for task, specific in SPECIFIC.items()}
 
@@ -280,6 +300,7 @@ def call(simulated_ms, monkeypatch, tmp_path):
 
     def call_of(task: str, changed: Mapping[str, Any]) -> None:
         monkeypatch.setattr(imaging, "survey", reach)
+        monkeypatch.setattr(deepfocus_of_visibilities, "networks_of", lambda folder: None)
         arguments = {"imsize": 48, "cell": "0.2arcsec", "datacolumn": "data", **changed}
         TASKS[task](vis=str(simulated_ms.path), imagename=str(tmp_path / "sky"), **arguments)
 

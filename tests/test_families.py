@@ -220,4 +220,5 @@ def test_every_family_stands_in_the_registry_under_its_name():
         "rmlclean": "rmlclean",
         "resolveimage": "resolveimage",
         "jointdeconv": "jointdeconv",
+        "deepfocus": "deepfocus",
     }

@@ -13,6 +13,7 @@ from casatools.coercetype import coerce
 
 from casa_ml_tasks import task_definition, task_generator
 from casa_ml_tasks.wrappers.base import schema
+from casa_ml_tasks.wrappers.deepfocus import deepfocus
 from casa_ml_tasks.wrappers.jointdeconv import jointdeconv
 from casa_ml_tasks.wrappers.resolveimage import resolveimage
 from casa_ml_tasks.wrappers.rmlclean import rmlclean
@@ -204,22 +205,24 @@ def test_stock_tasks_conform_but_for_known_oddities(conformity):
     assert defaults / len(pairs) > 0.99
 
 
-KERNELS = ["imager", "smearing", "device", "cluster"]
+KERNELS = ["imager", "smearing", "device"]
 NOISE = ["noisescale", "likelihood", "noisemodel", "blockmodel"]
 REGULARISATION = ["regularizer", "regstrength", "priorimage", "positivity"]
 SAMPLING = ["nsamples", "maxglobal", "seed"]
 MAPS = ["sdimage", "sdbeam", "sdnoise", "sdscale"]
+SOURCES = ["dirtyimage", "psfimage", *KERNELS, "weights", "truth"]
 PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperity"]
 
 
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE]),
-        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE]),
-        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE]),
+        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE, "cluster"]),
+        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE, "cluster"]),
+        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE, "cluster"]),
+        (deepfocus, [*SOURCES, *NOISE, "cluster"]),
     ],
-    ids=["rmlclean", "resolveimage", "jointdeconv"],
+    ids=["rmlclean", "resolveimage", "jointdeconv", "deepfocus"],
 )
 def test_a_task_takes_what_tclean_takes_with_the_same_defaults(task, new):
     ours = {p.name: p.default for p in inspect.signature(task).parameters.values()}
@@ -229,8 +232,14 @@ def test_a_task_takes_what_tclean_takes_with_the_same_defaults(task, new):
     assert {name: ours[name] for name in theirs if ours[name] != theirs[name]} == {"niter": -1}
 
 
-@pytest.mark.parametrize("task", [rmlclean, resolveimage, jointdeconv], ids=["rmlclean", "resolveimage", "jointdeconv"])
+@pytest.mark.parametrize(
+    "task",
+    [rmlclean, resolveimage, jointdeconv, deepfocus],
+    ids=["rmlclean", "resolveimage", "jointdeconv", "deepfocus"],
+)
 def test_a_task_checks_types_as_tclean_does_and_knows_a_gridder_more(task):
     rules = stock_schema("tclean")
     rules["gridder"] = rules["gridder"] | {"allowed": [*rules["gridder"]["allowed"], "native"]}
+    if task is deepfocus:  # in which a dirty image may stand in the place of visibilities
+        rules["vis"] = {"anyof": [schema("path"), schema("pathVec")]}
     assert {name: unordered(task._schema_[name]) for name in rules} == {n: unordered(r) for n, r in rules.items()}

@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numpyro")
@@ -53,3 +54,17 @@ def test_two_arrays_and_a_dish_find_all_flux_as_the_documentation_shows(monkeypa
     assert found == pytest.approx(shown, rel=0.01)
     assert found["joint"] == pytest.approx(found["truth"], rel=0.02)
     assert found["interferometer"] < 0.9 * found["truth"]
+
+
+def test_a_simulated_cube_becomes_the_catalogue_that_the_documentation_shows(monkeypatch, pixels, tmp_path, capsys):
+    monkeypatch.setattr(sys, "argv", ["deepfocus_catalogue.py", "--figure", str(tmp_path / "map.png")])
+    with pixels():
+        runpy.run_path(str(REPOSITORY / "tutorials" / "deepfocus_catalogue.py"), run_name="__main__")
+
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    row = re.compile(r"^ *(\d+) +([\d.]+) +([\d.]+) \+- ([\d.]+) +([\d.]+) +\d+ +\d+  \w+$", re.MULTILINE)
+    printed, documented = capsys.readouterr().out, (REPOSITORY / "docs" / "deepfocus_tutorial.md").read_text()
+    found, shown = (np.array(row.findall(text), float) for text in (printed, documented))
+    assert found.shape == shown.shape
+    assert (found[:, 1] < 0.1).all()  # arcsec, half a beam
+    assert (np.abs(found[:, 2] - shown[:, 2]) < 0.5 * shown[:, 3]).all()

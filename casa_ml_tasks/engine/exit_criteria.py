@@ -21,6 +21,7 @@ class StopCode(IntEnum):
     CONVERGED = 10
     UNSETTLED = 11
     INTERRUPTED = 12
+    NOT_IMAGED = 13
 
     @property
     def description(self) -> str:
@@ -39,6 +40,7 @@ _DESCRIPTIONS = {
     StopCode.CONVERGED: "converged: another minor cycle would change nothing",
     StopCode.UNSETTLED: "not converged: more samples would change the mean and its uncertainty",
     StopCode.INTERRUPTED: "interrupted: more minor cycles would fit what is no sky",
+    StopCode.NOT_IMAGED: "sources found in a dirty image: nothing was imaged",
 }
 
 #: A run that ends so has an image that data may be fitted to; others have not finished theirs, or have lost it.

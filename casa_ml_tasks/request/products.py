@@ -25,11 +25,7 @@ def check_outputs(request: Request, samples: int = 0) -> None:
             that name has another shape.
     """
     grid, imagename = request.grid, request.output.imagename
-    folder = Path(imagename).parent
-    if not folder.is_dir():
-        raise ValueError(f"imagename='{imagename}': the folder '{folder}' does not exist; create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"imagename='{imagename}': the folder '{folder}' is not writable; choose another")
+    folder = check_folder(imagename)
     ny, nx = grid.shape
     planes = len(grid.planes) * (grid.taylor_terms or 1)
     images = IMAGES_ON_DISK + 2 * samples
@@ -44,6 +40,20 @@ def check_outputs(request: Request, samples: int = 0) -> None:
         term = 0 if grid.taylor_terms else None
         for extension in ("model", "residual", "psf"):
             _check_product(product_path(imagename, extension, term), request)
+
+
+def check_folder(imagename: str) -> Path:
+    """Return the folder of the products.
+
+    Raises:
+        ValueError: it is missing or not writable.
+    """
+    folder = Path(imagename).parent
+    if not folder.is_dir():
+        raise ValueError(f"imagename='{imagename}': the folder '{folder}' does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"imagename='{imagename}': the folder '{folder}' is not writable; choose another")
+    return folder
 
 
 def _check_product(product: Path, request: Request) -> None:

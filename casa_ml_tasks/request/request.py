@@ -41,6 +41,7 @@ class Request:
     Attributes:
         selection, grid, gridding, weighting, noise, stopping, masking, output, distribution: the settings.
         minorcycle: whose minor cycles run, 'rml', 'clean' or 'deepfocus'; 'rml' where the task has no choice.
+        weights: folder of trained networks; '' is those of the package.
         outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
         casa: every parameter of the task by its name.
 
@@ -58,6 +59,7 @@ class Request:
     output: Output
     distribution: Distribution
     minorcycle: str = "rml"
+    weights: str = ""
     outlierfile: str = ""
     casa: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -81,6 +83,7 @@ class Request:
             Output.from_parameters(**parameters),
             Distribution.from_parameters(**parameters),
             minorcycle=parameters.get("minorcycle", "rml"),
+            weights=parameters.get("weights", ""),
             outlierfile=parameters.get("outlierfile", ""),
             casa=parameters,
         )

@@ -91,7 +91,7 @@ def strongest(spectrum: NoisySpectrum, fit: LineFit) -> Profile | None:
 
 
 def _simplest(spectrum: NoisySpectrum, fit: LineFit) -> LineFit:
-    """Return a fit with horns, two lines for two horns, or one line for two, where Schwarz's criterion prefers it."""
+    """Return a fit with two horns, two lines for them, or one line for two, where Schwarz's criterion prefers it."""
     better = True
     while better:
         better = False

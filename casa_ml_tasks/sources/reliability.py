@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 #: Of 1, the log odds of the network and the logarithm of delta chi^2: python -m benchmarks.deepfocus_reliability
-COEFFICIENTS = (-18.0, 0.3, 6.0)
+COEFFICIENTS = (-14.04, 0.704, 4.533)
 SURE = 1e-3  # the network's probability is taken to be as far from 0 and 1
+ENOUGH = 40.0  # delta chi^2 above which a source is no surer
 
 
 def features(network: NDArray[np.floating], delta_chi2: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -19,7 +20,7 @@ def features(network: NDArray[np.floating], delta_chi2: NDArray[np.floating]) ->
         delta_chi2: rise of chi^2 without the source, (source,).
     """
     odds = logit(np.clip(network, SURE, 1 - SURE))
-    return np.column_stack([np.ones(len(odds)), odds, np.log(np.maximum(delta_chi2, 1.0))])
+    return np.column_stack([np.ones(len(odds)), odds, np.log(np.clip(delta_chi2, 1.0, ENOUGH))])
 
 
 def probability(network: NDArray[np.floating], delta_chi2: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from casa_ml_tasks.data.workspace import Product
+from casa_ml_tasks.tasks.deepfocus import Deepfocus
 from casa_ml_tasks.tasks.family import Family
 from casa_ml_tasks.tasks.jointdeconv import Jointdeconv
 from casa_ml_tasks.tasks.resolveimage import Resolveimage
@@ -14,7 +15,7 @@ from casa_ml_tasks.tasks.rmlclean import Rmlclean
 
 #: Every task by its name.
 FAMILIES: Mapping[str, Family[Any, Any]] = {
-    family.name: family for family in (Rmlclean(), Resolveimage(), Jointdeconv())
+    family.name: family for family in (Rmlclean(), Resolveimage(), Jointdeconv(), Deepfocus())
 }
 
 

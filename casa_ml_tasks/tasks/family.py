@@ -33,20 +33,41 @@ class Call(Protocol):
 
 
 @dataclass(frozen=True)
+class ImagesOnDisk:
+    """What a call is about that has images in the place of visibilities.
+
+    Attributes:
+        paths: of the images.
+        shape: of the first, (channel, ny, nx).
+        digest: of the pixels of all.
+    """
+
+    paths: tuple[str, ...]
+    shape: tuple[int, ...]
+    digest: int
+
+
+@dataclass(frozen=True)
 class Context:
     """Where a family does its work.
 
     Attributes:
-        data: the survey of the visibilities.
+        data: the survey of the visibilities, or the images that are there in their place.
         workspace: where products are written.
         checkpoint: what a killed run goes on from.
         interrupted: the progress that a killed run of the same call and data has left; None where there is none.
     """
 
-    data: Survey
+    data: Survey | ImagesOnDisk
     workspace: Workspace
     checkpoint: Checkpoint
     interrupted: Progress | None
+
+    @property
+    def survey(self) -> Survey:
+        """The survey, of a call with visibilities."""
+        assert isinstance(self.data, Survey)
+        return self.data
 
 
 ACall = TypeVar("ACall", bound=Call)
@@ -79,7 +100,7 @@ class Family(Protocol[ACall, Work]):
         """
         ...
 
-    def check(self, call: ACall) -> Survey:
+    def check(self, call: ACall) -> Survey | ImagesOnDisk:
         """Check the call against the disk and the data, before anything is written, and survey the data.
 
         Raises:

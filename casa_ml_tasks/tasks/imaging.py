@@ -167,10 +167,10 @@ def opened_major_cycle(call: ImagingCall, workspace: Workspace, folds: int = 0) 
 def begin_data_steps(major: MajorCycle, call: ImagingCall, context: Context) -> DataSteps:
     """Return what is fitted to the visibilities besides images, after what a killed run left or a first model."""
     request, noise = call.request, call.request.noise
-    reading = None if major.visibilities is not None else second_reading(major, request, context.data)
+    reading = None if major.visibilities is not None else second_reading(major, request, context.survey)
     return DataSteps(
         major,
-        noise.scale_or(context.data.noise_scale),
+        noise.scale_or(context.survey.noise_scale),
         noise.freedom,
         may_count_errors=noise.is_measured and not request.cleans,
         compare=partial(residual_statistics, major.visibilities, reading),
@@ -214,7 +214,7 @@ def imaged_by(major: MajorCycle, steps: DataSteps, progress: Progress, context: 
     main, outlier_flux = main_field(major, context.workspace, progress)
     return Imaged(
         main,
-        context.data,
+        context.survey,
         steps.errors.image_noise,
         steps.errors.beside,
         steps.errors.statistics,

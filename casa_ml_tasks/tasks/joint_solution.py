@@ -70,7 +70,7 @@ def solution_of(major: SkyMosaic, call: JointCall, on_sky: JointCall, context: C
         imaging.run_round(rounds, major, minor, _exit_criteria(call.request, steps.errors.noise), context.checkpoint)
 
     sets = JointFluxScales(
-        major, on_sky.data_of_maps(), most_probable, call.request.noise.scale_or(context.data.noise_scale)
+        major, on_sky.data_of_maps(), most_probable, call.request.noise.scale_or(context.survey.noise_scale)
     )
     fluxes = FluxScaleStep(sets.names, sets.compare, sets.divide, (start.calibration or {}).get("flux_scale"))
     steps = imaging.begin_data_steps(major, on_sky, replace(context, interrupted=start))

@@ -1,4 +1,4 @@
-"""The network for images before another minor cycle, with the weights of the package."""
+"""The network for images before another minor cycle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from casa_ml_tasks.minor.deepfocus.minor_cycle import NetworkFirst
 from casa_ml_tasks.minor.deepfocus.proposed_steps import Proposes
 from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.network_grid import NetworkView
-from casa_ml_tasks.networks.trained import load_image_network
 
 
 def network_first(
@@ -22,7 +21,7 @@ def network_first(
     finishing: Callable[[Image], MinorCycle],
     positive: NDArray[np.bool_],
     support: Callable[[], NDArray[np.bool_]],
-    network: ImageNetwork | None = None,
+    network: ImageNetwork,
 ) -> NetworkFirst:
     """Return the minor cycle that begins with the network and is finished by another.
 
@@ -33,17 +32,16 @@ def network_first(
         finishing: makes the minor cycle that goes on, as `NetworkFirst` has it.
         positive: whether the model of each Stokes plane is kept from being negative, (stokes,).
         support: tells where the model may differ from zero, (channel, stokes, ny, nx).
-        network: trained; the one of the package by default.
+        network: trained.
 
     Raises:
-        ValueError: the image is too small for the network, or its weights cannot be read.
+        ValueError: the image is too small for the network.
     """
-    trained = network or load_image_network()
     beams = beam_widths(areas)
 
     def view(channel: int, stokes: int) -> Proposes:
         """Return the network's view of one plane."""
-        seen = NetworkView(trained, psf[channel, stokes], beams[channel])
+        seen = NetworkView(network, psf[channel, stokes], beams[channel])
         return lambda residual, model: seen(residual, model).model
 
     view(*widest_plane(psf, beams))  # raises what any other would

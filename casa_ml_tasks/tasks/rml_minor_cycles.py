@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from casa_ml_tasks.minor.rml.minimisation import TOLERANCE_OF_ERRORS, TOLERANCE_
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
+from casa_ml_tasks.networks.trained import load_image_network
 from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks.emission_support import support_of
 from casa_ml_tasks.tasks.major_cycles import beam_areas
@@ -132,7 +134,8 @@ def _maximum_likelihood(
     )
     if not request.begins_with_network:
         return of_call()
-    return network_first(psf, areas, noise, lambda expected: of_call(expected=expected), positive, of_network)
+    network = load_image_network(Path(request.weights) if request.weights else None)
+    return network_first(psf, areas, noise, lambda expected: of_call(expected=expected), positive, of_network, network)
 
 
 def _same_at_first(support: Support) -> tuple[Support, Support]:

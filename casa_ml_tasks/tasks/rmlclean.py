@@ -14,7 +14,7 @@ from casa_ml_tasks.data.stokes import SIGNED
 from casa_ml_tasks.data.workspace import Product
 from casa_ml_tasks.engine.alternation import Alternation, with_all_records
 from casa_ml_tasks.engine.exit_criteria import ExitCriteria
-from casa_ml_tasks.engine.protocols import Image
+from casa_ml_tasks.engine.protocols import Image, MajorCycle
 from casa_ml_tasks.minor.rml.cross_validation import CrossValidation
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
 from casa_ml_tasks.minor.rml.state import point_image
@@ -102,28 +102,32 @@ class Rmlclean:
 
     def work(self, call: CleanCall, context: Context) -> Cleaned:
         """Image in rounds, each with the noise and the data model that the last has led to."""
+        with imaging.opened_major_cycle(call, context.workspace, fold_count(call.regularisation)) as major:
+            return self.clean(major, call, context)
+
+    def clean(self, major: MajorCycle, call: CleanCall, context: Context) -> Cleaned:
+        """Do the same with major cycles that are open."""
         request, workspace, regularisation = call.request, context.workspace, call.regularisation
         validation: CrossValidation | None = None
-        with imaging.opened_major_cycle(call, workspace, fold_count(regularisation)) as major:
-            steps = imaging.begin_data_steps(major, call, context)
-            rounds = Alternation(steps.in_order, steps.start)
-            folds = fold_reader(major, workspace, request, regularisation)
-            while not rounds.settled:
-                noise = steps.errors.noise
-                if folds is not None and regularisation is not None:
-                    validation = find_strengths(major, folds, noise, request, regularisation)
-                    regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
-                minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation, steps.errors)
-                criteria = _exit_criteria(noise, request.stopping)
-                early = len(call.fields) == 1 and request.stopping.without_limits
-                imaging.run_round(rounds, major, minor, criteria, context.checkpoint, may_end_early=early)
-            progress = with_all_records(rounds.rounds)
-            major.finish(progress.model, request.output.restoration, request.output.pbcor)
-            points = point_image(progress.state)
-            if points is not None:
-                write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
-            major.predict(progress.model)
-            return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
+        steps = imaging.begin_data_steps(major, call, context)
+        rounds = Alternation(steps.in_order, steps.start)
+        folds = fold_reader(major, workspace, request, regularisation)
+        while not rounds.settled:
+            noise = steps.errors.noise
+            if folds is not None and regularisation is not None:
+                validation = find_strengths(major, folds, noise, request, regularisation)
+                regularisation = replace(regularisation, regstrength=tuple(validation.chosen.strengths))
+            minor = rml_minor_cycles.minor_cycle(major, workspace, noise, call.fields, regularisation, steps.errors)
+            criteria = _exit_criteria(noise, request.stopping)
+            early = len(call.fields) == 1 and request.stopping.without_limits
+            imaging.run_round(rounds, major, minor, criteria, context.checkpoint, may_end_early=early)
+        progress = with_all_records(rounds.rounds)
+        major.finish(progress.model, request.output.restoration, request.output.pbcor)
+        points = point_image(progress.state)
+        if points is not None:
+            write_image(major.product("points"), points, major.product("residual"), "Jy/pixel")
+        major.predict(progress.model)
+        return Cleaned(imaging.imaged_by(major, steps, progress, context), validation)
 
     def conclude(self, call: CleanCall, context: Context, work: Cleaned) -> TaskResult:
         """Warn of what the residual tells; return what was found."""

@@ -1,0 +1,467 @@
+"""deepfocus for scripts, with the type checks of a CASA task.
+
+Generated from xml/deepfocus.xml by task_generator.py: edit the XML and run `make wrappers`.
+"""
+# ruff: noqa: B006  (lists as defaults, as in CASA's own tasks; ScriptTask copies them)
+
+from typing import Any, ClassVar
+
+from casa_ml_tasks.wrappers.base import ScriptTask, schema
+
+
+class _Deepfocus(ScriptTask):
+    """Find sources and their lines in dirty images by networks and an exact fit.
+
+    Finds compact sources in a dirty image or cube, and says of each where it is, how large, how bright, how probable,
+    and which spectral lines it has. Networks propose sources; the exact chi^2 of the dirty image disposes: shapes,
+    fluxes and their errors come from a fit with the PSF, and a source that the data do not need is not listed.
+
+    Called like tclean with vis, it makes the dirty images itself, images them in tclean's major cycles with a minor
+    cycle that begins with the network, and finds the sources. Called with dirtyimage it takes a dirty image that is
+    there, with its PSF, as tclean leaves them with niter=0; nothing is imaged then.
+
+    Products, named imagename plus
+        .catalog            the sources, a CASA table with sub-tables LINES and CHANNELS
+        .catalog.fits       the same as FITS tables
+        .catalog.ecsv .lines.ecsv    the same as text
+        .continuum .line    the sources without their lines, and their lines alone, Jy/pixel, a channel each
+        .mask               where sources are, in each channel
+        .probability        that the centre of a source is there (a patch of pixels each), of all channels together
+        .model .residual .image    with vis as those of rmlclean; with dirtyimage the sources (Jy/pixel), what they
+                            leave (Jy/beam), and sources convolved with the CLEAN beam, plus residual
+        .image.pbcor .psf .pb .sumwt    with vis, as in tclean
+        .report             a folder with figures and a page that explains the run
+
+    Returns a dictionary: 'sources' and 'lines' (how many), 'catalog' (path of the table), 'field_flags' (sentences on
+    what is unlike the data that the networks know), and with vis all that rmlclean returns; products, report, version
+    and commit.
+
+    Errors are exceptions with one sentence. The Measurement Set is changed only where savemodel says so.
+
+    Args:
+        vis: Name of the input visibility file(s). The Measurement Set, or a list of them that are imaged together;
+            '' with dirtyimage.
+        selectdata: Show the data selection parameters. Shows the selection parameters at the prompt; they act
+            either way, as in tclean.
+        field: Fields to select. Names or indices of fields, such as '0~3' or 'M31*'; with several vis a list may
+            give one selection each.
+        spw: Spectral windows and channels to select. Such as '0~2:5~60' or '*:230~231GHz'.
+        timerange: Range of time to select. Such as '09:14:00~09:54:00'.
+        uvrange: Range of baseline lengths to select. Such as '0~1000klambda' or '>100m'.
+        antenna: Antennas and baselines to select. Such as 'DA41&DV02' or '!ea05'.
+        scan: Scan numbers to select.
+        observation: Observation IDs to select.
+        intent: Scan intents to select. Such as 'OBSERVE_TARGET*'.
+        datacolumn: Data column to image (data, corrected). Without a CORRECTED_DATA column, 'corrected' falls back
+            to DATA.
+        dirtyimage: Dirty image or cube, CASA or FITS, in the place of vis. As tclean leaves it with niter=0:
+            .residual or .image. Parameters of visibilities and of imaging have no effect then.
+        psfimage: PSF of dirtyimage; '' is the .psf beside it. Of one channel or of all, as large as the image or,
+            better, twice as large (imsize of tclean doubled).
+        imagename: Name of the output images, without their endings. The products are imagename.model,
+            imagename.image and so on.
+        imsize: Number of pixels. One number for a square image, or [nx, ny].
+        cell: Size of a pixel. Such as '0.05arcsec' or ['1arcsec', '1arcsec']. RML resolves structure below the
+            beam: use 5 to 10 pixels a beam.
+        phasecenter: Phase centre of the image. A direction such as 'J2000 19h30m00 -40d00m00', a field ID,
+            'TRACKFIELD' to follow the ephemeris of the field, a planet or an ephemeris table to follow, or '' for
+            the first selected field.
+        stokes: Stokes planes to make. I, pseudoI, or a hand such as XX; others are refused.
+        projection: Coordinate projection.
+        startmodel: Name of the starting model image. An image in Jy/pixel from which the first residual is made.
+        specmode: Spectral definition mode (mfs, cube, cubedata, cubesource). mfs: one continuum image. cube:
+            channels in outframe. cubedata: channels as observed. cubesource: in the frame of a moving source. cont
+            is mfs; mvc is refused.
+        reffreq: Reference frequency. Such as '1.5GHz'; '' means the middle of the selected range.
+        nchan: Number of channels in the image. -1 means all selected channels.
+        start: First channel (start=3, start='1.1GHz', start='15343km/s').
+        width: Channel width (width=2, width='0.1MHz', width='10km/s').
+        outframe: Spectral frame in which start and width count. Not used by specmode='cubesource', which images in
+            the frame of the source.
+        veltype: Velocity type (radio, z, ratio, beta, gamma, optical).
+        restfreq: List of rest frequencies. Such as ['115.2712GHz']; [] means the one in the data.
+        interpolation: Spectral interpolation (nearest, linear, cubic).
+        perchanweightdensity: Weight density for each channel in Briggs weighting. True weights each channel by its
+            own uv density; False by that of all channels together.
+        gridder: Gridding options (standard, native, wproject, widefield, mosaic, awproject, awp2). Of a single
+            pointing: standard or wproject; mosaics and A-projection are refused.
+        facets: Number of facets on a side: 1; more are refused.
+        psfphasecenter: Direction at which the PSF of a mosaic is computed: ignored. It is the phase centre.
+        wprojplanes: Number of w values for convolution functions. -1 chooses it from the data.
+        vptable: Name of a voltage pattern table. '' means the default beam of the telescope.
+        mosweight: Weight each field of a mosaic on its own: ignored.
+        aterm: Use aperture illumination functions: ignored.
+        psterm: Use prolate spheroidal functions: ignored.
+        wbawp: Use wide-band aperture terms: ignored.
+        conjbeams: Use conjugate frequencies for wide-band aperture terms: ignored.
+        cfcache: Name of the convolution function cache: ignored.
+        usepointing: Use the directions of the POINTING table: ignored.
+        computepastep: Parallactic angle step for new aperture functions (deg): ignored.
+        rotatepastep: Parallactic angle step for rotated aperture functions (deg): ignored.
+        pointingoffsetsigdev: Pointing offset above which antennas are grouped (arcsec): ignored.
+        pblimit: Primary beam gain below which the image is cut off. A negative value keeps the pixels and disables
+            the T/F mask.
+        normtype: Normalisation (flatnoise, flatsky, pbsquare): ignored.
+        imager: Which program runs the major cycles (auto, casa). auto: our own kernels where they serve, which are
+            faster and more accurate, else CASA's imager. They serve single pointings in one plane of total
+            intensity or of one hand, with square pixels, specmode='mfs', or 'cubedata' where no channel has to be
+            interpolated; without Taylor terms and outlier fields. casa: always CASA's imager. gridder='native'
+            insists on our kernels.
+        smearing: Average visibilities as far as this loss of amplitude allows; 0: not at all. The largest loss of
+            a point source anywhere in the image, such as 0.001, by averaging in time and frequency before imaging,
+            short baselines longer than long ones. Fewer visibilities make faster major cycles. Needs our own
+            kernels (imager), a continuum image, and no noisemodel, blockmodel or likelihood='studentt'.
+        device: Where our own kernels grid and degrid (cpu, gpu). gpu needs an NVIDIA GPU, pycuda and pyvkfft;
+            where w is so large that it is imaged in planes, the CPU does the work.
+        weights: Folder of networks of your own; '' is those of the package. As python -m casa_ml_tasks.deepfocus
+            train writes it: images.safetensors and lines.safetensors.
+        truth: Table of true sources, for the report. ECSV or FITS with the columns ra, dec (deg), major, minor
+            (arcsec) and pa (deg), such as the simulator writes. '' is none.
+        noisescale: True noise over the noise that WEIGHT claims. 'auto' measures the thermal noise in differences
+            of the data, and errors of calibration in the residual; a positive number is the thermal noise and
+            leaves out errors of calibration.
+        likelihood: Distribution of the noise (gaussian, studentt). studentt gives outliers little weight. This and
+            the next two need our own kernels (imager) and a continuum image.
+        noisemodel: Noise scales found with the image (ms, spw, uvdist). For each Measurement Set, for its spectral
+            windows, along baseline length; [] is noisescale alone.
+        blockmodel: Corrections of execution blocks found with the image (amplitude, position). A factor or an
+            offset for each OBSERVATION_ID of each Measurement Set, relative to the first.
+        deconvolver: CLEAN algorithm: ignored, but mtmfs is refused. A script's choice among tclean's minor cycles
+            is ignored, for there is one here.
+        scales: Scale sizes in pixels, for multiscale and mtmfs: ignored.
+        nterms: Number of Taylor terms of the spectral model: ignored.
+        smallscalebias: Bias towards small scales: ignored.
+        fusedthreshold: Threshold for switching to Hogbom (Jy/beam): ignored.
+        largestscale: Largest scale in pixels: ignored.
+        restoration: Make the restored image. imagename.image is the model convolved with the CLEAN beam, plus the
+            residual.
+        restoringbeam: Restoring beam; by default the fitted PSF main lobe. Such as ['1.5arcsec', '1arcsec',
+            '30deg'], or 'common' for one beam in all channels.
+        pbcor: Divide the restored image by the primary beam. Writes imagename.image.pbcor.
+        outlierfile: Name of a file that lists outlier fields: refused. Use a larger imsize.
+        weighting: Weighting: ignored, always natural. The chi^2 of the fit has natural weights, those of the
+            noise, and so have residual and restored image. Another choice is ignored with a warning.
+        robust: Robustness, from -2 (uniform) to 2 (natural): ignored.
+        noise: Noise in briggsabs weighting: ignored.
+        npixels: Pixels around a uv cell to determine its weight: ignored.
+        uvtaper: Gaussian taper of the weights, such as ['5klambda']: ignored.
+        niter: 0: sources in the dirty image alone; any other number is ignored. The minor cycle ends when it has
+            converged.
+        gain: Loop gain: ignored.
+        threshold: Peak residual at which to stop (Jy/beam, or such as '0.1mJy'): ignored.
+        nsigma: Stop when the peak residual is below nsigma times its noise: ignored.
+        cycleniter: Largest number of iterations in a minor cycle: ignored.
+        cyclefactor: Scaling of the PSF sidelobe level that ends a minor cycle: ignored.
+        minpsffraction: Smallest PSF fraction that ends a minor cycle: ignored.
+        maxpsffraction: Largest PSF fraction that ends a minor cycle: ignored.
+        interactive: Edit masks and parameters during the run: ignored.
+        nmajor: Largest number of major cycles; -1: no limit.
+        fullsummary: Return the full convergence history: ignored. The dictionary always has every cycle.
+        usemask: Kind of mask: ignored. Sources are found everywhere in the image; a mask is ignored with a
+            warning.
+        mask: Mask image, region file or region string: ignored.
+        pbmask: Primary beam gain above which the mask is true: ignored.
+        sidelobethreshold: Mask threshold in units of the sidelobe level: ignored.
+        noisethreshold: Mask threshold in units of the noise: ignored.
+        lownoisethreshold: Threshold to which the mask grows, in units of the noise: ignored.
+        negativethreshold: Threshold for negative features, in units of the noise: ignored.
+        smoothfactor: Smoothing of the mask in units of the beam: ignored.
+        minbeamfrac: Smallest mask region in units of the beam: ignored.
+        cutthreshold: Cut of the smoothed mask, as a fraction of its peak: ignored.
+        growiterations: Number of dilations when growing the mask: ignored.
+        dogrowprune: Prune the grown mask: ignored.
+        minpercentchange: Smallest change of the mask, in percent, for another update: ignored.
+        verbose: Log more about automatic masking: ignored.
+        fastnoise: Use the faster noise estimate: ignored.
+        restart: Go on from images that exist. False writes to imagename with a number added.
+        savemodel: Save model visibilities (none, virtual, modelcolumn). Anything but none changes the Measurement
+            Set.
+        calcres: Compute the initial residual: ignored. The residual is always made anew, from the model on disk if
+            there is one.
+        calcpsf: Compute the PSF: ignored. The PSF is always made anew.
+        psfcutoff: PSF level above which the CLEAN beam is fitted.
+        parallel: Read and grid visibilities on many workers. Images of one pointing by our own kernels: each
+            worker reads rows of its own once. Others are made in one process.
+        cluster: Where the workers are. '' for processes on this machine; 'slurm' or 'htcondor' for jobs as
+            ~/.config/dask/jobqueue.yaml describes them; the address of a dask scheduler, such as
+            'tcp://node:8786'; or the path of a YAML with a section jobqueue. See docs/parallel.md.
+
+    Example:
+        deepfocus(vis="my.ms", imagename="my", imsize=256, cell="0.05arcsec", specmode="cube")
+        deepfocus(dirtyimage="dirty.residual", imagename="found")
+    """
+
+    _info_group_ = "imaging"
+    _info_desc_ = "Find sources and their lines in dirty images by networks and an exact fit"
+    _schema_: ClassVar[dict[str, Any]] = {
+        "vis": schema("path", "pathVec"),
+        "selectdata": schema("bool"),
+        "field": schema("string", "stringVec"),
+        "spw": schema("string", "stringVec"),
+        "timerange": schema("string", "stringVec"),
+        "uvrange": schema("string", "stringVec"),
+        "antenna": schema("string", "stringVec"),
+        "scan": schema("string", "stringVec"),
+        "observation": schema("string", "int"),
+        "intent": schema("string", "stringVec"),
+        "datacolumn": schema("string"),
+        "dirtyimage": schema("string"),
+        "psfimage": schema("string"),
+        "imagename": schema("int", "string", "stringVec"),
+        "imsize": schema("int", "intVec"),
+        "cell": schema("int", "double", "intVec", "doubleVec", "string", "stringVec"),
+        "phasecenter": schema("int", "string"),
+        "stokes": schema(
+            "string",
+            allowed=[
+                "I",
+                "Q",
+                "U",
+                "V",
+                "IV",
+                "QU",
+                "IQ",
+                "UV",
+                "IQUV",
+                "RR",
+                "LL",
+                "XX",
+                "YY",
+                "RRLL",
+                "XXYY",
+                "pseudoI",
+            ],
+        ),
+        "projection": schema("string"),
+        "startmodel": schema("any"),
+        "specmode": schema("string", allowed=["mfs", "cont", "cube", "cubedata", "cubesource", "mvc"]),
+        "reffreq": schema("any"),
+        "nchan": schema("int"),
+        "start": schema("any"),
+        "width": schema("any"),
+        "outframe": schema("string"),
+        "veltype": schema("string"),
+        "restfreq": schema("any"),
+        "interpolation": schema("string", allowed=["nearest", "linear", "cubic"]),
+        "perchanweightdensity": schema("bool"),
+        "gridder": schema(
+            "string",
+            allowed=[
+                "standard",
+                "native",
+                "ft",
+                "gridft",
+                "widefield",
+                "wproject",
+                "wprojectft",
+                "mosaic",
+                "ftmosaic",
+                "mosaicft",
+                "imagemosaic",
+                "awproject",
+                "awprojectft",
+                "awphpg",
+                "awp2",
+            ],
+        ),
+        "facets": schema("int"),
+        "psfphasecenter": schema("int", "string"),
+        "wprojplanes": schema("int"),
+        "vptable": schema("string"),
+        "mosweight": schema("bool"),
+        "aterm": schema("bool"),
+        "psterm": schema("bool"),
+        "wbawp": schema("bool"),
+        "conjbeams": schema("bool"),
+        "cfcache": schema("string"),
+        "usepointing": schema("bool"),
+        "computepastep": schema("double"),
+        "rotatepastep": schema("double"),
+        "pointingoffsetsigdev": schema("intVec", "doubleVec"),
+        "pblimit": schema("double"),
+        "normtype": schema("string"),
+        "imager": schema("string", allowed=["auto", "casa"]),
+        "smearing": schema("double", minimum=0.0, maximum=0.1),
+        "device": schema("string", allowed=["cpu", "gpu"]),
+        "weights": schema("string"),
+        "truth": schema("string"),
+        "noisescale": schema("variant"),
+        "likelihood": schema("string", allowed=["gaussian", "studentt"]),
+        "noisemodel": schema("stringVec"),
+        "blockmodel": schema("stringVec"),
+        "deconvolver": schema(
+            "string",
+            allowed=[
+                "hogbom",
+                "clark",
+                "clarkstokes",
+                "clark_exp",
+                "clarkstokes_exp",
+                "multiscale",
+                "mtmfs",
+                "mem",
+                "asp",
+            ],
+        ),
+        "scales": schema("intVec", "doubleVec"),
+        "nterms": schema("int"),
+        "smallscalebias": schema("double"),
+        "fusedthreshold": schema("double"),
+        "largestscale": schema("int"),
+        "restoration": schema("bool"),
+        "restoringbeam": schema("string", "stringVec"),
+        "pbcor": schema("bool"),
+        "outlierfile": schema("string"),
+        "weighting": schema(
+            "string", allowed=["natural", "uniform", "briggs", "briggsabs", "radial", "superuniform", "briggsbwtaper"]
+        ),
+        "robust": schema("double", minimum=-2.0, maximum=2.0),
+        "noise": schema("any"),
+        "npixels": schema("int"),
+        "uvtaper": schema("stringVec"),
+        "niter": schema("int"),
+        "gain": schema("double"),
+        "threshold": schema("any"),
+        "nsigma": schema("double"),
+        "cycleniter": schema("int"),
+        "cyclefactor": schema("double"),
+        "minpsffraction": schema("double"),
+        "maxpsffraction": schema("double"),
+        "interactive": schema("bool"),
+        "nmajor": schema("int"),
+        "fullsummary": schema("bool"),
+        "usemask": schema("string", allowed=["user", "pb", "auto-multithresh"]),
+        "mask": schema("string", "stringVec"),
+        "pbmask": schema("double"),
+        "sidelobethreshold": schema("double"),
+        "noisethreshold": schema("double"),
+        "lownoisethreshold": schema("double"),
+        "negativethreshold": schema("double"),
+        "smoothfactor": schema("double"),
+        "minbeamfrac": schema("double"),
+        "cutthreshold": schema("double"),
+        "growiterations": schema("int"),
+        "dogrowprune": schema("bool"),
+        "minpercentchange": schema("double"),
+        "verbose": schema("bool"),
+        "fastnoise": schema("bool"),
+        "restart": schema("bool"),
+        "savemodel": schema("string", allowed=["none", "virtual", "modelcolumn"]),
+        "calcres": schema("bool"),
+        "calcpsf": schema("bool"),
+        "psfcutoff": schema("double"),
+        "parallel": schema("bool"),
+        "cluster": schema("string"),
+    }
+
+    def __call__(
+        self,
+        vis: str | list[str] = "",
+        selectdata: bool = True,
+        field: str | list[str] = "",
+        spw: str | list[str] = "",
+        timerange: str | list[str] = "",
+        uvrange: str | list[str] = "",
+        antenna: str | list[str] = "",
+        scan: str | list[str] = "",
+        observation: str | int = "",
+        intent: str | list[str] = "",
+        datacolumn: str = "corrected",
+        dirtyimage: str = "",
+        psfimage: str = "",
+        imagename: int | str | list[str] = "",
+        imsize: int | list[int] = [100],
+        cell: int | float | list[int] | list[float] | str | list[str] = [],
+        phasecenter: int | str = "",
+        stokes: str = "I",
+        projection: str = "SIN",
+        startmodel: Any = "",
+        specmode: str = "mfs",
+        reffreq: Any = "",
+        nchan: int = -1,
+        start: Any = "",
+        width: Any = "",
+        outframe: str = "LSRK",
+        veltype: str = "radio",
+        restfreq: Any = [],
+        interpolation: str = "linear",
+        perchanweightdensity: bool = True,
+        gridder: str = "standard",
+        facets: int = 1,
+        psfphasecenter: int | str = "",
+        wprojplanes: int = 1,
+        vptable: str = "",
+        mosweight: bool = True,
+        aterm: bool = True,
+        psterm: bool = False,
+        wbawp: bool = True,
+        conjbeams: bool = False,
+        cfcache: str = "",
+        usepointing: bool = False,
+        computepastep: float = 360.0,
+        rotatepastep: float = 360.0,
+        pointingoffsetsigdev: list[int] | list[float] = [],
+        pblimit: float = 0.2,
+        normtype: str = "flatnoise",
+        imager: str = "auto",
+        smearing: float = 0.0,
+        device: str = "cpu",
+        weights: str = "",
+        truth: str = "",
+        noisescale: Any = "auto",
+        likelihood: str = "gaussian",
+        noisemodel: list[str] = [],
+        blockmodel: list[str] = [],
+        deconvolver: str = "hogbom",
+        scales: list[int] | list[float] = [],
+        nterms: int = 2,
+        smallscalebias: float = 0.0,
+        fusedthreshold: float = 0.0,
+        largestscale: int = -1,
+        restoration: bool = True,
+        restoringbeam: str | list[str] = [],
+        pbcor: bool = False,
+        outlierfile: str = "",
+        weighting: str = "natural",
+        robust: float = 0.5,
+        noise: Any = "1.0Jy",
+        npixels: int = 0,
+        uvtaper: list[str] = [""],
+        niter: int = -1,
+        gain: float = 0.1,
+        threshold: Any = 0.0,
+        nsigma: float = 0.0,
+        cycleniter: int = -1,
+        cyclefactor: float = 1.0,
+        minpsffraction: float = 0.05,
+        maxpsffraction: float = 0.8,
+        interactive: bool = False,
+        nmajor: int = -1,
+        fullsummary: bool = False,
+        usemask: str = "user",
+        mask: str | list[str] = "",
+        pbmask: float = 0.0,
+        sidelobethreshold: float = 3.0,
+        noisethreshold: float = 5.0,
+        lownoisethreshold: float = 1.5,
+        negativethreshold: float = 0.0,
+        smoothfactor: float = 1.0,
+        minbeamfrac: float = 0.3,
+        cutthreshold: float = 0.01,
+        growiterations: int = 75,
+        dogrowprune: bool = True,
+        minpercentchange: float = -1.0,
+        verbose: bool = False,
+        fastnoise: bool = True,
+        restart: bool = True,
+        savemodel: str = "none",
+        calcres: bool = True,
+        calcpsf: bool = True,
+        psfcutoff: float = 0.35,
+        parallel: bool = False,
+        cluster: str = "",
+    ) -> dict[str, Any]:
+        return self._run(locals())
+
+
+deepfocus = _Deepfocus("deepfocus")

@@ -21,6 +21,7 @@ FLOORS = (
     ("", "wrappers", "gotasks", "pipeline", "prompt", "demo", "deepfocus", "task_generator", "task_definition"),
     ("parametric", "tasks"),
     ("report",),
+    ("parallel",),
     ("major",),
     ("calibration",),
     ("minor",),

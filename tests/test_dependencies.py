@@ -16,6 +16,9 @@ OPTIONAL = {
     "numpyro": "parametric",
     "astropy_healpix": "healpix",
     "pycuda": "gpu",
+    "distributed": "cluster",
+    "dask_jobqueue": "cluster",
+    "dask": "cluster",
     "pyvkfft": "gpu",
 }
 #: Imported where it is the host: it is on no package index, and what has its name there is something else.
@@ -57,8 +60,8 @@ def test_one_module_alone_imports_the_pipeline():
 
 
 def test_no_task_needs_an_optional_import():
-    files = set().union(*(imported()[name] for name in OPTIONAL))
-    assert {path for path in files if not path.startswith("casa_ml_tasks/parametric/")} == {
+    files, apart = set().union(*(imported()[name] for name in OPTIONAL)), ("parametric", "parallel")
+    assert {path for path in files if path.split("/")[1] not in apart} == {
         "casa_ml_tasks/casa_compat.py",  # in a function that only the prompt calls
         "casa_ml_tasks/data/healpix.py",
         "casa_ml_tasks/kernels/cuda/device.py",

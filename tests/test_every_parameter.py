@@ -145,7 +145,7 @@ BOTH: Mapping[str, Any] = {
     "pblimit": InImager(0.1),
     "normtype": Refused("normtype='flatsky' is not imaged yet", normtype="flatsky", gridder="mosaic"),
     "restoringbeam": InImager("common"),
-    "parallel": unused("parallel", True),
+    "parallel": Acts("test_parallel.py::test_a_task_makes_the_same_image_on_workers"),
     "fullsummary": unused("fullsummary", True),
     "calcres": unused("calcres", False),
     "calcpsf": unused("calcpsf", False),

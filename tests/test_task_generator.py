@@ -217,10 +217,10 @@ PRIORS = ["offset", "offsetstd", "fluctuations", "slope", "flexibility", "asperi
 @pytest.mark.parametrize(
     ("task", "new"),
     [
-        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE]),
-        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE]),
-        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE]),
-        (deepfocus, [*SOURCES, *NOISE]),
+        (rmlclean, [*KERNELS, "minorcycle", *REGULARISATION, *NOISE, "cluster"]),
+        (resolveimage, [*KERNELS, *SAMPLING, "pointsources", "components", *PRIORS, *NOISE, "cluster"]),
+        (jointdeconv, [*KERNELS, *MAPS, "fluxscale", "inference", *REGULARISATION, *SAMPLING, *NOISE, "cluster"]),
+        (deepfocus, [*SOURCES, *NOISE, "cluster"]),
     ],
     ids=["rmlclean", "resolveimage", "jointdeconv", "deepfocus"],
 )

@@ -10,7 +10,7 @@ from casatasks import casalog
 from casa_ml_tasks.calibration.data_model import DataModel, Freedom
 from casa_ml_tasks.engine.alternation import Verdict, same_model_for_other_data
 from casa_ml_tasks.engine.exit_criteria import FINISHED
-from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities
+from casa_ml_tasks.engine.protocols import HoldsVisibilities, Image
 from casa_ml_tasks.engine.solver import Numbers, Progress
 
 MOST_FITS = 10
@@ -26,7 +26,7 @@ class DataModelStep:
 
     name = "data_model"
 
-    def __init__(self, visibilities: KeepsVisibilities, freedom: Freedom, noise_scale: float):
+    def __init__(self, visibilities: HoldsVisibilities, freedom: Freedom, noise_scale: float):
         """Begin with the visibilities and weights as they are.
 
         Args:

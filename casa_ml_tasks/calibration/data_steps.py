@@ -6,7 +6,7 @@ from casa_ml_tasks.calibration.data_model import DataModel, Freedom
 from casa_ml_tasks.calibration.data_model_step import DataModelStep
 from casa_ml_tasks.calibration.error_step import CalibrationErrorStep, CompareVisibilities
 from casa_ml_tasks.engine.alternation import DataStep
-from casa_ml_tasks.engine.protocols import MajorCycle
+from casa_ml_tasks.engine.protocols import HoldsVisibilities, MajorCycle
 from casa_ml_tasks.engine.solver import Progress
 
 
@@ -46,7 +46,7 @@ class DataSteps:
         self.errors = CalibrationErrorStep(major, noise_scale, may_count, compare, known)
         self.start = start
         self._data_model: DataModelStep | None = None
-        if visibilities is not None and freedom:
+        if freedom and isinstance(visibilities, HoldsVisibilities):
             self._data_model = DataModelStep(visibilities, freedom, noise_scale)
             self.start = self._data_model.begin(start)
         self.may_change = visibilities is not None and (may_count or bool(freedom))

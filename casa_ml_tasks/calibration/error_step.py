@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from casatasks import casalog
@@ -16,7 +18,7 @@ from casa_ml_tasks.calibration.residual_statistics import MOST_COMPARED
 from casa_ml_tasks.calibration.residual_visibilities import ResidualStatistics
 from casa_ml_tasks.engine.alternation import Verdict
 from casa_ml_tasks.engine.exit_criteria import FINISHED, StopCode
-from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MajorCycle
+from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, KeepsVisibilities, MajorCycle
 from casa_ml_tasks.engine.solver import Numbers, Progress
 from casa_ml_tasks.kernels.uv_annuli import annulus_edges, longest_on_grid
 
@@ -82,7 +84,7 @@ class CalibrationErrorStep:
         self._rounds = 0
         self._may_be_less = bool((known or {}).get(MAY_BE_LESS))
         if self.errors and major.visibilities is not None:
-            weigh_with_errors(major.visibilities, self.errors, noise_scale)
+            major.visibilities.weigh_with_errors(self.errors.at, noise_scale)
 
     @property
     def noise(self) -> NDArray[np.floating]:
@@ -120,7 +122,7 @@ class CalibrationErrorStep:
                 return Verdict.SETTLED
             if is_interrupted:
                 errors = replace(errors, error=OF_UNFINISHED * errors.error)
-            weigh_with_errors(visibilities, errors, self._noise_scale)
+            visibilities.weigh_with_errors(errors.at, self._noise_scale)
         self.errors = errors
         fraction = f" ({100 * errors.fraction:.2g} % of the visibilities)" if errors.fraction else ""
         casalog.post(
@@ -204,30 +206,21 @@ def errors_of_residual(
         beside: what `noise_beside` gives for this model.
     """
     radii = annulus_edges(longest_on_grid(visibilities.cell))[1:]
-    stride = -(-visibilities.observed.size // MOST_COMPARED)
-    parts = []
-    for each in visibilities.compared(model):
-        known = each.thermal > 0
-        variance = noise_scale**2 / np.where(known, each.thermal, 1)
-        columns = (each.data - each.model, each.data, variance, radii[each.annulus])
-        parts.append([column[known][::stride] for column in columns])
+    stride = -(-visibilities.size // MOST_COMPARED)
+
+    def sample(compared: Iterable[ComparedVisibilities]) -> list[list[NDArray[Any]]]:
+        parts = []
+        for each in compared:
+            known = each.thermal > 0
+            variance = noise_scale**2 / np.where(known, each.thermal, 1)
+            columns = (each.data - each.model, each.data, variance, radii[each.annulus])
+            parts.append([column[known][::stride] for column in columns])
+        return parts
+
+    parts = chain.from_iterable(visibilities.reduced(model, sample))
     errors = fit_errors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     expected = visibilities.image_noise(errors.at, noise_scale)
     of_amplitude = visibilities.image_noise(errors.amplitude_at, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         missing = np.nanmedian((beside**2 - expected**2) / of_amplitude**2)
     return errors.raised(float(np.sqrt(missing))) if np.isfinite(missing) and missing > 0 else errors
-
-
-def weigh_with_errors(visibilities: KeepsVisibilities, errors: CalibrationErrors, noise_scale: float) -> None:
-    """Image from now on with weights of thermal noise and errors of calibration together.
-
-    Args:
-        visibilities: of the major cycle.
-        errors: of the visibilities.
-        noise_scale: true thermal noise over the noise that WEIGHT claims; the new weights claim it as well.
-    """
-    observed = visibilities.observed
-    error = errors.at(np.hypot(observed.uvw[:, 0], observed.uvw[:, 1]))
-    weight = (observed.weight / (1 + observed.weight * (error / noise_scale) ** 2)).astype(np.float32)
-    visibilities.image_with(replace(observed, weight=weight), weight, observed.weight)

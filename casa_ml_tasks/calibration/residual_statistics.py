@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from casa_ml_tasks.calibration.residual_visibilities import AnnulusSums, ResidualStatistics, read_residuals
 from casa_ml_tasks.data.measurement_set import Selection
 from casa_ml_tasks.data.visibility_store import ImageFrame
-from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities
+from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, KeepsVisibilities
 from casa_ml_tasks.kernels.uv_annuli import longest_on_grid
 
 MOST_COMPARED = 1 << 20  # visibilities with a model, where a sample of them is enough
@@ -40,10 +40,15 @@ class SecondReading:
 
 def residual_sums(visibilities: KeepsVisibilities, model: Image) -> AnnulusSums:
     """Return the sums over all channels, of natural weights. model: (channel, 1, ny, nx), Jy/pixel."""
-    sums = AnnulusSums.none(longest_on_grid(visibilities.cell))
-    for each in visibilities.compared(model):
-        sums = sums.plus(each.annulus, each.data, each.model, each.nominal)
-    return sums
+    none = AnnulusSums.none(longest_on_grid(visibilities.cell))
+
+    def summed(compared: Iterable[ComparedVisibilities]) -> AnnulusSums:
+        sums = none
+        for each in compared:
+            sums = sums.plus(each.annulus, each.data, each.model, each.nominal)
+        return sums
+
+    return sum(visibilities.reduced(model, summed), none)
 
 
 def residual_statistics(

@@ -119,6 +119,9 @@ class AnnulusSums:
                 row += np.bincount(index, term, ANNULI)
         return AnnulusSums(self.longest, *total)
 
+    def __add__(self, other: AnnulusSums) -> AnnulusSums:
+        return AnnulusSums(self.longest, *(np.array(self._arrays()) + np.array(other._arrays())))
+
     def statistics(self, noise_scale: float, bins: int = BINS) -> ResidualStatistics:
         """Return the statistics in at most so many bins; fewer where the visibilities crowd in fewer annuli.
 

@@ -47,6 +47,10 @@ class ImageChannels:
         whole = (beside > -SLACK) & (np.abs(beside - np.rint(beside)) < SLACK)
         return bool(whole[:, seen].all())
 
+    def part(self, channels: slice) -> ImageChannels:
+        """Return some neighbouring channels, numbered from 0."""
+        return ImageChannels(self.edges[channels.start : channels.stop + 1])
+
     @property
     def count(self) -> int:
         """How many."""

@@ -59,6 +59,7 @@ class Selection:
         stokes: what a sample is made of: I, pseudoI or a hand such as XX.
         imager: that images the samples; CASA's drops more of them, as this module says.
         fallback: whether the column is read in the place of another, which was asked for and does not exist.
+        rows: first and last + 1 of the rows that are read, of those that the strings select; None for all.
     """
 
     vis: str
@@ -74,6 +75,7 @@ class Selection:
     fallback: bool = False
     stokes: str = "I"
     imager: Literal["native", "casa"] = "native"
+    rows: tuple[int, int] | None = None
 
     def given(self) -> dict[str, str]:
         """The selection parameters that are not empty."""
@@ -136,6 +138,15 @@ def blocks(selection: Selection, progress: bool = False, channels: ImageChannels
                 for start in range(0, part.nrows(), step):
                     yield _read(part, selection, described, mask, numbers[start : start + step], start)
                     bar.update(min(step, part.nrows() - start))
+
+
+def count_rows(selection: Selection) -> int:
+    """Return how many rows are selected.
+
+    Raises:
+        ValueError: none is.
+    """
+    return int(_selected(selection)[0].size)
 
 
 @dataclass(frozen=True)
@@ -242,7 +253,8 @@ def _selected(selection: Selection) -> tuple[NDArray[np.integer], dict[int, NDAr
         named = ", ".join(f"{name}='{value}'" for name, value in (guilty or selection.given()).items())
         together = "" if guilty else " together"
         raise ValueError(f"{named}{together} selects nothing in vis='{selection.vis}'; listobs shows what it holds")
-    return found
+    rows, ranges = found
+    return rows if selection.rows is None else rows[slice(*selection.rows)], ranges
 
 
 def _msselect(

@@ -85,6 +85,8 @@ class VisibilityStore:
 
     def visibilities(self) -> Visibilities:
         """All that were added."""
+        if not self._names:
+            return Visibilities.none()
 
         def joined(name: str) -> NDArray[Any]:
             if self._on_disk:
@@ -141,6 +143,7 @@ def read(
     origins: Numbering | None = None,
     outside: bool = False,
     pointings: Numbering | None = None,
+    most_bytes: float | None = None,
 ) -> Visibilities:
     """All selected visibilities, in one pass over the Measurement Sets.
 
@@ -154,13 +157,15 @@ def read(
         origins: numbers the origins of the visibilities, which are then told; not of averages.
         outside: also those in no channel of a cube, with channel -1: a density of weights for all channels counts them.
         pointings: numbers the pointings of the visibilities, which are then told; not of averages.
+        most_bytes: that are kept in memory; `SHARE_OF_MEMORY` of what is free by default.
 
     Raises:
         ValueError: a selection selects nothing, or origins of averages are asked for.
     """
     if smearing and (origins is not None or pointings is not None):
         raise ValueError(f"smearing={smearing} averages visibilities of several origins; use 0 to tell them apart")
-    store, used = VisibilityStore(directory), 0
+    most_bytes = SHARE_OF_MEMORY * free_memory() if most_bytes is None else most_bytes
+    store, used = VisibilityStore(directory, most_bytes), 0
     inside = None if outside or not isinstance(frame.channels, ImageChannels) else frame.channels
     for selection in selections:
         if smearing and frame.channels is None:

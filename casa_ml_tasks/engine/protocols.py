@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 
 Image = NDArray[np.floating]
+Reduced = TypeVar("Reduced")
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,10 @@ class ComparedVisibilities:
 
 @runtime_checkable
 class KeepsVisibilities(Protocol):
-    """A major cycle that holds the visibilities, so that they can be compared with a model and weighted anew.
+    """A major cycle that keeps the visibilities, so that they can be compared with a model and weighted anew.
 
-    Models are (channel, 1, ny, nx), Jy/pixel.
+    They need not be in this process: what is done with them is a function that can be sent to where they are. Models
+    are (channel, 1, ny, nx), Jy/pixel.
     """
 
     @property
@@ -154,42 +156,32 @@ class KeepsVisibilities(Protocol):
         ...
 
     @property
-    def observed(self) -> Visibilities:
-        """The visibilities as they were read, with their natural weights."""
+    def size(self) -> int:
+        """How many visibilities there are."""
         ...
 
-    @property
-    def imaged(self) -> tuple[Visibilities, NDArray[np.floating], NDArray[np.floating]]:
-        """What `image_with` was given last, or `observed` with its weights."""
-        ...
-
-    @property
-    def origins(self) -> Sequence[Origin]:
-        """What the numbers in `observed.origin` stand for; empty where origins were not asked for."""
-        ...
-
-    def predicted(self, model: Image) -> NDArray[np.complexfloating]:
-        """Return the visibilities of a model of the continuum, (n,), Jy, in the order of `observed`."""
-        ...
-
-    def compared(self, model: Image) -> Iterator[ComparedVisibilities]:
-        """Yield all visibilities with those of a model, in parts that fit in memory."""
-        ...
-
-    def image_with(
-        self, visibilities: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]
-    ) -> None:
-        """Image other visibilities, or with other weights, from now on.
+    def reduced(self, model: Image, reduce: Callable[[Iterable[ComparedVisibilities]], Reduced]) -> list[Reduced]:
+        """Return what a function makes of the visibilities with those of a model, for each part of them.
 
         Args:
-            visibilities: `observed` with corrected data or weights.
-            nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
-            thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
+            model: that they are compared with.
+            reduce: of the visibilities of one part, some at a time so that memory stays bounded.
         """
         ...
 
-    def replace_observed(self, visibilities: Visibilities) -> None:
-        """Take `observed` with corrected data and weights for what was read, and image it from now on."""
+    def weigh_with_errors(
+        self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+    ) -> None:
+        """Image from now on with weights of thermal noise and errors of calibration together.
+
+        Args:
+            error: gives errors of calibration, Jy, at uv distances, wavelengths.
+            noise_scale: true thermal noise over the noise that WEIGHT claims; the new weights claim it as well.
+        """
+        ...
+
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle that takes the same steps, where the visibilities are if that is elsewhere."""
         ...
 
     def image_noise(
@@ -218,6 +210,46 @@ class KeepsVisibilities(Protocol):
 
 
 @runtime_checkable
+class HoldsVisibilities(KeepsVisibilities, Protocol):
+    """A major cycle that holds all visibilities in this process, so that they can be corrected one by one."""
+
+    @property
+    def observed(self) -> Visibilities:
+        """The visibilities as they were read, with their natural weights."""
+        ...
+
+    @property
+    def imaged(self) -> tuple[Visibilities, NDArray[np.floating], NDArray[np.floating]]:
+        """What `image_with` was given last, or `observed` with its weights."""
+        ...
+
+    @property
+    def origins(self) -> Sequence[Origin]:
+        """What the numbers in `observed.origin` stand for; empty where origins were not asked for."""
+        ...
+
+    def predicted(self, model: Image) -> NDArray[np.complexfloating]:
+        """Return the visibilities of a model of the continuum, (n,), Jy, in the order of `observed`."""
+        ...
+
+    def image_with(
+        self, visibilities: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]
+    ) -> None:
+        """Image other visibilities, or with other weights, from now on.
+
+        Args:
+            visibilities: `observed` with corrected data or weights.
+            nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
+            thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
+        """
+        ...
+
+    def replace_observed(self, visibilities: Visibilities) -> None:
+        """Take `observed` with corrected data and weights for what was read, and image it from now on."""
+        ...
+
+
+@runtime_checkable
 class MajorCycle(Field, Protocol):
     """Goes to the visibilities and back: CASA's major cycle.
 
@@ -237,7 +269,7 @@ class MajorCycle(Field, Protocol):
 
     @property
     def visibilities(self) -> KeepsVisibilities | None:
-        """The visibilities, where the major cycle holds them."""
+        """The visibilities, where the major cycle keeps them."""
         ...
 
     def residual(self, model: Image) -> Image:

@@ -12,9 +12,21 @@ from typing import Any
 SHARES = 4  # of a thread: enough to even out their lengths, few enough to cost nothing
 
 
+class _Limit:
+    """How many cores the process was told to use; None where nobody said."""
+
+    cores: int | None = None
+
+
+def limit_cores(count: int) -> None:
+    """Use so many cores at most from now on: others of the machine belong to other workers."""
+    _Limit.cores = count
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if _Limit.cores is None else min(cores, _Limit.cores)
 
 
 def run(function: Callable[..., Any], ranges: Sequence[tuple[int, ...]], threads: int) -> list[Any]:

@@ -30,6 +30,12 @@ class Visibilities:
     origin: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
     pointing: NDArray[np.uint16] | None = None  # (n,), of a Numbering, where one was given
 
+    @classmethod
+    def none(cls) -> Visibilities:
+        """Return no visibilities."""
+        rows = {"uvw": (0, 3), "visibility": 0, "weight": 0, "channel": 0}
+        return cls(**{name: np.zeros(shape, DTYPES[name]) for name, shape in rows.items()}, hands=1)
+
     @property
     def size(self) -> int:
         """How many."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.visibility_store import chunks
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.imaging_weights import WeightDensity, imaging_weights
+from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.weighting import Weighting
 
 
@@ -42,7 +44,12 @@ def set_weights(
 
 
 def weights_of_channels(
-    visibilities: Visibilities, weighting: Weighting, channels: int, shape: tuple[int, int], cell: float
+    visibilities: Visibilities,
+    weighting: Weighting,
+    channels: int,
+    shape: tuple[int, int],
+    cell: float,
+    density: WeightDensity | None = None,
 ) -> Iterator[tuple[int, slice | NDArray[np.bool_], NDArray[np.float32]]]:
     """Yield each image channel with data, which visibilities it has, and their imaging weights.
 
@@ -52,8 +59,10 @@ def weights_of_channels(
         channels: of the image.
         shape: (ny, nx) of the image.
         cell: pixel size, radian.
+        density: of all visibilities of the image, where these are a part of them and have one density for all channels.
     """
-    density = density_of(visibilities, list(chunks(visibilities.size)), weighting, shape, cell)
+    if density is None:
+        density = density_of(visibilities, list(chunks(visibilities.size)), weighting, shape, cell)
     for channel in range(channels):
         inside = visibilities.channel == channel
         members = slice(None) if inside.all() else inside
@@ -66,3 +75,50 @@ def weights_of_channels(
         weights = np.empty(of_channel.size, np.float32)
         set_weights(weights, of_channel, parts, density)
         yield channel, members, weights
+
+
+def weighted_by_channel(
+    visibilities: Visibilities,
+    nominal: NDArray[np.floating],
+    thermal: NDArray[np.floating],
+    weighting: Weighting,
+    channels: int,
+    shape: tuple[int, int],
+    cell: float,
+    density: WeightDensity | None = None,
+) -> Iterator[WeightedVisibilities]:
+    """Yield visibilities with their imaging weights, channel by channel, in chunks that are planned at once.
+
+    Args:
+        visibilities: with the natural weights to image with.
+        nominal: (n,), weights that claim the noise of each, errors of calibration included, Jy^-2.
+        thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
+        weighting, channels, shape, cell, density: as those of `weights_of_channels`.
+    """
+    for channel, members, weights in weights_of_channels(visibilities, weighting, channels, shape, cell, density):
+        some, claimed, alone = visibilities[members], nominal[members], thermal[members]
+        for part in chunks(some.size):
+            yield WeightedVisibilities(
+                channel,
+                some.uvw[part],
+                some.visibility[part],
+                weights[part],
+                some.weight[part],
+                claimed[part],
+                alone[part],
+            )
+
+
+def with_errors(
+    visibilities: Visibilities, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+) -> Visibilities:
+    """Return visibilities with natural weights of thermal noise and errors of calibration together.
+
+    Args:
+        visibilities: with weights of thermal noise.
+        error: gives errors of calibration, Jy, at uv distances, wavelengths.
+        noise_scale: true thermal noise over the noise that the weights claim; the new ones claim it as well.
+    """
+    errors = error(np.hypot(visibilities.uvw[:, 0], visibilities.uvw[:, 1]))
+    weight = visibilities.weight / (1 + visibilities.weight * (errors / noise_scale) ** 2)
+    return replace(visibilities, weight=weight.astype(np.float32))

@@ -32,6 +32,7 @@ coarse that the longest baselines fall off it, weights differ by about 1 %, and 
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import numpy as np
@@ -79,7 +80,14 @@ class WeightDensity:
         self.grid += other.grid
         self._total += other._total
         self._squares = float(np.vdot(self.grid, self.grid))
+        self._unit = max(self._unit, other._unit)
         return self
+
+    def __add__(self, other: WeightDensity) -> WeightDensity:
+        total = copy(self)
+        total.grid = self.grid.copy()
+        total += other
+        return total
 
     def divide(self, u: ArrayLike, v: ArrayLike, weight: ArrayLike) -> NDArray[np.float64]:
         r"""$w / (D f^2 + d^2)$ with the density D of each visibility's cell; 0 where nothing was counted.

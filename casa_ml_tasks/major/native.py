@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,20 @@ from scipy.constants import arcsecond
 from scipy.stats import median_abs_deviation
 
 from casa_ml_tasks.data.casa_image import read_cell, read_channels, read_direction, read_frequencies
-from casa_ml_tasks.data.visibility_store import ImageFrame, Origins, chunks
+from casa_ml_tasks.data.visibility_store import ImageFrame, Origins
 from casa_ml_tasks.engine.field_layout import FieldLayout
-from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image
+from casa_ml_tasks.engine.protocols import ComparedVisibilities, Fold, Image, MinorCycle, Reduced
 from casa_ml_tasks.kernels.cuda.device import PycudaDevice
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.visibilities import Origin, Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
-from casa_ml_tasks.major.channel_weights import weights_of_channels
+from casa_ml_tasks.major.channel_weights import weighted_by_channel, with_errors
 from casa_ml_tasks.major.closing import closed_on_error
+from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.measurement_sets import read_visibilities, write_model_column
 from casa_ml_tasks.major.native_images import NativeImages
 from casa_ml_tasks.major.transform import TOLERANCE, Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from casa_ml_tasks.major.weighted_visibilities import WeightedVisibilities
 from casa_ml_tasks.request.request import Request
 
 
@@ -79,12 +79,16 @@ class NativeMajorCycle(NativeImages):
                 channels=None if request.grid.continuum else read_channels(self.product("pb")),
                 tracks=request.grid.tracks,
             )
-            numbering = Origins() if origins else None
-            self.observed = self._read(Path(directory) / "visibilities", numbering)
-            self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
-            self.imaged = (self.observed, self.observed.weight, self.observed.weight)
-            self.operator = self._planned(*self.imaged)
-            self.write_psf(self.psf(), self.operator.sums.weight)  # one on disk may be of other weights
+            self._open_visibilities(Path(directory) / "visibilities", origins)
+
+    def _open_visibilities(self, directory: Path, origins: bool) -> None:
+        """Read, weigh and plan the visibilities. directory: for files, if memory does not suffice."""
+        numbering = Origins() if origins else None
+        self.observed = self._read(directory, numbering)
+        self.origins: Sequence[Origin] = [] if numbering is None else numbering.known
+        self.imaged = (self.observed, self.observed.weight, self.observed.weight)
+        self._held = self._planned(*self.imaged)
+        self._image_by(self._held)
 
     def _read(self, directory: Path, numbering: Origins | None) -> Visibilities:
         """Return the selected visibilities. directory: for files, if memory does not suffice."""
@@ -102,8 +106,18 @@ class NativeMajorCycle(NativeImages):
 
     @property
     def visibilities(self) -> NativeMajorCycle:
-        """The visibilities, which this holds."""
+        """The visibilities, which this keeps."""
         return self
+
+    @property
+    def size(self) -> int:
+        """How many visibilities there are."""
+        return self.observed.size
+
+    def _image_by(self, operator: ImagedVisibilities) -> None:
+        """Image by an operator from now on, and write its PSF: one on disk may be of other weights."""
+        self.operator: ImagedVisibilities = operator
+        self.write_psf(self.psf(), operator.sums.weight)
 
     def _planned(
         self,
@@ -121,22 +135,8 @@ class NativeMajorCycle(NativeImages):
         """
         weighting = self._request.weighting.of_channels(read_frequencies(self.product("pb")))
         channels, shape = self.shape[0], self._transform.shape
-
-        def parts() -> Iterator[WeightedVisibilities]:
-            for channel, members, weights in weights_of_channels(store, weighting, channels, shape, self.cell):
-                some, claimed, alone = store[members], nominal[members], thermal[members]
-                for part in chunks(some.size):
-                    yield WeightedVisibilities(
-                        channel,
-                        some.uvw[part],
-                        some.visibility[part],
-                        weights[part],
-                        some.weight[part],
-                        claimed[part],
-                        alone[part],
-                    )
-
-        return VisibilityOperator.planned(self._transform, channels, parts(), self._fold_count, plans)
+        parts = weighted_by_channel(store, nominal, thermal, weighting, channels, shape, self.cell)
+        return VisibilityOperator.planned(self._transform, channels, parts, self._fold_count, plans)
 
     def image_with(
         self, visibilities: Visibilities, nominal: NDArray[np.floating], thermal: NDArray[np.floating]
@@ -149,13 +149,17 @@ class NativeMajorCycle(NativeImages):
             thermal: (n,), weights that claim the thermal noise alone, Jy^-2.
         """
         self.imaged = (visibilities, nominal, thermal)
-        self.operator = self._planned(*self.imaged, self.operator.plans)
-        self.write_psf(self.psf(), self.operator.sums.weight)
+        self._held = self._planned(*self.imaged, self._held.plans)
+        self._image_by(self._held)
 
     def replace_observed(self, visibilities: Visibilities) -> None:
         """Take `observed` with corrected data and weights for what was read, and image it from now on."""
         self.observed = visibilities
         self.image_with(visibilities, visibilities.weight, visibilities.weight)
+
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle: the visibilities are here."""
+        return minor
 
     def psf(self) -> Image:
         """Return the PSF on twice the field, without w, (channel, 1, 2 ny, 2 nx), Jy/beam."""
@@ -185,11 +189,23 @@ class NativeMajorCycle(NativeImages):
 
     def predicted(self, model: Image) -> NDArray[np.complexfloating]:
         """Return the visibilities of a model of the continuum, (n,), Jy, in the order of `observed`."""
-        return self.operator.predicted(self._sky(model))
+        return self._held.predicted(self._sky(model))
 
-    def compared(self, model: Image) -> Iterator[ComparedVisibilities]:
-        """Yield all visibilities with those of a model (channel, 1, ny, nx), Jy/pixel, in parts."""
-        return self.operator.compared(self._sky(model))
+    def reduced(self, model: Image, reduce: Callable[[Iterable[ComparedVisibilities]], Reduced]) -> list[Reduced]:
+        """Return what a function makes of the visibilities with those of a model (channel, 1, ny, nx), Jy/pixel."""
+        return self.operator.reduced(self._sky(model), reduce)
+
+    def weigh_with_errors(
+        self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+    ) -> None:
+        """Image from now on with weights of thermal noise and errors of calibration together.
+
+        Args:
+            error: gives errors of calibration, Jy, at uv distances, wavelengths.
+            noise_scale: true thermal noise over the noise that WEIGHT claims; the new weights claim it as well.
+        """
+        weighted = with_errors(self.observed, error, noise_scale)
+        self.image_with(weighted, weighted.weight, self.observed.weight)
 
     def noise_beside(self, model: Image, left_out: float = 0.0) -> NDArray[np.float64]:
         """Return the r.m.s. of the residual in the next field to the North-East, (channel, 1), Jy/beam, by its median.

@@ -17,6 +17,7 @@ from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.mosaic_shares import shares_of_weights
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.kernels.w_term import MeasurementOperator
+from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.measurement_sets import write_model_column
 from casa_ml_tasks.major.mosaic_data import MosaicData
 from casa_ml_tasks.major.native import NativeMajorCycle
@@ -45,7 +46,10 @@ class NativeMosaic(NativeMajorCycle):
         thermal: NDArray[np.floating],
         plans: Sequence[MeasurementOperator] = (),
     ) -> VisibilityOperator:
-        operator = self._data.operator(store, nominal, thermal, plans)
+        return self._data.operator(store, nominal, thermal, plans)
+
+    def _image_by(self, operator: ImagedVisibilities) -> None:
+        """Image by an operator from now on: find the power, the beam and the noise of its weights first."""
         self._power = operator.power()
         largest = self._power.max(axis=(2, 3), keepdims=True)
         beam = np.sqrt(np.divide(self._power, largest, where=largest > 0, out=np.zeros_like(self._power)))
@@ -55,9 +59,9 @@ class NativeMosaic(NativeMajorCycle):
         squares = operator.power(operator.sums.squares_of_pointings)
         self._flattening = self._noise_over_sums(operator, squares, largest[..., 0, 0])
         self.mosaic = self._mosaic(operator)
-        return operator
+        super()._image_by(operator)
 
-    def _mosaic(self, operator: VisibilityOperator) -> Mosaic:
+    def _mosaic(self, operator: ImagedVisibilities) -> Mosaic:
         """Return the pointings as the minor cycle needs them."""
         mosaic = self._pointings(operator, self._field())
         if shares_of_weights(operator.used_weights()) is None:
@@ -68,12 +72,12 @@ class NativeMosaic(NativeMajorCycle):
         ]
         return replace(mosaic, channels=tuple(channels))
 
-    def _pointings(self, operator: VisibilityOperator, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
+    def _pointings(self, operator: ImagedVisibilities, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
         """Return the pointings of one channel, or of all alike. field: where there is an image, (ny, nx)."""
         return operator.mosaic(field, channel=channel)
 
     def _noise_over_sums(
-        self, operator: VisibilityOperator, squares: NDArray[np.float64], largest: NDArray[np.float64]
+        self, operator: ImagedVisibilities, squares: NDArray[np.float64], largest: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the noise in flat noise, the median of pixels, over that of a single pointing with all the data.
 

@@ -15,6 +15,7 @@ from casa_ml_tasks.engine.protocols import Image
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.mosaic import Mosaic
 from casa_ml_tasks.kernels.normal_operator import NormalOperator
+from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 
@@ -94,9 +95,9 @@ class SkyMosaic(NativeMosaic):
         Args:
             visibilities: (n,), Jy, in the order of `predicted`.
         """
-        return self._normalised(self.operator.dirty_sums(visibilities)).astype(np.float32)
+        return self._normalised(self._held.dirty_sums(visibilities)).astype(np.float32)
 
-    def _pointings(self, operator: VisibilityOperator, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
+    def _pointings(self, operator: ImagedVisibilities, field: NDArray[np.bool_], channel: int | None = None) -> Mosaic:
         return operator.mosaic(np.ones(self._transform.shape, bool), sky_units=True, channel=channel)
 
     def _sky(self, model: Image) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,15 @@ class WeightSums:
             self.psf + other.psf,
             self.fold_psf + other.fold_psf,
         )
+
+    @classmethod
+    def of_channels(cls, parts: Sequence[WeightSums]) -> WeightSums:
+        """Return the sums of images whose channels come one part after the other. They have no folds."""
+        weights, squares, psf = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("weights", "squares_of_pointings", "psf")
+        )
+        return cls(weights, squares, psf, parts[0].fold_psf)
 
     def add(self, part: WeightedVisibilities, transform: Transform, fold: NDArray[np.uint8] | None) -> None:
         """Add some visibilities in place, and those of each fold. transform: of their view."""

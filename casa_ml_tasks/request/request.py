@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from casa_ml_tasks.data.measurement_set import TOTAL_INTENSITY
 from casa_ml_tasks.data.stokes import SIGNED
+from casa_ml_tasks.request.distribution import Distribution
 from casa_ml_tasks.request.grid import CONTINUUM, ImageGrid
 from casa_ml_tasks.request.gridding import MOSAIC, Gridding
 from casa_ml_tasks.request.masking import Masking
@@ -38,7 +39,7 @@ class Request:
     """What is imaged, and how.
 
     Attributes:
-        selection, grid, gridding, weighting, noise, stopping, masking, output: the settings.
+        selection, grid, gridding, weighting, noise, stopping, masking, output, distribution: the settings.
         minorcycle: whose minor cycles run, 'rml', 'clean' or 'deepfocus'; 'rml' where the task has no choice.
         weights: folder of trained networks; '' is those of the package.
         outlierfile: path of a list of other fields (see `request.outliers`); '' for none.
@@ -56,6 +57,7 @@ class Request:
     stopping: Stopping
     masking: Masking
     output: Output
+    distribution: Distribution
     minorcycle: str = "rml"
     weights: str = ""
     outlierfile: str = ""
@@ -79,6 +81,7 @@ class Request:
             Stopping.from_parameters(**parameters),
             Masking.from_parameters(**parameters),
             Output.from_parameters(**parameters),
+            Distribution.from_parameters(**parameters),
             minorcycle=parameters.get("minorcycle", "rml"),
             weights=parameters.get("weights", ""),
             outlierfile=parameters.get("outlierfile", ""),
@@ -117,6 +120,11 @@ class Request:
         )
 
     @property
+    def runs_on_workers(self) -> bool:
+        """Whether workers read and grid the visibilities."""
+        return self.distribution.parallel and self.gridding.native and self.gridding.single_pointing
+
+    @property
     def _kernels_may_serve_mosaic(self) -> bool:
         """Whether nothing of a mosaic is asked for that CASA's gridders alone do."""
         return (
@@ -136,6 +144,7 @@ class Request:
             self._check_data_model,
             self._check_kernels,
             self._check_weighting,
+            self._check_distribution,
             self._check_network,
         ):
             check()
@@ -223,6 +232,17 @@ class Request:
                 raise ValueError(
                     f"{name}={wish!r} needs {other}='{remedy}', and {other}='{given}' is given; change either"
                 )
+
+    def _check_distribution(self) -> None:
+        """Check that nothing is asked of workers that needs all visibilities in one process."""
+        if not self.runs_on_workers:
+            return
+        for name, wish in self.noise.freedom.parameters.items():
+            raise ValueError(
+                f"{name}={wish!r} corrects visibilities one by one, which are on many workers; use parallel=False"
+            )
+        if self.gridding.device == "gpu":
+            raise ValueError("device='gpu' grids in this process, without workers; use device='cpu', or parallel=False")
 
     def _check_network(self) -> None:
         """Check that the image is of the kind that the network for images knows."""

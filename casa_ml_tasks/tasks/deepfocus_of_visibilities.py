@@ -27,7 +27,7 @@ from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, Searched, read_truth, with_sources
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.found_sources import check_size, dirty_cube, networks_of, sources_of
-from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.gridder import as_chosen, with_gridder
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.rmlclean import CleanCall, Rmlclean
@@ -54,10 +54,10 @@ class VisibilityCall(CleanCall):
         """Check the parameters, and choose the gridder."""
         taken = without_clean(arguments, task)
         _refuse(taken)
-        warn_of_unused(task, arguments, _lacking)
         niter = 0 if taken.values["niter"] == 0 else -1
         values = {**taken.values, **WITHOUT_LIMITS, "niter": niter, "minorcycle": "deepfocus"}
         request, channels = with_gridder(Request.from_parameters(**values))
+        warn_of_unused(task, as_chosen(arguments, request), _lacking)
         check_images(request)
         return cls((request,), channels, Regularisation(), read_truth(values["truth"]))
 

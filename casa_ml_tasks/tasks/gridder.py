@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.major.cube_channels import image_channels, needs_interpolation
 from casa_ml_tasks.major.pointings import check_beams
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.tasks.arguments import Arguments
 
 
 def with_gridder(request: Request) -> tuple[Request, ImageChannels | None]:
@@ -33,3 +36,9 @@ def with_gridder(request: Request) -> tuple[Request, ImageChannels | None]:
     except ValueError:  # CASA knows the beams of more telescopes
         return request, channels
     return request.changed(imager="native"), channels
+
+
+def as_chosen(arguments: Arguments, request: Request) -> Arguments:
+    """Return the arguments of a call with the gridder of its request."""
+    chosen = {name: request.casa[name] for name in ("gridder", "imager")}
+    return replace(arguments, values={**arguments.values, **chosen})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -33,7 +33,7 @@ from casa_ml_tasks.tasks.ending import Ending
 from casa_ml_tasks.tasks.family import Context
 from casa_ml_tasks.tasks.first_model import first_progress
 from casa_ml_tasks.tasks.log_lines import log_cycle, log_data
-from casa_ml_tasks.tasks.major_cycles import beam_areas, check_image, main_field, major_cycle
+from casa_ml_tasks.tasks.major_cycles import beam_areas, check_image, main_field, opened
 from casa_ml_tasks.tasks.second_reading import second_reading
 
 MODEL = Product("model", is_rewritten=True)
@@ -126,6 +126,10 @@ def check_call(call: ImagingCall, task: str, samples: int = 0) -> Survey:
     request = call.request
     for field in call.fields:
         check_outputs(field, samples)
+    if request.runs_on_workers:
+        from casa_ml_tasks.parallel.clusters import check_cluster  # dask is optional
+
+        check_cluster(request.distribution.cluster)
     if request.gridding.device == "gpu":
         try:
             check_gpu()
@@ -155,7 +159,7 @@ def opened_major_cycle(call: ImagingCall, workspace: Workspace, folds: int = 0) 
         ValueError: the visibilities make no image.
     """
     main, *outliers = call.fields
-    with closing(major_cycle(workspace, main, outliers, folds)) as major:
+    with opened(workspace, main, outliers, folds) as major:
         check_image(major, main)
         yield major
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.calibration.flux_scale import FluxScales, SetOfVisibilities, fit_flux_scales
 from casa_ml_tasks.calibration.map_modes import modes_of_map
-from casa_ml_tasks.engine.protocols import Image, KeepsVisibilities, MinorCycle, MinorState
+from casa_ml_tasks.engine.protocols import HoldsVisibilities, Image, MinorCycle, MinorState
 from casa_ml_tasks.kernels.visibilities import Visibilities
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.tasks.single_dish_data import DishData
@@ -131,10 +131,8 @@ class JointFluxScales:
         return self.minor_cycle(maps).update(residual, model, MinorState())[0]
 
     @property
-    def _visibilities(self) -> KeepsVisibilities:
-        visibilities = self.major.visibilities
-        assert visibilities is not None, "our own kernels hold them"
-        return visibilities
+    def _visibilities(self) -> HoldsVisibilities:
+        return self.major
 
     def _set_of_origin(self) -> NDArray[np.intp]:
         names = self.names

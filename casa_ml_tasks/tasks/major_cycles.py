@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,29 @@ from casa_ml_tasks.request.request import Request
 
 #: CASA's beam where it can fit none is a millionth of an arcsecond; any other is larger than this many pixels.
 SMALLEST_BEAM = 1e-3
+
+
+@contextmanager
+def opened(
+    workspace: Workspace, request: Request, outliers: Sequence[Request] = (), folds: int = 0
+) -> Iterator[MajorCycle]:
+    """Open the major cycle of a call, on workers where it asks for them, and let go of every file in the end.
+
+    Args:
+        workspace, request, outliers, folds: as those of `major_cycle`.
+    """
+    if not request.runs_on_workers:
+        with closing(major_cycle(workspace, request, outliers, folds)) as major:
+            yield major
+        return
+    from casa_ml_tasks.parallel.clusters import opened_workers  # dask is optional
+    from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
+
+    with (
+        opened_workers(request.distribution.cluster) as client,
+        closing(ParallelMajorCycle(request, workspace.directory, client, folds)) as major,
+    ):
+        yield major
 
 
 def major_cycle(workspace: Workspace, request: Request, outliers: Sequence[Request] = (), folds: int = 0) -> MajorCycle:

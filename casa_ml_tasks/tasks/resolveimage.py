@@ -17,7 +17,7 @@ from casa_ml_tasks.request.request import Request
 from casa_ml_tasks.tasks import imaging, resolve_minor_cycle
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.family import Context
-from casa_ml_tasks.tasks.gridder import with_gridder
+from casa_ml_tasks.tasks.gridder import as_chosen, with_gridder
 from casa_ml_tasks.tasks.imaging import Imaged
 from casa_ml_tasks.tasks.imaging_result import imaging_result, shown_plane
 from casa_ml_tasks.tasks.inference_memory import check_memory
@@ -88,8 +88,8 @@ class Resolveimage:
     def read(self, arguments: Arguments) -> InferenceCall:
         """Check the parameters as the inference takes them, and choose the gridder."""
         inferred = without_clean(arguments, self.name)
-        warn_of_unused(self.name, arguments, lacking_in_inference)
         request, channels = with_gridder(Request.from_parameters(**inferred.values))
+        warn_of_unused(self.name, as_chosen(arguments, request), lacking_in_inference)
         inference = Inference.from_parameters(request, **request.casa)
         check_images(request)
         return InferenceCall((request,), channels, inference)

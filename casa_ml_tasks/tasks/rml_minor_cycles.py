@@ -71,7 +71,8 @@ def minor_cycle(
     if len(requests) == 1:
         tolerance = TOLERANCE_OF_ERRORS if errors.errors else TOLERANCE_PER_BEAM
         early = errors.may_interrupt and requests[0].stopping.without_limits
-        return _maximum_likelihood(major, requests[0], noise, regularisation, tolerance, early)
+        minor = _maximum_likelihood(major, requests[0], noise, regularisation, tolerance, early)
+        return minor if major.visibilities is None else major.visibilities.near(minor)
     fields = list(zip(major.fields, requests, strict=True))
     of_outlier = replace(regularisation, priorimage="")  # which lies on the pixels of the main field
     of_fields = [regularisation, *[of_outlier] * (len(fields) - 1)]

@@ -22,6 +22,9 @@ from casa_ml_tasks.tasks.result import TaskResult
 from casa_ml_tasks.tasks.unfinished_run import says_what_is_left, take_up
 from casa_ml_tasks.version import __version__, commit, version_and_commit
 
+#: Parameters that say where a run computes, and not what.
+WHERE = ("parallel", "cluster")
+
 
 def run_task(family: Family[ACall, Work], arguments: Arguments) -> dict[str, Any]:
     """Run a task.
@@ -44,7 +47,7 @@ def run_task(family: Family[ACall, Work], arguments: Arguments) -> dict[str, Any
     data = family.check(call)
     main, *outliers = _imagenames(call)
     workspace = Workspace(main, products, call.terms, outliers)
-    checkpoint = FileCheckpoint(workspace.checkpoint, {"fields": call.parameters}, asdict(data), family.schemas)
+    checkpoint = FileCheckpoint(workspace.checkpoint, {"fields": _of_image(call)}, asdict(data), family.schemas)
     context = Context(data, workspace, checkpoint, take_up(checkpoint, workspace, family.name))
     with says_what_is_left(workspace, family.name):
         try:
@@ -57,6 +60,11 @@ def run_task(family: Family[ACall, Work], arguments: Arguments) -> dict[str, Any
     casalog.post(f"stopped: {result.stop.description}; report: {page or 'none'}", "INFO", family.name)
     of_package = {"version": __version__, "commit": commit()}
     return {**result.as_dictionary(), "products": published, "report": page, **of_package}
+
+
+def _of_image(call: Call) -> list[dict[str, Any]]:
+    """Return the parameters that the image depends on: the number of workers, and where they are, are none of them."""
+    return [{name: each for name, each in field.items() if name not in WHERE} for field in call.parameters]
 
 
 def _imagenames(call: Call) -> list[str]:

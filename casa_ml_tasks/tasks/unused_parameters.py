@@ -44,6 +44,7 @@ NEEDED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     **_each(("scales", "smallscalebias"), CLEAN | {"deconvolver": ("multiscale", "mtmfs")}),
     **_each(("fusedthreshold", "largestscale"), CLEAN | {"deconvolver": ("asp",)}),
     "nterms": {"deconvolver": ("mtmfs",)},
+    "cluster": {"parallel": (True,)},
     **_each(("restoringbeam", "pbcor"), {"restoration": (True,)}),
     "robust": {"weighting": ("briggs", "briggsabs", "briggsbwtaper")},
     "noise": {"weighting": ("briggsabs",)},
@@ -61,7 +62,6 @@ NEEDED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 }
 #: Parameters without any effect, and why.
 NEVER: Mapping[str, str] = {
-    "parallel": "major cycles run in one process",
     "psfphasecenter": "the PSF is that of the phase centre",
     "fullsummary": "the dictionary has every cycle anyway",
     "calcres": "the residual is made anew",
@@ -118,6 +118,8 @@ def lacking_in_clean(name: str, arguments: Arguments) -> str:
     parameters = arguments.values
     if name in NEVER:
         return NEVER[name]
+    if name == "parallel" and parameters["gridder"] != "native":
+        return "workers make images of one pointing by our own kernels"
     if name == "wprojplanes" and parameters["gridder"] == "native":
         return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":

@@ -194,8 +194,11 @@ class _Rmlclean(ScriptTask):
             there is one.
         calcpsf: Compute the PSF: ignored. The PSF is always made anew.
         psfcutoff: PSF level above which the CLEAN beam is fitted.
-        parallel: Run major cycles in parallel: ignored. Major cycles run in one process, whose kernels use all
-            cores.
+        parallel: Read and grid visibilities on many workers. Images of one pointing by our own kernels: each
+            worker reads rows of its own once. Others are made in one process.
+        cluster: Where the workers are. '' for processes on this machine; 'slurm' or 'htcondor' for jobs as
+            ~/.config/dask/jobqueue.yaml describes them; the address of a dask scheduler, such as
+            'tcp://node:8786'; or the path of a YAML with a section jobqueue. See docs/parallel.md.
 
     Example:
         rmlclean(vis="my.ms", imagename="my", imsize=512, cell="0.02arcsec")
@@ -362,6 +365,7 @@ class _Rmlclean(ScriptTask):
         "calcpsf": schema("bool"),
         "psfcutoff": schema("double"),
         "parallel": schema("bool"),
+        "cluster": schema("string"),
     }
 
     def __call__(
@@ -470,6 +474,7 @@ class _Rmlclean(ScriptTask):
         calcpsf: bool = True,
         psfcutoff: float = 0.35,
         parallel: bool = False,
+        cluster: str = "",
     ) -> dict[str, Any]:
         return self._run(locals())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import NamedTuple
@@ -152,6 +153,31 @@ class RegularisedMaximumLikelihood:
         latent = latent_of(ended, points, unresolved)
         return new, MinorState(state.iterations + done.iterations, predicted, latent=latent)
 
+    @property
+    def has_independent_channels(self) -> bool:
+        """Whether nothing of a channel depends on another: neither regularisers nor a limit to all iterations."""
+        alone = self._only_operator is None and self._other_data is None
+        return alone and self._niter < 0 and NEED_CHANNELS.isdisjoint(self._regularisers)
+
+    def support(self) -> NDArray[np.bool_]:
+        """Return where the model may differ from zero now, (channel, stokes, ny, nx)."""
+        return self._support()
+
+    def of_channels(self, channels: slice) -> RegularisedMaximumLikelihood:
+        """Return the minor cycle of some channels, without a support, and silent: it can be sent to another process."""
+        own = copy(self)
+        for name in ("_psf", "_sigma", "_beam_area", "_prior"):
+            setattr(own, name, getattr(self, name)[channels].copy())
+        own._expected = None if self._expected is None else self._expected[channels].copy()
+        own._support, own._on_progress = _nowhere, _silent
+        return own
+
+    def supported_by(self, support: NDArray[np.bool_]) -> RegularisedMaximumLikelihood:
+        """Return the same where the model may differ from zero there alone, (channel, stokes, ny, nx)."""
+        own = copy(self)
+        own._support = lambda: support
+        return own
+
     def _has_unresolved(self, planes: Planes) -> bool:
         """Return whether bright sources between pixels have positions of their own there."""
         alone = np.ndim(planes[0]) == 0 and NEED_CHANNELS.isdisjoint(self._regularisers)
@@ -284,6 +310,14 @@ class Minimum(NamedTuple):
         pixels = pixels.astype(np.float32)
         points = None if self.point_image is None else self.point_image + pixels
         return self._replace(image=self.image + pixels, point_image=points, unresolved=sources)
+
+
+def _nowhere() -> NDArray[np.bool_]:
+    raise ValueError("a minor cycle of some channels has no support; give it one with supported_by")
+
+
+def _silent(iterations: int, objective: float) -> None:
+    """Tell nobody of the progress."""
 
 
 def _minimum_of(objective: Objective, visibilities: QuadraticLikelihood, parts: jax.Array, ended: bool) -> Minimum:

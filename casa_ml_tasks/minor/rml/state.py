@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,25 @@ def sources_of(latent: Mapping[str, NDArray[Any]], channel: int, stokes: int) ->
     """Return the sources between pixels of one plane."""
     table = latent.get(UNRESOLVED, np.zeros((0, 5)))
     return Sources.of(table[(table[:, 0] == channel) & (table[:, 1] == stokes), 2:])
+
+
+def latent_of_channels(latent: Mapping[str, NDArray[Any]], channels: slice) -> dict[str, NDArray[Any]]:
+    """Return the arrays of some channels, numbered from 0."""
+    found = {name: latent[name][channels] for name in (ENDED, POINTS) if name in latent}
+    if UNRESOLVED in latent:
+        number = latent[UNRESOLVED][:, 0]
+        own = latent[UNRESOLVED][(number >= channels.start) & (number < channels.stop)]
+        found[UNRESOLVED] = own - [channels.start, 0, 0, 0, 0]
+    return found
+
+
+def joined_latent(parts: Sequence[Mapping[str, NDArray[Any]]], first: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of all channels of parts. first: channel of each part."""
+    found = {name: np.concatenate([part[name] for part in parts]) for name in (ENDED, POINTS) if name in parts[0]}
+    tables = [
+        part[UNRESOLVED] + [begin, 0, 0, 0, 0] for part, begin in zip(parts, first, strict=True) if UNRESOLVED in part
+    ]
+    return found | ({UNRESOLVED: np.concatenate(tables)} if tables else {})
 
 
 def latent_of(

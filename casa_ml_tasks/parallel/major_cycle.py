@@ -1,0 +1,134 @@
+"""Major cycles of one pointing whose visibilities are on many workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from casatasks import casalog
+from distributed import Client
+from numpy.typing import NDArray
+from scipy.constants import arcsecond
+
+from casa_ml_tasks.data.casa_image import read_frequencies
+from casa_ml_tasks.data.image_channels import ImageChannels
+from casa_ml_tasks.data.measurement_set import Selection
+from casa_ml_tasks.data.shares_of_rows import shares_of_rows
+from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY
+from casa_ml_tasks.engine.protocols import MinorCycle
+from casa_ml_tasks.kernels.threads import even
+from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+from casa_ml_tasks.parallel.clusters import most_on_a_host
+from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilities
+from casa_ml_tasks.parallel.minor_cycle import MinorCycleByChannel
+from casa_ml_tasks.parallel.part import Errors, Part
+from casa_ml_tasks.parallel.workers import PartsOnWorkers, present_workers
+from casa_ml_tasks.quantities import casa_angle
+from casa_ml_tasks.request.request import Request
+
+
+class ParallelMajorCycle(NativeMajorCycle):
+    """Each worker reads rows of its own once; every residual is then the sum of those of all workers.
+
+    The images are written here; nothing of the visibilities is in this process.
+    """
+
+    def __init__(self, request: Request, directory: str | Path, client: Client, folds: int = 0):
+        """Let the workers read the visibilities, and weight them together.
+
+        Args:
+            request: what is imaged, which our own kernels can.
+            directory: an existing folder for the images.
+            client: of the workers, which must see the Measurement Sets under the same paths.
+            folds: split the visibilities into so many for cross-validation, and the core. Not for cubes.
+
+        Raises:
+            ValueError: the selection selects nothing, or nothing that this image can hold.
+            RuntimeError: the workers cannot do it.
+        """
+        self._client = client
+        self._parts: PartsOnWorkers | None = None
+        super().__init__(request, directory, folds=folds)
+
+    def _open_visibilities(self, directory: Path, origins: bool) -> None:
+        parts = self.divided()
+        self._parts = PartsOnWorkers(self._client, parts)
+        if not self._parts.size:
+            raise ValueError(
+                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a "
+                "smaller one"
+            )
+        if beyond := self._parts.beyond:
+            casalog.post(
+                f"{beyond} of {beyond + self._parts.size} visibilities lie beyond the grid of this cell and are left "
+                "out; use a smaller cell",
+                "WARN",
+            )
+        self._one_density = parts[0].has_one_density
+        self._weigh(None)
+
+    def divided(self) -> list[Part]:
+        """Return a part for each worker: of the rows, or of the channels of a cube that are weighted one by one."""
+        request, workers = self._request, present_workers(self._client)
+        weighting = request.weighting.of_channels(read_frequencies(self.product("pb")))
+        whole = Part(
+            uuid4().hex[:12],
+            0,
+            tuple(_seen_from_anywhere(each) for each in request.selection.selections),
+            self._frame,
+            self._transform,
+            slice(0, self.shape[0]),
+            weighting,
+            request.gridding.smearing,
+            self._fold_count,
+            SHARE_OF_MEMORY / most_on_a_host(workers),
+        )
+        channels = self._frame.channels
+        if not isinstance(channels, ImageChannels) or whole.has_one_density:
+            shares = shares_of_rows(whole.selections, len(workers))
+            return [replace(whole, number=number, selections=rows) for number, rows in enumerate(shares)]
+        return [
+            replace(whole, number=number, channels=own, frame=replace(self._frame, channels=channels.part(own)))
+            for number, own in enumerate(
+                slice(*ends) for ends in even(channels.count, min(len(workers), channels.count))
+            )
+        ]
+
+    @property
+    def size(self) -> int:
+        """How many visibilities there are."""
+        assert self._parts is not None, "read"
+        return self._parts.size
+
+    def weigh_with_errors(
+        self, error: Callable[[NDArray[np.floating]], NDArray[np.floating]], noise_scale: float
+    ) -> None:
+        """Image from now on with weights of thermal noise and errors of calibration together."""
+        self._weigh((error, noise_scale))
+
+    def _weigh(self, errors: Errors) -> None:
+        assert self._parts is not None, "read"
+        self._image_by(DistributedVisibilities.weighted(self._transform, self._parts, self._one_density, errors))
+
+    def near(self, minor: MinorCycle) -> MinorCycle:
+        """Return a minor cycle that takes its steps on the workers that have its channels, where these are alone."""
+        assert self._parts is not None, "read"
+        channels = self._parts.channels
+        if channels is None or not isinstance(minor, RegularisedMaximumLikelihood):
+            return minor
+        return MinorCycleByChannel(minor, self._parts, channels) if minor.has_independent_channels else minor
+
+    def close(self) -> None:
+        """Let go of every file, and of the workers' parts."""
+        if self._parts is not None:
+            self._parts.forget()
+        super().close()
+
+
+def _seen_from_anywhere(selection: Selection) -> Selection:
+    """Return the same selection for a process in another folder."""
+    return replace(selection, vis=str(Path(selection.vis).absolute()))

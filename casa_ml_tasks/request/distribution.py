@@ -1,0 +1,42 @@
+"""Whether the visibilities are read and gridded by many workers, and where these are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Of the visibilities over workers.
+
+    Attributes:
+        parallel: whether there are workers.
+        cluster: '' for this machine, 'slurm', 'htcondor', the address of a scheduler, or the path of a configuration.
+
+    Raises:
+        ValueError: workers are asked for that this installation, or this process, cannot have.
+    """
+
+    parallel: bool = False
+    cluster: str = ""
+
+    @classmethod
+    def from_parameters(cls, *, parallel: bool = False, cluster: str = "", **_: Any) -> Self:
+        """Read the parameters of these names."""
+        return cls(parallel, cluster)
+
+    def __post_init__(self) -> None:
+        if not self.parallel:
+            return
+        if not (find_spec("distributed") and find_spec("dask_jobqueue")):
+            raise ValueError(
+                "parallel=True needs the extra 'cluster'; install it with pip install 'casa-ml-tasks[cluster]', or use "
+                "parallel=False"
+            )
+        if int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+            raise ValueError(
+                "parallel=True starts workers of its own, and does not use those of mpicasa; start CASA without mpicasa"
+            )

@@ -349,14 +349,15 @@ def test_what_workers_cannot_do_is_refused_before_anything_is_written(simulated_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra_parallel_is_refused_in_one_sentence(monkeypatch):
+def test_without_the_extra_a_script_with_parallel_runs_in_one_process(monkeypatch):
     monkeypatch.setattr(distribution, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="parallel=True needs the extra 'cluster'; install it with pip install"):
-        Distribution(parallel=True)
-    assert Distribution(parallel=False).cluster == ""
+    assert "install it with pip install 'casa-ml-tasks[cluster]'" in Distribution(parallel=True).problem
+    with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers need the extra 'cluster'"):
+        Distribution(parallel=True, cluster="slurm")
 
 
-def test_under_mpicasa_parallel_is_refused_in_one_sentence(monkeypatch):
+def test_under_mpicasa_a_script_with_parallel_runs_in_one_process(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(ValueError, match="does not use those of mpicasa"):
-        Distribution(parallel=True)
+    assert Distribution(parallel=True).problem == "workers are not those of mpicasa; start CASA without it"
+    with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers are not those of mpicasa"):
+        Distribution(parallel=True, cluster="slurm")

@@ -17,7 +17,7 @@ class Distribution:
         cluster: '' for this machine, 'slurm', 'htcondor', the address of a scheduler, or the path of a configuration.
 
     Raises:
-        ValueError: workers are asked for that this installation, or this process, cannot have.
+        ValueError: a cluster is named that this installation, or this process, cannot use.
     """
 
     parallel: bool = False
@@ -29,14 +29,14 @@ class Distribution:
         return cls(parallel, cluster)
 
     def __post_init__(self) -> None:
-        if not self.parallel:
-            return
+        if self.parallel and self.cluster and (problem := self.problem):
+            raise ValueError(f"cluster='{self.cluster}' cannot be used: {problem}")
+
+    @property
+    def problem(self) -> str:
+        """Why there can be no workers here, and what to do; '' where there can."""
         if not (find_spec("distributed") and find_spec("dask_jobqueue")):
-            raise ValueError(
-                "parallel=True needs the extra 'cluster'; install it with pip install 'casa-ml-tasks[cluster]', or use "
-                "parallel=False"
-            )
+            return "workers need the extra 'cluster'; install it with pip install 'casa-ml-tasks[cluster]'"
         if int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
-            raise ValueError(
-                "parallel=True starts workers of its own, and does not use those of mpicasa; start CASA without mpicasa"
-            )
+            return "workers are not those of mpicasa; start CASA without it"
+        return ""

@@ -122,7 +122,8 @@ class Request:
     @property
     def runs_on_workers(self) -> bool:
         """Whether workers read and grid the visibilities."""
-        return self.distribution.parallel and self.gridding.native and self.gridding.single_pointing
+        wanted = self.distribution.parallel and not self.distribution.problem
+        return wanted and self.gridding.native and self.gridding.single_pointing
 
     @property
     def _kernels_may_serve_mosaic(self) -> bool:

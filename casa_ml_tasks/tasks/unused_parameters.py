@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from casatasks import casalog
 
+from casa_ml_tasks.request.distribution import Distribution
 from casa_ml_tasks.request.grid import CONTINUUM
 from casa_ml_tasks.request.gridding import SINGLE_POINTING
 from casa_ml_tasks.tasks.arguments import Arguments
@@ -118,8 +119,9 @@ def lacking_in_clean(name: str, arguments: Arguments) -> str:
     parameters = arguments.values
     if name in NEVER:
         return NEVER[name]
-    if name == "parallel" and parameters["gridder"] != "native":
-        return "workers make images of one pointing by our own kernels"
+    if name == "parallel":
+        by_casa = parameters["gridder"] != "native"
+        return "workers make images of one pointing by our own kernels" if by_casa else Distribution(True).problem
     if name == "wprojplanes" and parameters["gridder"] == "native":
         return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":

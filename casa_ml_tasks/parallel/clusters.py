@@ -82,10 +82,12 @@ def _local() -> SpecCluster:
     cores = available_cores()
     count = min(cores, MOST_LOCAL)
     options = {"host": "127.0.0.1", "nthreads": cores // count, "memory_limit": 0, "dashboard": False}
+    # Any free port, or several runs at once would warn of each other.
+    options_of_scheduler = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": {**options, "silence_logs": logging.ERROR}}}
     return SpecCluster(
         workers=dict.fromkeys(range(count), worker),
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}},
+        scheduler={"cls": Scheduler, "options": options_of_scheduler},
         silence_logs=logging.ERROR,
     )
 

@@ -132,8 +132,17 @@ def stand_in() -> Iterator[Calls]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
-    with patch.dict(sys.modules, modules), patch.dict(vars(casa_ml_tasks.pipeline)):
-        for of_another in (sys.modules, vars(casa_ml_tasks.pipeline)):
-            of_another.pop(PLUGIN, None)
-            of_another.pop("plugin", None)
-        yield calls
+    # What is imported meanwhile stays: numba, for one, cannot be imported twice.
+    before = {name: sys.modules.get(name) for name in (*modules, PLUGIN)}
+    with patch.dict(vars(casa_ml_tasks.pipeline)):
+        sys.modules.update(modules)
+        sys.modules.pop(PLUGIN, None)
+        vars(casa_ml_tasks.pipeline).pop("plugin", None)
+        try:
+            yield calls
+        finally:
+            for name, module in before.items():
+                if module is None:
+                    sys.modules.pop(name, None)
+                else:
+                    sys.modules[name] = module

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from inspect import signature
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,12 +147,18 @@ def test_a_stage_images_a_measurement_set_and_shows_it(plugin, tmp_path, monkeyp
     ]
 
 
-def test_the_page_shows_images_and_errors_as_text(tmp_path):
+def test_the_page_shows_images_and_errors_as_text(monkeypatch, tmp_path):
     lookup = pytest.importorskip("mako.lookup", reason="mako, which the pipeline brings, is not installed")
     figures = [Figure(f"stage7/{name}.png", f"{name} <1>") for name in ("restored", "model", "residual", "histogram")]
     good = TargetSection("Orion", [("flux", "1 Jy")], figures, "stage7/index.html", "")
     failed = TargetSection("Rho <Oph>", (), (), "", "ValueError: 'x' & y")
     (tmp_path / "t2-4m_details-base.mako").write_text(BASE)
+    names = ["pipeline", "infrastructure", "renderer", "htmlrenderer"]
+    for count in range(1, len(names) + 1):  # imported by the template for its base
+        monkeypatch.setitem(sys.modules, ".".join(names[:count]), ModuleType(names[count - 1]))
+    for count in range(1, len(names)):
+        parent, child = (sys.modules[".".join(names[:each])] for each in (count, count + 1))
+        monkeypatch.setattr(parent, names[count], child, raising=False)
     template = lookup.TemplateLookup([str(TEMPLATES), str(tmp_path)]).get_template("hifx_imaging.mako")
     html = template.render(sections=[good, failed], task="rmlclean", version="1", description="Images")
     assert all(f'src="{figure.path}"' in html for figure in figures)

@@ -9,7 +9,7 @@ from casa_ml_tasks.kernels.band_limited import tap_count, taps
 from casa_ml_tasks.kernels.likelihood import QuadraticLikelihood
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
-from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator, psf_on_sky, reprojected
+from casa_ml_tasks.kernels.reprojected_operator import ReprojectedNormalOperator, reprojected
 from casa_ml_tasks.kernels.reprojection import PointwiseSky, SlicedSky
 from casa_ml_tasks.simulation.direct_fourier import image_of, relative_error, visibilities_of
 
@@ -188,9 +188,3 @@ def test_the_likelihood_of_a_sky_is_that_of_its_image(channels):
         change, step = jnp.asarray(rng.normal(size=second.shape)), 1e-4
         slope = (of_sky.value(second + step * change) - of_sky.value(second - step * change)) / (2 * step)
         np.testing.assert_allclose(jnp.vdot(gradient, change), slope, rtol=1e-6)
-
-
-def test_a_sky_without_neighbours_has_a_convolution_with_a_point():
-    psf = np.zeros((8, 10))
-    psf[4, 5] = 0.7
-    np.testing.assert_array_equal(np.argwhere(psf_on_sky(psf, None, (1, 6))), [[1, 6]])

@@ -35,17 +35,16 @@ def found_of(x, y, flags=("",)):
     """As the finder leaves it: sources with one line each, of fluxes 1, 2, ..., blank in channel 5."""
     count = len(x)
     shapes = Gaussians(x, y, np.full(count, 6.0), np.full(count, 3.0), np.full(count, 0.5), np.arange(1.0, count + 1))
-    errors = Gaussians(*np.tile([[0.1], [0.2], [0.3], [0.4], [0.05], [0.02]], count))
+    every = np.arange(count)
+    errors = Gaussians(*np.tile([[0.1], [0.2], [0.3], [0.4], [0.05]], count), flux=shapes.flux / (10.0 - every))
     flux = np.outer(np.arange(1.0, count + 1), np.ones(CHANNELS))
     flux[:, 5] = np.nan
     error = np.where(np.isnan(flux), np.inf, 0.01)
     fit = SpectralFit((LINE,), 0.9, 0.005, 0.0, 0.001, (), CHANNELS)
-    every = np.arange(count)
     return Found(
         shapes=Shapes(
             gaussians=shapes,
             errors=errors,
-            snr=10.0 - every,
             delta_chi2=100.0 + every,
             network=np.full(count, 0.5),
             probability=np.full(count, 0.9),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 
@@ -11,6 +12,7 @@ from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.networks.weights_file import load_arrays
 
+Network = TypeVar("Network", ImageNetwork, LineNetwork)
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -24,8 +26,7 @@ def load_image_network(folder: Path | None = None) -> ImageNetwork:
     Raises:
         ValueError: the weights are missing, damaged, or of another architecture.
     """
-    network, _ = load_arrays((folder or WEIGHTS) / "images.safetensors", ImageNetwork(jax.random.PRNGKey(0)))
-    return network
+    return _loaded("images", folder, ImageNetwork(jax.random.PRNGKey(0)))
 
 
 @cache
@@ -38,5 +39,9 @@ def load_line_network(folder: Path | None = None) -> LineNetwork:
     Raises:
         ValueError: the weights are missing, damaged, or of another architecture.
     """
-    network, _ = load_arrays((folder or WEIGHTS) / "lines.safetensors", LineNetwork(jax.random.PRNGKey(0)))
-    return network
+    return _loaded("lines", folder, LineNetwork(jax.random.PRNGKey(0)))
+
+
+def _loaded(name: str, folder: Path | None, untrained: Network) -> Network:
+    """Return a network with the weights of its name, of a folder or of the package."""
+    return load_arrays((folder or WEIGHTS) / f"{name}.safetensors", untrained)[0]

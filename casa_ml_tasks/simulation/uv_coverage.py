@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.constants import c as speed_of_light
 
 from casa_ml_tasks.kernels.normal_operator import ConvolutionNormalOperator
 from casa_ml_tasks.simulation.antennas import read_antennas
@@ -99,12 +98,6 @@ def coverage(observation: Observation, n: int) -> Coverage:
     width = np.linalg.det(np.cov(uv)) ** 0.25
     cell = np.sqrt(8 * np.log(2)) / (2 * np.pi * width) / observation.pixels_per_beam
     return gridded(uv * cell, n, observation.robust)
-
-
-def natural_beam(configuration: str, declination: float, hours: float, frequency: float) -> float:
-    """Return the geometric mean of the axes of the beam, FWHM, radians, from the second moments of the uv coverage."""
-    uv = baselines(read_antennas(configuration)[0], declination, hours) * frequency / speed_of_light
-    return float(np.sqrt(8 * np.log(2)) / (2 * np.pi * np.linalg.det(np.cov(uv)) ** 0.25))
 
 
 def gridded(uv: NDArray[np.floating], n: int, robust: float | None) -> Coverage:

@@ -42,7 +42,6 @@ class Shapes:
 
     Attributes:
         gaussians, errors: shapes with the flux in these channels, Jy.
-        snr: flux over its error, (source,).
         delta_chi2: rise of chi^2 without the source, (source,).
         network: the probability that the network gave, (source,).
         probability: that the source is real, (source,).
@@ -53,7 +52,6 @@ class Shapes:
 
     gaussians: Gaussians
     errors: Gaussians
-    snr: NDArray[np.floating]
     delta_chi2: NDArray[np.floating]
     network: NDArray[np.floating]
     probability: NDArray[np.floating]
@@ -66,21 +64,25 @@ class Shapes:
         """Return what was found in the sum of some channels."""
         fitted = found.fitted
         channels = np.tile([first, last], (len(found), 1))
-        of_fit = fitted.gaussians, fitted.errors, found.snr, fitted.delta_chi2
         at_bound = fitted.at_bound & ~fitted.unresolved
+        of_fit = fitted.gaussians, fitted.errors, fitted.delta_chi2
         real = probability(found.probability, fitted.delta_chi2)
         return cls(*of_fit, found.probability, real, at_bound, fitted.unresolved, channels)
 
     def __len__(self) -> int:
         """How many."""
-        return len(self.snr)
+        return len(self.gaussians)
+
+    @property
+    def snr(self) -> NDArray[np.floating]:
+        """Flux over its error, (source,)."""
+        return self.gaussians.flux / self.errors.flux
 
     def chosen(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> Shapes:
         """Return some of them."""
         return Shapes(
             self.gaussians.chosen(index),
             self.errors.chosen(index),
-            self.snr[index],
             self.delta_chi2[index],
             self.network[index],
             self.probability[index],
@@ -95,7 +97,6 @@ class Shapes:
         return Shapes(
             Gaussians.concatenated(first.gaussians, second.gaussians),
             Gaussians.concatenated(first.errors, second.errors),
-            np.concatenate([first.snr, second.snr]),
             np.concatenate([first.delta_chi2, second.delta_chi2]),
             np.concatenate([first.network, second.network]),
             np.concatenate([first.probability, second.probability]),
@@ -197,7 +198,7 @@ def focus(cube: DirtyCube, shapes: Shapes, fits: Sequence[SpectralFit], network:
         again = found.origin >= 0
         shapes = _with_better(shapes, here.chosen(again), found.origin[again])
         new = here.chosen(~again)
-        apart = _distance(new.gaussians, shapes.gaussians) > SEPARATE * cube.beam.mean
+        apart = new.gaussians.distances(shapes.gaussians) > SEPARATE * cube.beam.mean
         shapes = Shapes.concatenated(shapes, new.chosen(apart))
     return shapes
 
@@ -224,13 +225,6 @@ def _with_better(shapes: Shapes, here: Shapes, origin: NDArray[np.intp]) -> Shap
     network = shapes.network[origin]
     kept = replace(here, network=network, probability=probability(network, here.delta_chi2))
     return Shapes.concatenated(shapes, kept).chosen(order)
-
-
-def _distance(new: Gaussians, known: Gaussians) -> NDArray[np.floating]:
-    """Return the distance of each new source from the nearest that is known, pixels."""
-    if not len(known):
-        return np.full(len(new), np.inf)
-    return np.hypot(new.x[:, None] - known.x, new.y[:, None] - known.y).min(axis=1)
 
 
 def _fluxes(

@@ -65,6 +65,11 @@ class Gaussians:
         """Return the sources of an index, a mask or a slice."""
         return Gaussians(*(getattr(self, field.name)[index] for field in fields(self)))
 
+    def distances(self, others: Gaussians) -> NDArray[np.float64]:
+        """Return how far each source is from the nearest of others, pixels, (source,); infinite where there is none."""
+        apart = np.hypot(self.x[:, None] - others.x, self.y[:, None] - others.y)
+        return np.min(apart, axis=1, initial=np.inf)
+
     def covariances(self) -> NDArray[np.float64]:
         """Return the second moments xx, xy and yy, pixels^2, (source, 3)."""
         major, minor = (self.major / FWHM_PER_SIGMA) ** 2, (self.minor / FWHM_PER_SIGMA) ** 2

@@ -126,7 +126,5 @@ def _new(found: Candidates, known: Gaussians, least: float, plane: Plane) -> Can
     ny, nx = plane.dirty.shape
     x, y = found.gaussians.x, found.gaussians.y
     kept = (found.probability > least) & (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
-    if len(known):
-        nearest = np.hypot(x[:, None] - known.x, y[:, None] - known.y).min(axis=1)
-        kept &= nearest > SEPARATE * plane.beam.mean
+    kept &= found.gaussians.distances(known) > SEPARATE * plane.beam.mean
     return found.chosen(kept)

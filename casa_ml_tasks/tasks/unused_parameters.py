@@ -80,6 +80,7 @@ GRIDDERS_OF_POINTINGS = (*MOSAIC[:3], "standard", "native")
 #: Parameters without any effect on a joint image, and why.
 NOT_JOINT: Mapping[str, str] = {
     "imager": "our own kernels image all pointings",
+    "parallel": "data sets are imaged together in one process",
     "wprojplanes": "our kernels choose their own, by the accuracy",
     "conjbeams": "each channel has its own primary beam",
     "normtype": "the model is the sky itself",
@@ -120,8 +121,8 @@ def lacking_in_clean(name: str, arguments: Arguments) -> str:
     if name in NEVER:
         return NEVER[name]
     if name == "parallel":
-        by_casa = parameters["gridder"] != "native"
-        return "workers make images of one pointing by our own kernels" if by_casa else Distribution(True).problem
+        by_casa = "native" not in (parameters["gridder"], parameters["imager"])
+        return "workers make images by our own kernels" if by_casa else Distribution(True).problem
     if name == "wprojplanes" and parameters["gridder"] == "native":
         return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":

@@ -1,12 +1,12 @@
 """Mosaics on many workers: the images of one process, each pointing read by a worker of its own."""
 
-import shutil
 from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.constants import arcsecond
 
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.data.casa_image import read_image
@@ -41,8 +41,16 @@ def both(tmp_path_factory):
         simulate(path, sources=sources, pointings=pointings, sigma=0.05, radius=60, antennas=8, integrations=3)
         with_table(f"{path}/ANTENNA", lambda tb: tb.putcol("DISH_DIAMETER", np.array([12.0, 12, 12, 7, 7, 12, 7, 12])))
         with_table(path, lambda tb: tb.putcol("WEIGHT", tb.getcol("WEIGHT") * rng.uniform(0.2, 3, (2, tb.nrows()))))
+        with_table(f"{path}/POINTING", look_astray)
         paths.append(str(path))
     return paths
+
+
+def look_astray(tb):
+    """Let one antenna look 6 arcsec to the North of the fields."""
+    directions = tb.getcol("DIRECTION")
+    directions[1, 0, tb.getcol("ANTENNA_ID") == 3] += 6 * arcsecond
+    tb.putcol("DIRECTION", directions)
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +89,21 @@ def assert_same(shared, alone, rtol=SAME):
     np.testing.assert_allclose(shared.thermal_noise(), alone.thermal_noise(), rtol=rtol)
     np.testing.assert_allclose(shared.noise_beside(model), alone.noise_beside(model), rtol=1e-5)
     np.testing.assert_allclose(read_image(shared.product("sumwt")), read_image(alone.product("sumwt")), rtol=SAME)
-    return model
 
 
-@pytest.mark.parametrize(("count", "mosweight"), [(1, True), (2, False), (3, True)])
-def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypatch, count, mosweight):
-    """Briggs weights, of all pointings together or of each field, whose visibilities two workers may have."""
+@pytest.mark.parametrize(
+    ("count", "changes"),
+    [
+        (1, {"weighting": "natural"}),
+        (2, {"mosweight": False, "usepointing": True}),
+        (3, {"specmode": "cubedata", "interpolation": "nearest"}),
+    ],
+    ids=str,
+)
+def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypatch, count, changes):
+    """With a density of all pointings together, or of each field and channel, whose visibilities workers share."""
     monkeypatch.setattr(mosaic, "present_workers", lambda client: sorted(client.nthreads())[:count])
-    request = request_of(both, weighting="briggs", mosweight=mosweight, **IMAGING)
+    request = request_of(both, **{**IMAGING, "weighting": "briggs", **changes})
     alone = NativeMosaic(request, folder(tmp_path, "alone"))
     shared = ParallelMosaic(request, folder(tmp_path, "shared"), three_workers)
     with closing(alone), closing(shared):
@@ -97,3 +112,52 @@ def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypa
             assert_same(shared, alone)
             for major in (alone, shared):
                 major.weigh_with_errors(lambda distance: 1e-6 * distance, 1.1)
+
+
+def test_the_pointings_of_a_killed_worker_are_read_again_and_the_cycle_ends(
+    three_workers, both, tmp_path, monkeypatch, casa_log
+):
+    request = request_of(both, weighting="briggs", **IMAGING)
+    with closing(ParallelMosaic(request, folder(tmp_path, "shared"), three_workers)) as major:
+        major.weigh_with_errors(partial(np.multiply, 1e-6), 1.1)
+        expected = major.residual(np.zeros(major.shape, np.float32))
+        marker = tmp_path / "kill"
+        marker.touch()
+        asked = SimpleNamespace(residual_sums=DiesOnce(marker))
+        monkeypatch.setattr(distributed_visibilities, "VisibilityOperator", asked)
+        again = major.residual(np.zeros(major.shape, np.float32))
+        np.testing.assert_allclose(again, expected, atol=SAME * np.abs(expected).max())
+        assert not marker.exists()
+        assert "of 3 of the data is read again" in casa_log()
+
+
+def test_a_task_images_a_mosaic_on_workers(three_workers, both, tmp_path, casa_log):
+    arguments = {"vis": both, "datacolumn": "data", "niter": 0, **IMAGING, "imager": "auto"}
+    rmlclean(imagename=str(tmp_path / "alone"), **arguments)
+    address = three_workers.scheduler.address
+    made = rmlclean(imagename=str(tmp_path / "sky"), parallel=True, cluster=address, **arguments)
+    assert "3 workers on 1 machines" in casa_log()
+    assert "without effect" not in casa_log()
+    assert made["image_noise"] > 0
+    for extension in ("residual", "pb", "psf"):
+        expected = read_image(tmp_path / f"alone.{extension}")
+        np.testing.assert_allclose(
+            read_image(tmp_path / f"sky.{extension}"), expected, atol=2 * SAME * np.nanmax(np.abs(expected))
+        )
+
+
+def test_pointings_that_do_not_see_the_image_are_left_out_as_in_one_process(three_workers, both, tmp_path):
+    """One worker has none of the image."""
+    far = {"imsize": [20, 20], "phasecenter": "J2000 16h24m00s -23d59m10s", "savemodel": "modelcolumn"}
+    request = request_of(both, **IMAGING | far)
+    found = []
+    for kind, client in ((NativeMosaic, ()), (ParallelMosaic, (three_workers,))):
+        with closing(kind(request, folder(tmp_path, kind.__name__), *client)) as major:
+            residual = major.residual(np.zeros(major.shape, np.float32))
+            major.predict(major.primary_beam())
+            column = with_table(both[0], lambda tb: tb.getcol("MODEL_DATA"))
+            found.append((major.size, residual, column))
+    (size, *alone), (other, *shared) = found
+    assert size == other
+    for mine, theirs in zip(shared, alone, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2 * SAME * np.abs(theirs).max())

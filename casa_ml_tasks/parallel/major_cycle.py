@@ -35,6 +35,8 @@ class ParallelMajorCycle(NativeMajorCycle):
     The images are written here; nothing of the visibilities is in this process.
     """
 
+    _parts: PartsOnWorkers | None = None  # before they are read
+
     def __init__(self, request: Request, directory: str | Path, client: Client, folds: int = 0):
         """Let the workers read the visibilities, and weight them together.
 
@@ -49,7 +51,6 @@ class ParallelMajorCycle(NativeMajorCycle):
             RuntimeError: the workers cannot do it.
         """
         self._client = client
-        self._parts: PartsOnWorkers | None = None
         super().__init__(request, directory, folds=folds)
 
     def _open_visibilities(self, directory: Path, origins: bool) -> None:

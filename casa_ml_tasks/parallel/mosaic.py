@@ -20,6 +20,8 @@ from casa_ml_tasks.parallel.workers import present_workers
 class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
     """Each worker reads the visibilities of pointings of its own once."""
 
+    _has_origins = False  # whether visibilities of different Measurement Sets are told apart
+
     def divided(self) -> list[Part]:
         """Return a part for each worker, of pointings of its own; where one part is full, the next has the rest."""
         whole, gridding = self._whole(), self._request.gridding
@@ -27,7 +29,7 @@ class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
             whole.selections, self._frame, gridding.usepointing, outside=whole.weighting.has_one_density
         )
         frequencies = read_frequencies(self.product("pb"))
-        mosaic = MosaicPart.of(whole, self._looks, frequencies, gridding.mosweight)
+        mosaic = MosaicPart.of(whole, self._looks, frequencies, gridding.mosweight, self._has_origins)
         parts = mosaic.divided(len(present_workers(self._client)))
         self._shares_density = any(part.shared_groups for part in parts)
         return [*parts]
@@ -37,14 +39,14 @@ class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
         log_views(self._seen_pointings.views)
 
     @cached_property
-    def _numbers(self) -> list[np.ndarray]:
+    def _numbers_of_parts(self) -> list[np.ndarray]:
         """The number in `Looks.pointings` of each view of each part."""
         assert self._parts is not None, "read"
         return self._parts.gathered(pointings_of_part)
 
     @cached_property
     def _seen_pointings(self) -> SeenPointings:
-        pointings, seen = self._looks.pointings, np.unique(np.concatenate(self._numbers))
+        pointings, seen = self._looks.pointings, np.unique(np.concatenate(self._numbers_of_parts))
         frequencies, field = read_frequencies(self.product("pb")), np.ones(self._transform.shape, bool)
         centre, wanted = self._frame.centre, seen.tolist()
         boxes = boxes_of(pointings.known, centre, frequencies, self._transform, field, wanted)
@@ -54,5 +56,5 @@ class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
         assert self._parts is not None, "read"
         self._parts.count(errors, together=self._shares_density)
         seen = self._seen_pointings
-        numbers = [seen.numbers[own] for own in self._numbers]
+        numbers = [seen.numbers[own] for own in self._numbers_of_parts]
         self._image_by(DistributedVisibilities.of_mosaic(self._transform, self._parts, seen.views, numbers))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from casa_ml_tasks.data.image_channels import ImageChannels
 from casa_ml_tasks.data.measurement_set import Selection, rows
 from casa_ml_tasks.data.shares_of_rows import shares_of_fields
-from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, read
+from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame, Origins, read
+from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.major.data_sets import DataSets, factors_of
 from casa_ml_tasks.major.imaging_weights import Densities
 from casa_ml_tasks.major.mosaic_data import MosaicData, groups_of
 from casa_ml_tasks.major.pointings import Pointings
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
-from casa_ml_tasks.parallel.part import Density, HeldPart, Part, held_part
+from casa_ml_tasks.parallel.part import Density, Factors, HeldPart, Part, PartIsLost, held_part
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,11 @@ class HeldMosaic(HeldPart):
 
     Attributes:
         data: the visibilities as they were read, with their pointings.
+        paths: Measurement Set of each origin; none where origins were not asked for.
     """
 
     data: MosaicData | None = None
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +100,22 @@ class MosaicPart(Part):
         looks: of all parts.
         frequencies: of the channels of the image, Hz.
         mosweight: whether each field has a density of weights of its own.
+        has_origins: whether visibilities of different Measurement Sets are told apart.
         shared_groups: of pointings that other parts have visibilities of as well.
     """
 
     looks: Looks
     frequencies: NDArray[np.floating]
     mosweight: bool
+    has_origins: bool = False
     shared_groups: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, part: Part, looks: Looks, frequencies: NDArray[np.floating], mosweight: bool) -> MosaicPart:
-        """Return all pointings as one part. part: all visibilities, whose image has one pointing."""
-        return cls(**vars(part), looks=looks, frequencies=frequencies, mosweight=mosweight)
+    def of(
+        cls, part: Part, looks: Looks, frequencies: NDArray[np.floating], mosweight: bool, has_origins: bool
+    ) -> MosaicPart:
+        """Return all pointings as one part. part: all visibilities, as those of one pointing; others: as attributes."""
+        return cls(**vars(part), looks=looks, frequencies=frequencies, mosweight=mosweight, has_origins=has_origins)
 
     def divided(self, count: int) -> list[MosaicPart]:
         """Return this in parts. count: of them."""
@@ -122,11 +131,12 @@ class MosaicPart(Part):
 
     def read(self, directory: Path) -> tuple[HeldPart, int]:
         """Return the visibilities, and how many the image does not see. directory: for files."""
-        pointings = deepcopy(self.looks.pointings)
+        pointings, origins = deepcopy(self.looks.pointings), Origins() if self.has_origins else None
         store = read(
             self.selections,
             self.frame,
             directory,
+            origins=origins,
             outside=self.weighting.has_one_density,
             pointings=pointings,
             most_bytes=self.most_bytes,
@@ -135,7 +145,14 @@ class MosaicPart(Part):
         data = MosaicData.sorted(
             store, pointings, self.frequencies, self.transform, self.weighting, self.mosweight, directory
         )
-        return HeldMosaic(data.store, data.store, data=data), store.size - data.store.size
+        paths = () if origins is None else tuple(each.vis for each in origins.known)
+        return HeldMosaic(data.store, data.store, data=data, paths=paths), store.size - data.store.size
+
+    def corrected(self, held: HeldPart, factors: Factors) -> Visibilities:
+        """Return the visibilities as they were read over the factor of their Measurement Set."""
+        mosaic = _mosaic(held)
+        store = _data(held).store
+        return store.over(factors_of(mosaic.paths, factors, store)) if factors else store
 
     def density(self, held: HeldPart) -> Density:
         """Return the densities of the groups of pointings that other parts share."""
@@ -153,7 +170,22 @@ def pointings_of_part(part: Part) -> NDArray[np.integer]:
     return _data(held_part(part)).seen.known
 
 
-def _data(held: HeldPart) -> MosaicData:
+def ask_sets(part: Part, question: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the answer of the data sets in a planned part: question(data sets, *arguments)."""
+    mosaic = _mosaic(held_part(part))
+    if mosaic.operator is None:
+        raise PartIsLost(part.number)
+    nominal, thermal = mosaic.imaged.weight, mosaic.observed.weight
+    sets = DataSets(_data(mosaic), mosaic.imaged, nominal, thermal, mosaic.operator, mosaic.paths)
+    return question(sets, *arguments)
+
+
+def _mosaic(held: HeldPart) -> HeldMosaic:
     assert isinstance(held, HeldMosaic), "of a mosaic"
-    assert held.data is not None, "read"
-    return held.data
+    return held
+
+
+def _data(held: HeldPart) -> MosaicData:
+    data = _mosaic(held).data
+    assert data is not None, "read"
+    return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from casa_ml_tasks.request.weighting import Weighting
 
 #: Errors of calibration by uv distance, and the noise scale that they are weighted with; None where none are known.
 Errors = tuple[ErrorOfDistance, float] | None
+#: What the data of each Measurement Set are divided by, by its absolute path; none where they are as observed.
+Factors = Mapping[str, float]
 #: Of weights in the uv plane: of all visibilities, or of groups of pointings.
 Density = WeightDensity | Densities
 
@@ -85,6 +87,11 @@ class Part:
         held = store if inside.all() else store[inside]
         return HeldPart(held, held), store.size - held.size
 
+    def corrected(self, held: HeldPart, factors: Factors) -> Visibilities:
+        """Return the visibilities as they were read over the factor of their Measurement Set."""
+        assert not factors, "of data sets that are imaged together"
+        return held.observed
+
     def density(self, held: HeldPart) -> Density:
         """Return the density of its natural weights of now, which is empty where the weighting needs none."""
         pieces = list(chunks(held.imaged.size))
@@ -129,7 +136,7 @@ class HeldPart:
     """What a worker holds of a part.
 
     Attributes:
-        observed: the visibilities as they were read.
+        observed: the visibilities as they were read, or over factors.
         imaged: those with the weights that they are imaged with.
         operator: of these; None before they are planned.
     """
@@ -174,9 +181,10 @@ def read_part(part: Part) -> Reading:
     return Reading(worker.address, held.observed.size, beyond)
 
 
-def count_part(part: Part, errors: Errors) -> Density:
-    """Weigh a part with errors of calibration from now on, and return the density of its natural weights."""
+def count_part(part: Part, errors: Errors, factors: Factors) -> Density:
+    """Weigh a part from now on with errors of calibration, its data over factors; return the density of its weights."""
     held = held_part(part)
+    held.observed = part.corrected(held, factors)
     held.imaged = held.observed if errors is None else with_errors(held.observed, *errors)
     return part.density(held)
 
@@ -188,10 +196,10 @@ def plan_part(part: Part, density: Density | None) -> WeightSums:
     return held.operator.sums
 
 
-def read_again(part: Part, errors: Errors, density: Density | None) -> str:
+def read_again(part: Part, errors: Errors, factors: Factors, density: Density | None) -> str:
     """Read, weigh and plan a part whose worker has ended. Returns the address of the worker that holds it now."""
     reading = read_part(part)
-    count_part(part, errors)
+    count_part(part, errors, factors)
     plan_part(part, density)
     return reading.worker
 

@@ -15,6 +15,7 @@ from casa_ml_tasks.parallel.arguments import ByChannel, ByPart
 from casa_ml_tasks.parallel.part import (
     Density,
     Errors,
+    Factors,
     Part,
     PartIsLost,
     Reading,
@@ -39,6 +40,7 @@ class PartsOnWorkers:
 
     Attributes:
         errors: of calibration that the parts are weighted with now.
+        factors: that their data are over, from the next `count` on.
         density: of their weights; None where each part has its own, or none.
     """
 
@@ -52,6 +54,7 @@ class PartsOnWorkers:
         self._client, self._parts = client, parts
         self._place: dict[int, str] = {}
         self.errors: Errors = None
+        self.factors: Factors = {}
         self.density: Density | None = None
         workers = present_workers(self._client)
         for number in range(len(parts)):
@@ -80,9 +83,9 @@ class PartsOnWorkers:
         """
         self.errors = errors
         if together:
-            self.density = self.total(count_part, errors)
+            self.density = self.total(count_part, errors, self.factors)
         else:
-            self.gathered(count_part, errors)
+            self.gathered(count_part, errors, self.factors)
 
     def answer(self, task: Task, *arguments: Any) -> Any:
         """Return what a task makes of all parts together, an image or other numbers by channel."""
@@ -173,7 +176,7 @@ class PartsOnWorkers:
             held[self._place[number]] += 1
         names = ", ".join(str(number + 1) for number in numbers)
         casalog.post(f"a worker has ended: part {names} of {len(self._parts)} of the data is read again", "WARN")
-        shared = [self.errors, self._sent(self.density)]
+        shared = [self.errors, self.factors, self._sent(self.density)]
         futures = {number: self._submitted(read_again, number, shared) for number in numbers}
         self._wait(futures.values())
         for number, future in futures.items():

@@ -80,7 +80,6 @@ GRIDDERS_OF_POINTINGS = (*MOSAIC[:3], "standard", "native")
 #: Parameters without any effect on a joint image, and why.
 NOT_JOINT: Mapping[str, str] = {
     "imager": "our own kernels image all pointings",
-    "parallel": "data sets are imaged together in one process",
     "wprojplanes": "our kernels choose their own, by the accuracy",
     "conjbeams": "each channel has its own primary beam",
     "normtype": "the model is the sky itself",
@@ -153,7 +152,7 @@ def lacking_in_joint(name: str, arguments: Arguments) -> str:
         return NOT_JOINT[name]
     if NEEDED.get(name, {}).get("gridder") == APERTURE:
         return "our own kernels image all pointings"
-    pointings = replace(arguments, values={**arguments.values, "gridder": "mosaic"})
+    pointings = replace(arguments, values={**arguments.values, "gridder": "mosaic", "imager": "native"})
     return lacking_in_inference(name, pointings)
 
 

@@ -107,7 +107,7 @@ class SkyMosaic(NativeMosaic):
         return [(min(low for low, _ in each), max(high for _, high in each)) for each in zip(*of_parts, strict=True)]
 
     def divide(self, factors: NDArray[np.floating]) -> None:
-        """Image from now on with the data as they were read, and their noise, over the factor of each data set, (set,)."""
+        """Image from now on with the data as they were read, and their noise, over factors of the data sets, (set,)."""
         if self._as_read is None:
             self._as_read = self.observed
         paths = [origin.vis for origin in self.origins]

@@ -23,7 +23,7 @@ class ParallelSkyMosaic(ParallelMosaic, SkyMosaic):
     _has_origins = True
 
     def divide(self, factors: NDArray[np.floating]) -> None:
-        """Image from now on with the data as they were read, and their noise, over the factor of each data set, (set,)."""
+        """Image from now on with the data as they were read, and their noise, over factors of the data sets, (set,)."""
         assert self._parts is not None, "read"
         self._parts.factors = {path: float(factors[number]) for path, number in self._set_numbers.items()}
         self._weigh(None)

@@ -56,6 +56,7 @@ def test_data_sets_on_workers_are_those_of_one_process(workers, request_of_call,
                     close_to(mine, theirs, 2)
             for major in (alone, shared):
                 major.divide(FACTORS)
+            shared.operator.parts.forget()  # as if all workers had ended: parts are read, and divided, again
 
 
 def test_a_sky_in_another_projection_is_that_of_one_process(workers, request_of_call, tmp_path):  # noqa: F811

@@ -13,7 +13,7 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, blocks, count_rows
 from casa_ml_tasks.data.shares_of_rows import shares_of_fields
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
-from casa_ml_tasks.parallel import clusters, distributed_visibilities, mosaic
+from casa_ml_tasks.parallel import clusters, distributed_visibilities, major_cycle, mosaic
 from casa_ml_tasks.parallel.mosaic import ParallelMosaic
 from casa_ml_tasks.simulation import Source, simulate, with_table
 from tests.test_parallel import DiesOnce, folder, request_of
@@ -92,16 +92,18 @@ def assert_same(shared, alone, rtol=SAME):
 
 
 @pytest.mark.parametrize(
-    ("count", "changes"),
+    ("count", "share_of_memory", "changes"),
     [
-        (1, {"weighting": "natural"}),
-        (2, {"mosweight": False, "usepointing": True}),
-        (3, {"specmode": "cubedata", "interpolation": "nearest"}),
+        (1, 0.0, {"weighting": "natural"}),
+        (2, 0.2, {"mosweight": False, "usepointing": True}),
+        (3, 0.2, {"specmode": "cubedata", "interpolation": "nearest"}),
     ],
     ids=str,
 )
-def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypatch, count, changes):
-    """With a density of all pointings together, or of each field and channel, whose visibilities workers share."""
+def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypatch, count, share_of_memory, changes):
+    """With a density of all pointings together, or of each field and channel, whose visibilities workers share; in
+    memory, or in files."""
+    monkeypatch.setattr(major_cycle, "SHARE_OF_MEMORY", share_of_memory)
     monkeypatch.setattr(mosaic, "present_workers", lambda client: sorted(client.nthreads())[:count])
     request = request_of(both, **{**IMAGING, "weighting": "briggs", **changes})
     alone = NativeMosaic(request, folder(tmp_path, "alone"))

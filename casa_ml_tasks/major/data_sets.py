@@ -112,7 +112,7 @@ class DataSets:
 
     def _set_of(self, numbers: Mapping[str, int]) -> NDArray[np.integer]:
         """Return the number of the set of each visibility, (n,)."""
-        return np.array([numbers[absolute(each)] for each in self.paths], int)[self.imaged.origin]
+        return np.array([numbers.get(absolute(each), -1) for each in self.paths], int)[self.imaged.origin]
 
 
 def factors_of(paths: Sequence[str], factors: Mapping[str, float], visibilities: Visibilities) -> Array:
@@ -123,7 +123,7 @@ def factors_of(paths: Sequence[str], factors: Mapping[str, float], visibilities:
         factors: by the absolute path of a Measurement Set.
         visibilities: with their origins.
     """
-    return np.array([factors[absolute(each)] for each in paths])[visibilities.origin]
+    return np.array([factors.get(absolute(each), 1.0) for each in paths])[visibilities.origin]
 
 
 def absolute(vis: str) -> str:

@@ -176,7 +176,7 @@ class MosaicData:
         return Densities({key: self._density(store, segments) for key, segments in together.items()})
 
     def coverages(self, names: Sequence[str]) -> list[Coverage]:
-        """Return where each Measurement Set looks. names: of the Measurement Set of each origin."""
+        """Return where each Measurement Set with visibilities looks. names: of the Measurement Set of each origin."""
         store, seen = self.store, self.seen
         assert store.origin is not None, "origins were asked for"
         assert store.pointing is not None, "of a mosaic"
@@ -185,6 +185,8 @@ class MosaicData:
         found = []
         for index, name in enumerate(dict.fromkeys(names)):
             here = number == index
+            if not here.any():
+                continue
             views = np.unique(store.pointing[here])
             looks = [seen.pointings.known[each] for each in seen.known[views]]
             places = np.array([direction_cosines(each, centre) for look in looks for each in set(look.directions)])

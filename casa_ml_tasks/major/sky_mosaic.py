@@ -122,7 +122,7 @@ class SkyMosaic(NativeMosaic):
             noise_scale: true thermal noise over the noise that WEIGHT claims.
             reduce: of a set, or of a part of one.
         """
-        images = [self._sky(sky).astype(np.float32) for sky in skies]
+        images = np.stack([self._sky(sky).astype(np.float32) for sky in skies])
         return list(self._total(DataSets.reduced, self._set_numbers, images, noise_scale, reduce))
 
     def residual_of_set(self, number: int, model: Image) -> ResidualOfSet:

@@ -15,7 +15,7 @@ from casa_ml_tasks.major.mosaic_views import SeenPointings, boxes_of
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
 from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilities
 from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
-from casa_ml_tasks.parallel.mosaic_part import Looks, MosaicPart, pointings_of_part
+from casa_ml_tasks.parallel.mosaic_part import Looks, mosaic_parts, pointings_of_part
 from casa_ml_tasks.parallel.part import Errors, Part
 from casa_ml_tasks.parallel.workers import present_workers
 from casa_ml_tasks.request.request import Request
@@ -37,12 +37,10 @@ class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
     def divided(self) -> list[Part]:
         """Return a part for each worker, of pointings of its own; where one part is full, the next has the rest."""
         whole, gridding = self._whole(), self._request.gridding
-        self._looks = Looks.of(
-            whole.selections, self._frame, gridding.usepointing, outside=whole.weighting.has_one_density
-        )
-        frequencies = read_frequencies(self.product("pb"))
-        mosaic = MosaicPart.of(whole, self._looks, frequencies, gridding.mosweight, self._has_origins)
-        parts = mosaic.divided(len(present_workers(self._client)))
+        outside = whole.weighting.has_one_density
+        self._looks = looks = Looks.of(whole.selections, self._frame, gridding.usepointing, outside)
+        frequencies, count = read_frequencies(self.product("pb")), len(present_workers(self._client))
+        parts = mosaic_parts(whole, looks, frequencies, gridding.mosweight, self._has_origins, count)
         self._shares_density = any(part.shared_groups for part in parts)
         return [*parts]
 

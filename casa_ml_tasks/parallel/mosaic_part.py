@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -65,18 +66,16 @@ class Looks:
             fields.append(found)
         return cls(pointings, tuple(fields), hands)
 
-    def shares(self, selections: Sequence[Selection], count: int) -> list[tuple[Selection, ...]]:
-        """Return selections that share the rows of those that were read, with all rows of a field together."""
-        return shares_of_fields(selections, [self.pointings.places(each.vis) for each in selections], count)
-
     def groups_in(
         self, share: Sequence[Selection], selections: Sequence[Selection], groups: NDArray[np.integer]
     ) -> frozenset[int]:
-        """Return the groups of the pointings of a share of selections. groups: of all pointings."""
-        of_vis = [each.vis for each in selections]
-        fields = [(of_vis.index(each.vis), field) for each in share for field in each.fields or ()]
-        numbers = chain.from_iterable(self.fields[k].get(field, ()) for k, field in fields)
-        return frozenset(int(groups[number]) for number in numbers)
+        """Return the groups of the pointings of a share of the selections. groups: of all pointings."""
+        found: set[int] = set()
+        for each in share:
+            of_fields = self.fields[selections.index(replace(each, fields=None, rows=None))]
+            for field in each.fields or ():
+                found |= {int(groups[number]) for number in of_fields.get(field, ())}
+        return frozenset(found)
 
 
 @dataclass
@@ -97,41 +96,24 @@ class MosaicPart(Part):
     """What a worker must know to read some pointings of a mosaic.
 
     Attributes:
-        looks: of all parts.
+        pointings: numbers those of all parts, on every worker alike.
+        hands: as those of `Looks`.
         frequencies: of the channels of the image, Hz.
         mosweight: whether each field has a density of weights of its own.
         has_origins: whether visibilities of different Measurement Sets are told apart.
-        shared_groups: of pointings that other parts have visibilities of as well.
+        shared_groups: of pointings that other parts have visibilities of as well, and share a density with.
     """
 
-    looks: Looks
+    pointings: Pointings
+    hands: int
     frequencies: NDArray[np.floating]
     mosweight: bool
-    has_origins: bool = False
-    shared_groups: frozenset[int] = frozenset()
-
-    @classmethod
-    def of(
-        cls, part: Part, looks: Looks, frequencies: NDArray[np.floating], mosweight: bool, has_origins: bool
-    ) -> MosaicPart:
-        """Return all pointings as one part. part: all visibilities, as those of one pointing; others: as attributes."""
-        return cls(**vars(part), looks=looks, frequencies=frequencies, mosweight=mosweight, has_origins=has_origins)
-
-    def divided(self, count: int) -> list[MosaicPart]:
-        """Return this in parts. count: of them."""
-        shares = self.looks.shares(self.selections, count)
-        groups = groups_of(self.looks.pointings, self.weighting, self.mosweight)
-        own = [self.looks.groups_in(share, self.selections, groups) for share in shares]
-        counted = list(chain.from_iterable(own)) if self.weighting.needs_density else []
-        shared = frozenset(group for group in set(counted) if counted.count(group) > 1)
-        return [
-            replace(self, number=number, selections=share, shared_groups=shared & mine)
-            for number, (share, mine) in enumerate(zip(shares, own, strict=True))
-        ]
+    has_origins: bool
+    shared_groups: frozenset[int]
 
     def read(self, directory: Path) -> tuple[HeldPart, int]:
         """Return the visibilities, and how many the image does not see. directory: for files."""
-        pointings, origins = deepcopy(self.looks.pointings), Origins() if self.has_origins else None
+        pointings, origins = deepcopy(self.pointings), Origins() if self.has_origins else None
         store = read(
             self.selections,
             self.frame,
@@ -141,7 +123,9 @@ class MosaicPart(Part):
             pointings=pointings,
             most_bytes=self.most_bytes,
         )
-        store = replace(store, hands=self.looks.hands)
+        store = replace(store, hands=self.hands)
+        if not store.size and self.has_origins:
+            store = replace(store, origin=np.zeros(0, np.uint16))
         data = MosaicData.sorted(
             store, pointings, self.frequencies, self.transform, self.weighting, self.mosweight, directory
         )
@@ -163,6 +147,40 @@ class MosaicPart(Part):
         assert density is None or isinstance(density, Densities), "of a mosaic"
         nominal, thermal = held.imaged.weight, held.observed.weight
         return _data(held).operator(held.imaged, nominal, thermal, held.plans, density, self.most_bytes)
+
+
+def mosaic_parts(
+    whole: Part, looks: Looks, frequencies: NDArray[np.floating], mosweight: bool, has_origins: bool, count: int
+) -> list[MosaicPart]:
+    """Return the visibilities of a mosaic in parts, with all rows of a field in one of them as far as it holds them.
+
+    Args:
+        whole: all visibilities, as those of one pointing.
+        looks: of its selections.
+        frequencies, mosweight, has_origins: as attributes of the parts.
+        count: of parts; fewer where there are not so many rows.
+    """
+    places = [looks.pointings.places(each.vis) for each in whole.selections]
+    shares = shares_of_fields(whole.selections, places, count)
+    groups = groups_of(looks.pointings, whole.weighting, mosweight)
+    own = [looks.groups_in(share, whole.selections, groups) for share in shares]
+    parts_with = Counter(chain.from_iterable(own)) if whole.weighting.needs_density else Counter()
+    parts = []
+    for number, (share, mine) in enumerate(zip(shares, own, strict=True)):
+        part = vars(replace(whole, number=number, selections=share))
+        shared = frozenset(group for group in mine if parts_with[group] > 1)
+        parts.append(
+            MosaicPart(
+                **part,
+                pointings=looks.pointings,
+                hands=looks.hands,
+                frequencies=frequencies,
+                mosweight=mosweight,
+                has_origins=has_origins,
+                shared_groups=shared,
+            )
+        )
+    return parts
 
 
 def pointings_of_part(part: Part) -> NDArray[np.integer]:

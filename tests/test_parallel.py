@@ -354,10 +354,3 @@ def test_without_the_extra_a_script_with_parallel_runs_in_one_process(monkeypatc
     assert "install it with pip install 'casa-ml-tasks[cluster]'" in Distribution(parallel=True).problem
     with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers need the extra 'cluster'"):
         Distribution(parallel=True, cluster="slurm")
-
-
-def test_under_mpicasa_a_script_with_parallel_runs_in_one_process(monkeypatch):
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert Distribution(parallel=True).problem == "workers are not those of mpicasa; start CASA without it"
-    with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers are not those of mpicasa"):
-        Distribution(parallel=True, cluster="slurm")

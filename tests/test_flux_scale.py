@@ -8,7 +8,7 @@ import pytest
 from scipy.constants import arcsecond
 from scipy.linalg import cho_factor, cho_solve
 
-from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, fit_flux_scales, overlap
+from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, fit_flux_scales, overlap, span
 from casa_ml_tasks.calibration.map_modes import modes_of_map
 from casa_ml_tasks.calibration.uv_bins import uv_bins
 from casa_ml_tasks.kernels.dish_beam import GaussianBeam
@@ -194,7 +194,7 @@ def point_sets(**changed):
 def test_the_error_is_that_of_a_ratio_of_two_measured_amplitudes():
     first, second = point_sets()
     scales = fit_flux_scales([first, second])
-    assert overlap([first, second]) == (2e4, 4e4)
+    assert overlap([span(first), span(second)]) == (2e4, 4e4)
     powers = [each.weight[0] * np.sum((each.uvdist >= 2e4) & (each.uvdist <= 4e4)) for each in (first, second)]
     assert scales.scales[1].factor == pytest.approx(1.05)
     # d ln(b / a) of b = 1.05 and a = 1
@@ -209,7 +209,7 @@ def test_a_set_without_common_uv_range_is_not_compared():
     assert scales.factors.tolist() == [1, 1]
     assert np.isinf(scales.scales[1].error)
     assert "in common" in scales.warnings()[0]
-    assert overlap([first]) is None
+    assert overlap([span(first)]) is None
     assert fit_flux_scales([first]).warnings() == []
 
 

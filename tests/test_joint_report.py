@@ -8,7 +8,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle, Polygon
 from numpy.testing import assert_allclose
 
-from casa_ml_tasks.calibration.flux_scale import FluxScale, FluxScales, SetOfVisibilities, fit_flux_scales, overlap
+from casa_ml_tasks.calibration.flux_scale import (
+    FluxScale,
+    FluxScales,
+    SetOfVisibilities,
+    fit_flux_scales,
+    overlap,
+    span,
+)
 from casa_ml_tasks.calibration.uv_bins import uv_bins
 from casa_ml_tasks.report.coverage_figure import draw_coverage
 from casa_ml_tasks.report.joint_content import JointContent, Outline, Pointings, SetResidual
@@ -41,7 +48,7 @@ def content():
     centres = np.array([-10.0, 0.0, 10.0])
     return JointContent(
         sets=[uv_bins(each) for each in sets],
-        shared=overlap(sets),
+        shared=overlap([*map(span, sets)]),
         scales=fit_flux_scales(sets),
         residuals=[SetResidual(each.name, 0.02 * noise, 0.02, 1.0) for each in sets],
         pointings=[

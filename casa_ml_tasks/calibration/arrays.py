@@ -35,6 +35,16 @@ class Coverage:
     half_power: float
     longest: float
 
+    def __or__(self, other: Coverage) -> Coverage:
+        """Return the coverage of two parts of one Measurement Set."""
+        return Coverage(
+            self.name,
+            self.dishes | other.dishes,
+            np.concatenate([self.pointings, other.pointings]),
+            min(self.half_power, other.half_power),
+            max(self.longest, other.longest),
+        )
+
     def shares_pointing(self, other: Coverage) -> bool:
         """Whether a pointing of one is a pointing of the other."""
         apart = np.linalg.norm(self.pointings[:, None] - other.pointings, axis=-1)

@@ -40,6 +40,8 @@ PROBE = 1e-4  # relative change of a data set, for the derivative of the factors
 
 Array = NDArray[np.floating]
 Visibility = NDArray[np.complexfloating]
+#: The shortest uv distance above 0, and the longest, wavelengths.
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -153,25 +155,38 @@ class FluxScales:
 def fit_flux_scales(sets: Sequence[SetOfVisibilities], reference: int = 0, annuli: int = ANNULI) -> FluxScales:
     """Fit the flux scale of each set relative to the reference.
 
-    The errors are those of the weights. They are larger by the scatter between annuli where noise does not explain it.
-
     Args:
         sets: with models of one sky; with `changes` in all of them, or in none.
         reference: number of the set whose factor is 1.
         annuli: how many cover the overlapping range.
     """
-    names = [each.name for each in sets]
-    sums = _sums(sets, annuli)
-    power, aligned = sums[:, 0]
+    edges = annulus_edges([span(each) for each in sets], annuli)
+    sums = [annulus_sums(each, number, len(sets), edges) for number, each in enumerate(sets)]
+    return scales_of([each.name for each in sets], sums, reference, all(each.changes is not None for each in sets))
+
+
+def scales_of(names: Sequence[str], sums: Sequence[Array], reference: int, knows_changes: bool) -> FluxScales:
+    """Return the flux scale of each set relative to the reference.
+
+    The errors are those of the weights. They are larger by the scatter between annuli where noise does not explain it.
+
+    Args:
+        names: of the sets.
+        sums: `annulus_sums` of each.
+        reference: number of the set whose factor is 1.
+        knows_changes: whether the sums have the derivatives of the model.
+    """
+    total = np.stack(sums, axis=2)
+    power, aligned = total[:, 0]
     compared = _connected(power, reference)
     others = compared[compared != reference]
-    factor, error = np.ones(len(sets)), np.full(len(sets), np.inf)
+    factor, error = np.ones(len(names)), np.full(len(names), np.inf)
     error[reference] = 0
     if others.size:
         found, covariance = _fit(power, aligned, reference, others)
         logarithm = np.log(found[others])
-        if all(each.changes is not None for each in sets):
-            response = _response(sums, found, reference, others)
+        if knows_changes:
+            response = _response(total, found, reference, others)
             inverse = np.linalg.inv(response)
             logarithm, covariance = inverse @ logarithm, inverse @ covariance @ inverse.T
         factor[others] = np.exp(logarithm)
@@ -180,33 +195,53 @@ def fit_flux_scales(sets: Sequence[SetOfVisibilities], reference: int = 0, annul
     return FluxScales(tuple(scales), reference)
 
 
-def overlap(sets: Sequence[SetOfVisibilities]) -> tuple[float, float] | None:
+def span(each: SetOfVisibilities) -> Span:
+    """Return the shortest uv distance above 0 of a set, and the longest, wavelengths."""
+    return span_of(each.uvdist)
+
+
+def span_of(uvdist: Array) -> Span:
+    """Return the shortest uv distance above 0, and the longest; infinity and 0 of none."""
+    return float(uvdist[uvdist > 0].min(initial=np.inf)), float(uvdist.max(initial=0))
+
+
+def overlap(spans: Sequence[Span]) -> Span | None:
     """Return the shortest and the longest uv distance, wavelengths, that two sets share; None where none is shared."""
-    ranges = [(float(each.uvdist[each.uvdist > 0].min()), float(each.uvdist.max())) for each in sets]
-    shared = [(max(a[0], b[0]), min(a[1], b[1])) for a, b in combinations(ranges, 2)]
+    shared = [(max(a[0], b[0]), min(a[1], b[1])) for a, b in combinations(spans, 2)]
     shared = [(low, high) for low, high in shared if low < high]
     return (min(low for low, _ in shared), max(high for _, high in shared)) if shared else None
 
 
-def _sums(sets: Sequence[SetOfVisibilities], annuli: int) -> NDArray[np.float64]:
-    """Return w |M|^2, w Re V M* and their derivatives by the scales, (2, 1 + set, set, annulus), each set its own."""
-    shared = overlap(sets)
-    total = np.zeros((2, 1 + len(sets), len(sets), annuli))
-    if shared is None:
+def annulus_edges(spans: Sequence[Span], annuli: int = ANNULI) -> Array:
+    """Return the edges of the annuli that cover what sets share, wavelengths; none where nothing is shared."""
+    shared = overlap(spans)
+    return np.zeros(0) if shared is None else np.geomspace(*shared, annuli + 1)
+
+
+def annulus_sums(each: SetOfVisibilities, number: int, count: int, edges: Array) -> NDArray[np.float64]:
+    """Return w |M|^2, w Re V M* and their derivatives by the scales, (2, 1 + set, annulus), of one set or a part of it.
+
+    Args:
+        each: the set.
+        number: of it.
+        count: of all sets.
+        edges: of the annuli, wavelengths.
+    """
+    annuli = max(edges.size - 1, 1)
+    total = np.zeros((2, 1 + count, annuli))
+    if not edges.size:
         return total
-    edges = np.geomspace(*shared, annuli + 1)
-    for number, each in enumerate(sets):
-        inside = (each.uvdist >= shared[0]) & (each.uvdist <= shared[1])
-        annulus = np.clip(np.searchsorted(edges, each.uvdist[inside], "right") - 1, 0, annuli - 1)
-        data, model, weight = each.data[inside], each.model[inside], each.independent * each.weight[inside]
+    inside = (each.uvdist >= edges[0]) & (each.uvdist <= edges[-1])
+    annulus = np.clip(np.searchsorted(edges, each.uvdist[inside], "right") - 1, 0, annuli - 1)
+    data, model, weight = each.data[inside], each.model[inside], each.independent * each.weight[inside]
 
-        def summed(product: Visibility, annulus: NDArray[np.intp] = annulus, weight: Array = weight) -> NDArray[Any]:
-            return np.bincount(annulus, weight * product.real, annuli)
+    def summed(product: Visibility) -> NDArray[Any]:
+        return np.bincount(annulus, weight * product.real, annuli)
 
-        total[:, 0, number] = summed(model * model.conj()), summed(data * model.conj())
-        for other, change in enumerate(() if each.changes is None else each.changes[:, inside]):
-            aligned = summed(data * change.conj()) + (total[1, 0, number] if other == number else 0)
-            total[:, 1 + other, number] = 2 * summed(change * model.conj()), aligned
+    total[:, 0] = summed(model * model.conj()), summed(data * model.conj())
+    for other, change in enumerate(() if each.changes is None else each.changes[:, inside]):
+        aligned = summed(data * change.conj()) + (total[1, 0] if other == number else 0)
+        total[:, 1 + other] = 2 * summed(change * model.conj()), aligned
     return total
 
 

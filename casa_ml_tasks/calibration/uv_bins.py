@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities
+from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, Span, span_of
 
 PER_DECADE = 12
 
@@ -77,25 +77,50 @@ def uv_bins(each: SetOfVisibilities, per_decade: int = PER_DECADE) -> UvBins:
         each: the data set.
         per_decade: how many bins for a factor of ten in uv distance.
     """
+    span = span_of(each.uvdist[each.weight > 0])
+    return bins_of(each.name, span, bin_sums(each, span, per_decade), each.independent)
+
+
+def bin_sums(each: SetOfVisibilities, span: Span, per_decade: int = PER_DECADE) -> NDArray[np.float64]:
+    """Return what bins of a set are made of, (6, bin), of all of it or of a part, whose sums add.
+
+    Args:
+        each: the set, or a part of it.
+        span: of all of it.
+        per_decade: as that of `uv_bins`.
+    """
+    shortest, longest = span
+    number_of_bins = 1 + int(per_decade * np.log10(longest / shortest)) if longest else 0
     positive = np.flatnonzero((each.uvdist > 0) & (each.weight > 0))
     uvdist, data, model, weight = (array[positive] for array in (each.uvdist, each.data, each.model, each.weight))
-    bins = np.floor(per_decade * np.log10(uvdist / uvdist.min(initial=np.inf))).astype(np.intp)
-    _, index = np.unique(bins, return_inverse=True)
+    bins = np.minimum(np.floor(per_decade * np.log10(uvdist / shortest)).astype(np.intp), number_of_bins - 1)
     terms = (
         np.ones_like(weight), weight, weight * uvdist, weight * np.abs(data) ** 2,
         weight * np.abs(model) ** 2, weight * (data * model.conj()).real,
     )  # fmt: skip
-    count, total, distance, data_power, model_power, in_phase = (np.bincount(index, term) for term in terms)
+    return np.stack([np.bincount(bins, term, number_of_bins) for term in terms])
+
+
+def bins_of(name: str, span: Span, sums: NDArray[np.float64], independent: float = 1.0) -> UvBins:
+    """Return the bins of a set that have any data.
+
+    Args:
+        name: of the set.
+        span: its shortest and its longest uv distance, wavelengths.
+        sums: those of all its parts.
+        independent: how many independent samples there are for each one.
+    """
+    count, total, distance, data_power, model_power, in_phase = sums[:, sums[0] > 0]
     scale = np.sqrt(total * model_power)
     return UvBins(
-        name=each.name,
-        span=(float(uvdist.min(initial=np.inf)), float(uvdist.max(initial=0))),
+        name=name,
+        span=span,
         uvdist=distance / total,
         data_amplitude=np.divide(in_phase, scale, where=scale > 0, out=np.zeros_like(scale)),
-        amplitude_error=(each.independent * total) ** -0.5,
+        amplitude_error=(independent * total) ** -0.5,
         model_amplitude=np.sqrt(model_power / total),
         data_power=(data_power - 2 * count) / total,
-        power_error=2 * np.sqrt((count + model_power) / each.independent) / total,
+        power_error=2 * np.sqrt((count + model_power) / independent) / total,
         model_power=model_power / total,
         noise_power=2 * count / total,
     )

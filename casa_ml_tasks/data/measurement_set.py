@@ -59,7 +59,8 @@ class Selection:
         stokes: what a sample is made of: I, pseudoI or a hand such as XX.
         imager: that images the samples; CASA's drops more of them, as this module says.
         fallback: whether the column is read in the place of another, which was asked for and does not exist.
-        rows: first and last + 1 of the rows that are read, of those that the strings select; None for all.
+        fields: FIELD_IDs whose rows are read, of those that the strings select; None for all.
+        rows: first and last + 1 of the rows that are read, of those of these fields; None for all.
     """
 
     vis: str
@@ -75,6 +76,7 @@ class Selection:
     fallback: bool = False
     stokes: str = "I"
     imager: Literal["native", "casa"] = "native"
+    fields: tuple[int, ...] | None = None
     rows: tuple[int, int] | None = None
 
     def given(self) -> dict[str, str]:
@@ -83,20 +85,26 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Block:
+class Rows:
+    """Some rows of one data description: when and with which antennas they were observed."""
+
+    frequency: NDArray[np.float64]  # (channel,), of the selected channels, Hz
+    row: NDArray[np.integer]  # (row,), numbers in the Measurement Set
+    time: NDArray[np.float64]  # (row,), seconds
+    streams: NDArray[np.integer]  # (key, row): STREAMS, what neighbouring integrations share
+    hands: tuple[int, ...]  # numbers of the parallel hands among the correlations
+
+
+@dataclass(frozen=True)
+class Block(Rows):
     """Some rows of one data description: cross-correlations, parallel hands, selected channels."""
 
     visibility: NDArray[np.complexfloating]  # (hand, channel, row), Jy
     weight: NDArray[np.floating]  # (hand, channel, row), nominal, Jy^-2
     flag: NDArray[np.bool_]  # (hand, channel, row)
     uvw: NDArray[np.float64]  # (3, row), metres
-    frequency: NDArray[np.float64]  # (channel,), Hz
     frame: str  # of the frequency, for instance TOPO
     channel: NDArray[np.integer]  # (channel,), numbers in the spectral window
-    hands: tuple[int, ...]  # numbers of the parallel hands among the correlations
-    row: NDArray[np.integer]  # (row,), numbers in the Measurement Set
-    time: NDArray[np.float64]  # (row,), seconds
-    streams: NDArray[np.integer]  # (key, row): STREAMS, what neighbouring integrations share
     one_hand_suffices: bool = False  # for a sample; else it needs all
 
     @property
@@ -117,27 +125,18 @@ def blocks(selection: Selection, progress: bool = False, channels: ImageChannels
     Raises:
         ValueError: the selection selects nothing.
     """
-    rows, ranges = _selected(selection)
-    column = COLUMNS[selection.datacolumn]
-    with (
-        open_table(selection.vis) as main,
-        tqdm(desc="reading", total=rows.size, unit=" rows", leave=False, disable=None if progress else True) as bar,
-    ):
-        descriptions = main.getcol("DATA_DESC_ID")[rows]
-        for description in np.unique(descriptions):
-            described = _describe(selection, int(description))
-            mask = _channel_mask(selection, described, ranges)
-            if channels is not None:
-                mask &= channels.of(described.frequency) >= 0
-            numbers = rows[descriptions == description]
-            if not mask.any():
-                bar.update(numbers.size)
-                continue
-            with closing(main.selectrows(numbers)) as part:
-                step = max(1, BLOCK // part.getcell(column, 0).size)
-                for start in range(0, part.nrows(), step):
-                    yield _read(part, selection, described, mask, numbers[start : start + step], start)
-                    bar.update(min(step, part.nrows() - start))
+    for part, described, mask, numbers, start in _pieces(selection, progress, channels):
+        yield _read(part, selection, described, mask, numbers, start)
+
+
+def rows(selection: Selection, channels: ImageChannels | None = None) -> Iterator[Rows]:
+    """The rows that `blocks` gives of the same arguments, without their visibilities.
+
+    Raises:
+        ValueError: the selection selects nothing.
+    """
+    for part, described, mask, numbers, start in _pieces(selection, False, channels):
+        yield _rows(part, described, mask, numbers, start)
 
 
 def count_rows(selection: Selection) -> int:
@@ -147,6 +146,17 @@ def count_rows(selection: Selection) -> int:
         ValueError: none is.
     """
     return int(_selected(selection)[0].size)
+
+
+def count_rows_of_fields(selection: Selection) -> dict[int, int]:
+    """Return how many rows of each FIELD_ID are selected.
+
+    Raises:
+        ValueError: none is.
+    """
+    with open_table(selection.vis) as main:
+        found = np.unique(main.getcol("FIELD_ID")[_selected(selection)[0]], return_counts=True)
+    return dict(zip(*(each.tolist() for each in found), strict=True))
 
 
 @dataclass(frozen=True)
@@ -254,6 +264,9 @@ def _selected(selection: Selection) -> tuple[NDArray[np.integer], dict[int, NDAr
         together = "" if guilty else " together"
         raise ValueError(f"{named}{together} selects nothing in vis='{selection.vis}'; listobs shows what it holds")
     rows, ranges = found
+    if selection.fields is not None:
+        with open_table(selection.vis) as main:
+            rows = rows[np.isin(main.getcol("FIELD_ID")[rows], selection.fields)]
     return rows if selection.rows is None else rows[slice(*selection.rows)], ranges
 
 
@@ -325,6 +338,42 @@ def _has_weight_spectrum(part: Any, shape: tuple[int, ...]) -> bool:
     )
 
 
+def _pieces(
+    selection: Selection, progress: bool, channels: ImageChannels | None
+) -> Iterator[tuple[Any, _Description, NDArray[np.bool_], NDArray[np.integer], int]]:
+    """The arguments of `_rows` for all that is selected, piece by piece."""
+    rows, ranges = _selected(selection)
+    with (
+        open_table(selection.vis) as main,
+        tqdm(desc="reading", total=rows.size, unit=" rows", leave=False, disable=None if progress else True) as bar,
+    ):
+        descriptions = main.getcol("DATA_DESC_ID")[rows]
+        for description in np.unique(descriptions):
+            described = _describe(selection, int(description))
+            mask = _channel_mask(selection, described, ranges)
+            if channels is not None:
+                mask &= channels.of(described.frequency) >= 0
+            numbers = rows[descriptions == description]
+            if not mask.any():
+                bar.update(numbers.size)
+                continue
+            with closing(main.selectrows(numbers)) as part:
+                step = max(1, BLOCK // part.getcell(COLUMNS[selection.datacolumn], 0).size)
+                for start in range(0, part.nrows(), step):
+                    yield part, described, mask, numbers[start : start + step], start
+                    bar.update(min(step, part.nrows() - start))
+
+
+def _rows(
+    part: Any, described: _Description, mask: NDArray[np.bool_], numbers: NDArray[np.integer], start: int
+) -> Rows:
+    """The rows of a table of one data description from `start` on; `numbers` are theirs in the Measurement Set."""
+    streams = np.array([part.getcol(name, start, numbers.size) for name in STREAMS])
+    cross = streams[STREAMS.index("ANTENNA1")] != streams[STREAMS.index("ANTENNA2")]
+    time = part.getcol("TIME", start, numbers.size)
+    return Rows(described.frequency[mask], numbers[cross], time[cross], streams[:, cross], tuple(described.hands))
+
+
 def _read(
     part: Any,
     selection: Selection,
@@ -333,7 +382,7 @@ def _read(
     numbers: NDArray[np.integer],
     start: int,
 ) -> Block:
-    """The rows of a table of one data description from `start` on; `numbers` are theirs in the Measurement Set."""
+    """The same with their visibilities; arguments as those of `_rows`."""
     hands, column = described.hands, COLUMNS[selection.datacolumn]
     one_hand_suffices = selection.stokes == "pseudoI"
     any_flag_spoils = selection.imager == "casa" and not one_hand_suffices
@@ -357,16 +406,12 @@ def _read(
         weight = np.broadcast_to(get("WEIGHT")[hands][:, None, cross], visibility.shape)
     flag = chosen("FLAG", every=True).any(axis=0) if any_flag_spoils else chosen("FLAG")
     return Block(
+        **vars(_rows(part, described, mask, numbers, start)),
         visibility=visibility,
         weight=weight,
         flag=np.broadcast_to(flag, visibility.shape) | get("FLAG_ROW")[cross],
         uvw=get("UVW")[:, cross],
-        frequency=described.frequency[mask],
         frame=described.frame,
         channel=np.flatnonzero(mask),
-        hands=tuple(hands),
-        row=numbers[cross],
-        time=get("TIME")[cross],
-        streams=np.array([get(name)[cross] for name in STREAMS]),
         one_hand_suffices=one_hand_suffices,
     )

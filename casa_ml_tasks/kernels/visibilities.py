@@ -44,6 +44,11 @@ class Visibilities:
     def __getitem__(self, part: slice | NDArray[Any]) -> Visibilities:
         return replace(self, **{name: getattr(self, name)[part] for name in columns(self)})
 
+    def over(self, factor: NDArray[np.floating]) -> Visibilities:
+        """Return the visibilities, and their noise, over factors, (n,)."""
+        visibility, weight = self.visibility / factor, self.weight * factor**2
+        return replace(self, visibility=visibility.astype(np.complex64), weight=weight.astype(np.float32))
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -32,7 +32,9 @@ coarse that the longest baselines fall off it, weights differ by about 1 %, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -89,6 +91,11 @@ class WeightDensity:
         total += other
         return total
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the uv cells."""
+        return int(self.grid.nbytes)
+
     def divide(self, u: ArrayLike, v: ArrayLike, weight: ArrayLike) -> NDArray[np.float64]:
         r"""$w / (D f^2 + d^2)$ with the density D of each visibility's cell; 0 where nothing was counted.
 
@@ -115,6 +122,26 @@ class WeightDensity:
         if weighting.scheme == "briggsabs":
             return weighting.robust**2 / self._unit, 2 * weighting.noise**2
         return 1 / self._unit, 0.0
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The densities of groups of pointings; those of several parts of the data add.
+
+    Attributes:
+        by_key: of each group and channel; of all channels together the channel is 0.
+    """
+
+    by_key: Mapping[tuple[int, int], WeightDensity]
+
+    def __add__(self, other: Densities) -> Densities:
+        both = self.by_key.keys() & other.by_key.keys()
+        return Densities({**self.by_key, **other.by_key, **{key: self.by_key[key] + other.by_key[key] for key in both}})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all uv cells."""
+        return sum(each.nbytes for each in self.by_key.values())
 
 
 def imaging_weights(u: ArrayLike, v: ArrayLike, weight: ArrayLike, density: WeightDensity) -> NDArray[np.float64]:

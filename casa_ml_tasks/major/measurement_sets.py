@@ -41,7 +41,6 @@ def read_visibilities(
     Raises:
         ValueError: the selection selects nothing, or nothing that the grid holds.
     """
-    weighting = request.weighting
     radius = transform.cell * float(np.hypot(*transform.shape)) / 2
     store = read(
         request.selection.selections,
@@ -51,22 +50,34 @@ def read_visibilities(
         radius,
         progress=True,
         origins=origins,
-        outside=weighting.needs_density and not weighting.per_channel,
+        outside=request.weighting.has_one_density,
     )
     inside = within_nyquist(store.uvw, transform.cell)
-    if not inside.any():
+    check_inside(int(np.count_nonzero(inside)), store.size, transform.cell)
+    return store if inside.all() else store[inside]
+
+
+def check_inside(inside: int, total: int, cell: float) -> None:
+    """Warn of visibilities that the grid of an image does not hold.
+
+    Args:
+        inside: how many it holds.
+        total: how many are selected.
+        cell: of the image, radians.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    if not inside:
         raise ValueError(
-            f"cell='{casa_angle(transform.cell / arcsecond)}' is too coarse for every selected visibility; use a "
-            "smaller one"
+            f"cell='{casa_angle(cell / arcsecond)}' is too coarse for every selected visibility; use a smaller one"
         )
-    if inside.all():
-        return store
-    casalog.post(
-        f"{np.count_nonzero(~inside)} of {store.size} visibilities lie beyond the grid of this cell and are left "
-        "out; use a smaller cell",
-        "WARN",
-    )
-    return store[inside]
+    if inside < total:
+        casalog.post(
+            f"{total - inside} of {total} visibilities lie beyond the grid of this cell and are left "
+            "out; use a smaller cell",
+            "WARN",
+        )
 
 
 def write_model_column(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
+from casa_ml_tasks.data.measurement_set import Rows
 from casa_ml_tasks.kernels.pointing_view import Box
 from casa_ml_tasks.kernels.primary_beams import VoltagePattern
-from casa_ml_tasks.major.pointings import Pointing, direction_cosines
+from casa_ml_tasks.major.pointings import Pointing, Pointings, direction_cosines
 from casa_ml_tasks.major.transform import Transform
 
 FAINTEST = 0.003  # of a primary beam: a pointing sees nothing where it is fainter
@@ -55,12 +57,45 @@ class BeamsInBox(Sequence[NDArray[np.float32]]):
         return np.sqrt(powers[0] * powers[-1]).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class SeenPointings:
+    """The pointings that see something of an image.
+
+    Attributes:
+        views: what each sees of the image.
+        numbers: of the views by the number in `pointings`, -1 where a pointing sees nothing of the image.
+        pointings: numbers the pointings of other rows of the same Measurement Sets.
+    """
+
+    views: tuple[Box, ...]
+    numbers: NDArray[np.int64]
+    pointings: Pointings
+
+    @classmethod
+    def of(cls, boxes: Sequence[Box | None], seen: Sequence[int] | NDArray[np.integer], pointings: Pointings) -> Self:
+        """Return those of some pointings. boxes: of all pointings; seen: numbers of those that are wanted."""
+        numbers = np.full(len(boxes), -1)
+        numbers[seen] = np.arange(len(seen))
+        return cls(tuple(box for number in seen if (box := boxes[number]) is not None), numbers, pointings)
+
+    @property
+    def known(self) -> NDArray[np.integer]:
+        """The number in `pointings` of each view, (view,)."""
+        return np.flatnonzero(self.numbers >= 0)
+
+    def numbers_of(self, rows: Rows, vis: str) -> NDArray[np.int64]:
+        """Return the number of the view of each row, (row,); -1 where it sees nothing of the image."""
+        pointing = self.pointings.of(rows, vis).astype(int)
+        return np.where(pointing < self.numbers.size, self.numbers[np.minimum(pointing, self.numbers.size - 1)], -1)
+
+
 def boxes_of(
     pointings: Sequence[Pointing],
     centre: tuple[float, float],
     frequencies: NDArray[np.floating],
     image: Transform,
     field: NDArray[np.bool_],
+    wanted: Collection[int] | None = None,
 ) -> list[Box | None]:
     """Return what each pointing sees of an image, in boxes of one shape; None where it sees nothing.
 
@@ -70,6 +105,7 @@ def boxes_of(
         frequencies: of the channels, Hz.
         image: its transform.
         field: where there is an image, (ny, nx).
+        wanted: numbers of the pointings whose boxes are made; None for all. The shape is the same for any.
 
     Raises:
         ValueError: no pointing sees the image.
@@ -90,7 +126,7 @@ def boxes_of(
     corners = {number: (int(y), int(x)) for number, y, x in zip(seen, top, left, strict=True)}
     boxes: list[Box | None] = []
     for number, pointing in enumerate(pointings):
-        if number not in corners:
+        if number not in corners or (wanted is not None and number not in wanted):
             boxes.append(None)
             continue
         place = corners[number], (height, width)

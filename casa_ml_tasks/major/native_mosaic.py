@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import mask_where_zero, read_frequencies
-from casa_ml_tasks.data.measurement_set import Block
 from casa_ml_tasks.data.visibility_store import Origins
 from casa_ml_tasks.engine.protocols import Fold, Image
 from casa_ml_tasks.kernels.mosaic import Mosaic
@@ -20,6 +19,7 @@ from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.imaged_visibilities import ImagedVisibilities
 from casa_ml_tasks.major.measurement_sets import write_model_column
 from casa_ml_tasks.major.mosaic_data import MosaicData
+from casa_ml_tasks.major.mosaic_views import SeenPointings
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 
@@ -173,10 +173,11 @@ class NativeMosaic(NativeMajorCycle):
         return np.any(self._beam > 0, axis=(0, 1))
 
     def _write_model_column(self, images: NDArray[np.float32]) -> None:
-        data = self._data
-
-        def view_of(block: Block, vis: str) -> NDArray[np.integer]:
-            return data.numbers_of(block, vis)
-
+        seen = self._seen_pointings
         selections = self._request.selection.selections
-        write_model_column(selections, self._frame, self._transform, images, data.views, view_of)
+        write_model_column(selections, self._frame, self._transform, images, seen.views, seen.numbers_of)
+
+    @property
+    def _seen_pointings(self) -> SeenPointings:
+        """The pointings that see something of the image."""
+        return self._data.seen

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from casa_ml_tasks.data.antenna_pointings import antenna_pointings
 from casa_ml_tasks.data.directions import directions_of
-from casa_ml_tasks.data.measurement_set import Block, open_table
+from casa_ml_tasks.data.measurement_set import Rows, open_table
 from casa_ml_tasks.data.visibility_store import FIELD_ID, ImageFrame
 from casa_ml_tasks.kernels.primary_beams import AiryBeam, VoltagePattern, antenna_beam
 
@@ -49,8 +49,8 @@ class Pointings:
     _fields: dict[tuple[str, float, float], int] = field(default_factory=dict)
     _directions: dict[tuple[str, int], Direction] = field(default_factory=dict)
 
-    def of(self, block: Block, vis: str) -> NDArray[np.uint16]:
-        """The pointing of each row of a Block, (row,)."""
+    def of(self, block: Rows, vis: str) -> NDArray[np.uint16]:
+        """The pointing of each row, (row,)."""
         beams = antenna_beams(vis)
         kinds = list(dict.fromkeys(beams))
         of_antenna = np.array([kinds.index(each) for each in beams])
@@ -70,7 +70,11 @@ class Pointings:
             numbers.append(self._number(Pointing(pair, (kinds[a], kinds[b])), (vis, *rounded(centre))))
         return np.array(numbers, np.uint16)[which.ravel()]
 
-    def _looks(self, block: Block, vis: str) -> tuple[NDArray[np.int64], list[Direction]]:
+    def places(self, vis: str) -> dict[int, Direction]:
+        """Return the direction of each field of a Measurement Set that has been met, by FIELD_ID."""
+        return {field: rounded(place) for (path, field), place in self._directions.items() if path == vis}
+
+    def _looks(self, block: Rows, vis: str) -> tuple[NDArray[np.int64], list[Direction]]:
         """Return the number of the direction of both antennas of each row, (2, row), and the directions."""
         wavelength_over_diameter = DIAMETERS * 3e8 / (float(block.frequency.mean()) * largest_diameter(vis))
         pairs = [

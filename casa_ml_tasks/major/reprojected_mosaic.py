@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from casa_ml_tasks.data.casa_image import opened
 from casa_ml_tasks.data.skies import sky_of, with_pixels_of, write_sky
@@ -45,7 +45,7 @@ class ReprojectedMosaic(SkyMosaic):
             image = SinImage(self._frame.centre, self._frame.frame, self.cell, self._transform.shape)
             self.sky = sky = sky_of(projection, image)
             self._jacobian = jacobian(sky, image)
-            band = BEYOND * self.cell * float(np.hypot(*self.observed.uvw[:, :2].T).max())
+            band = BEYOND * self.cell * max(longest for _, longest in self.spans)
             self._reprojection = reprojection_of(sky, image, band, precision=np.float32)
 
     @property
@@ -71,9 +71,9 @@ class ReprojectedMosaic(SkyMosaic):
         """Return the residual at the pixels of the sky, Jy/beam, and write that of the SIN image."""
         return np.asarray(self._reprojection.adjoint(jnp.asarray(super().residual(model))))
 
-    def dirty_of(self, visibilities: NDArray[np.complexfloating]) -> Image:
-        """Return the dirty image of other visibilities at the pixels of the sky; see `SkyMosaic.dirty_of`."""
-        return np.asarray(self._reprojection.adjoint(jnp.asarray(super().dirty_of(visibilities))))
+    def dirty_of_set(self, number: int) -> Image:
+        """Return the dirty image of one set at the pixels of the sky; see `SkyMosaic.dirty_of_set`."""
+        return np.asarray(self._reprojection.adjoint(jnp.asarray(super().dirty_of_set(number))))
 
     def draw_noise(self, seed: int) -> Image:
         """Return the dirty image of noise at the pixels of the sky; see `NativeMajorCycle.draw_noise`."""

@@ -91,6 +91,26 @@ class WeightSums:
         )
         return cls(weights, squares, psf, parts[0].fold_psf)
 
+    @classmethod
+    def of_pointings(
+        cls, parts: Sequence[WeightSums], pointings: Sequence[NDArray[np.integer]], count: int
+    ) -> WeightSums:
+        """Return the sums of parts that have pointings of their own.
+
+        Args:
+            parts: the sums.
+            pointings: numbers of those of each part, which may be those of another part as well.
+            count: of all pointings.
+        """
+        channels, _, *doubled = parts[0].psf.shape
+        height, width = (size // 2 for size in doubled)
+        total = cls.none(channels, (height, width), 0, count)
+        for part, own in zip(parts, pointings, strict=True):
+            total.weights[:, own] += part.weights
+            total.squares_of_pointings[:, own] += part.squares_of_pointings
+            total.psf[:, own] += part.psf
+        return total
+
     def add(self, part: WeightedVisibilities, transform: Transform, fold: NDArray[np.uint8] | None) -> None:
         """Add some visibilities in place, and those of each fold. transform: of their view."""
         place = part.channel, part.pointing

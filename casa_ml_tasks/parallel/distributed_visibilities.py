@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, Reduced
-from casa_ml_tasks.kernels.pointing_view import WholeImage
+from casa_ml_tasks.kernels.pointing_view import Box, WholeImage
 from casa_ml_tasks.major.imaged_visibilities import Array, ErrorOfDistance, ImagedVisibilities
 from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.major.weighted_visibilities import WeightSums
 from casa_ml_tasks.parallel.arguments import ByChannel
-from casa_ml_tasks.parallel.part import Errors, ask_part, count_part, noise_of_part, plan_part, reduce_part
+from casa_ml_tasks.parallel.part import ask_part, noise_of_part, plan_part, reduce_part
 from casa_ml_tasks.parallel.workers import PartsOnWorkers
 
 
@@ -29,24 +30,28 @@ class DistributedVisibilities(ImagedVisibilities):
     parts: PartsOnWorkers
 
     @classmethod
-    def weighted(
-        cls, transform: Transform, parts: PartsOnWorkers, one_density: bool, errors: Errors = None
+    def weighted(cls, transform: Transform, parts: PartsOnWorkers) -> DistributedVisibilities:
+        """Plan all parts of one pointing. parts: that have been counted."""
+        return cls(transform, parts.answer(plan_part, parts.density), (WholeImage(transform.shape),), parts)
+
+    @classmethod
+    def of_mosaic(
+        cls,
+        transform: Transform,
+        parts: PartsOnWorkers,
+        views: Sequence[Box],
+        numbers: Sequence[NDArray[np.integer]],
     ) -> DistributedVisibilities:
-        """Weigh all parts by one density, and plan them.
+        """Plan all parts of a mosaic.
 
         Args:
             transform: between the image and visibilities.
-            parts: that have been read.
-            one_density: whether the weights need the density of all visibilities.
-            errors: of calibration that the natural weights count.
+            parts: that have been counted.
+            views: of the image, one for each pointing.
+            numbers: of the views that each part has, in its order.
         """
-        parts.errors = errors
-        if one_density:
-            parts.density = parts.total(count_part, errors)
-        else:
-            parts.gathered(count_part, errors)
-        sums = parts.answer(plan_part, parts.density)
-        return cls(transform, sums, (WholeImage(transform.shape),), parts)
+        sums = WeightSums.of_pointings(parts.gathered(plan_part, parts.density), numbers, len(views))
+        return cls(transform, sums, tuple(views), parts)
 
     def residual_sums(self, model: Image) -> NDArray[np.float64]:
         """Return F^H W (d - F model)."""

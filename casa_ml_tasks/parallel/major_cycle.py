@@ -8,10 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from casatasks import casalog
 from distributed import Client
 from numpy.typing import NDArray
-from scipy.constants import arcsecond
 
 from casa_ml_tasks.data.casa_image import read_frequencies
 from casa_ml_tasks.data.image_channels import ImageChannels
@@ -20,6 +18,7 @@ from casa_ml_tasks.data.shares_of_rows import shares_of_rows
 from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY
 from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.kernels.threads import even
+from casa_ml_tasks.major.measurement_sets import check_inside
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.parallel.clusters import most_on_a_host
@@ -27,7 +26,6 @@ from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilit
 from casa_ml_tasks.parallel.minor_cycle import MinorCycleByChannel
 from casa_ml_tasks.parallel.part import Errors, Part
 from casa_ml_tasks.parallel.workers import PartsOnWorkers, present_workers
-from casa_ml_tasks.quantities import casa_angle
 from casa_ml_tasks.request.request import Request
 
 
@@ -36,6 +34,8 @@ class ParallelMajorCycle(NativeMajorCycle):
 
     The images are written here; nothing of the visibilities is in this process.
     """
+
+    _parts: PartsOnWorkers | None = None  # before they are read
 
     def __init__(self, request: Request, directory: str | Path, client: Client, folds: int = 0):
         """Let the workers read the visibilities, and weight them together.
@@ -51,52 +51,45 @@ class ParallelMajorCycle(NativeMajorCycle):
             RuntimeError: the workers cannot do it.
         """
         self._client = client
-        self._parts: PartsOnWorkers | None = None
         super().__init__(request, directory, folds=folds)
 
     def _open_visibilities(self, directory: Path, origins: bool) -> None:
         parts = self.divided()
         self._parts = PartsOnWorkers(self._client, parts)
-        if not self._parts.size:
-            raise ValueError(
-                f"cell='{casa_angle(self.cell / arcsecond)}' is too coarse for every selected visibility; use a "
-                "smaller one"
-            )
-        if beyond := self._parts.beyond:
-            casalog.post(
-                f"{beyond} of {beyond + self._parts.size} visibilities lie beyond the grid of this cell and are left "
-                "out; use a smaller cell",
-                "WARN",
-            )
-        self._one_density = parts[0].has_one_density
+        self._check_used(self._parts.size, self._parts.size + self._parts.beyond)
         self._weigh(None)
+
+    def _check_used(self, used: int, total: int) -> None:
+        """Check how many of the selected visibilities the image sees."""
+        check_inside(used, total, self.cell)
 
     def divided(self) -> list[Part]:
         """Return a part for each worker: of the rows, or of the channels of a cube that are weighted one by one."""
-        request, workers = self._request, present_workers(self._client)
-        weighting = request.weighting.of_channels(read_frequencies(self.product("pb")))
-        whole = Part(
+        whole, count = self._whole(), len(present_workers(self._client))
+        channels = self._frame.channels
+        if not isinstance(channels, ImageChannels) or whole.weighting.has_one_density:
+            shares = shares_of_rows(whole.selections, count)
+            return [replace(whole, number=number, selections=rows) for number, rows in enumerate(shares)]
+        return [
+            replace(whole, number=number, channels=own, frame=replace(self._frame, channels=channels.part(own)))
+            for number, own in enumerate(slice(*ends) for ends in even(channels.count, min(count, channels.count)))
+        ]
+
+    def _whole(self) -> Part:
+        """Return all visibilities as one part."""
+        request = self._request
+        return Part(
             uuid4().hex[:12],
             0,
             tuple(_seen_from_anywhere(each) for each in request.selection.selections),
             self._frame,
             self._transform,
             slice(0, self.shape[0]),
-            weighting,
+            request.weighting.of_channels(read_frequencies(self.product("pb"))),
             request.gridding.smearing,
             self._fold_count,
-            SHARE_OF_MEMORY / most_on_a_host(workers),
+            SHARE_OF_MEMORY / most_on_a_host(present_workers(self._client)),
         )
-        channels = self._frame.channels
-        if not isinstance(channels, ImageChannels) or whole.has_one_density:
-            shares = shares_of_rows(whole.selections, len(workers))
-            return [replace(whole, number=number, selections=rows) for number, rows in enumerate(shares)]
-        return [
-            replace(whole, number=number, channels=own, frame=replace(self._frame, channels=channels.part(own)))
-            for number, own in enumerate(
-                slice(*ends) for ends in even(channels.count, min(len(workers), channels.count))
-            )
-        ]
 
     @property
     def size(self) -> int:
@@ -112,7 +105,9 @@ class ParallelMajorCycle(NativeMajorCycle):
 
     def _weigh(self, errors: Errors) -> None:
         assert self._parts is not None, "read"
-        self._image_by(DistributedVisibilities.weighted(self._transform, self._parts, self._one_density, errors))
+        weighting = self._request.weighting
+        self._parts.count(errors, together=weighting.has_one_density)
+        self._image_by(DistributedVisibilities.weighted(self._transform, self._parts))
 
     def near(self, minor: MinorCycle) -> MinorCycle:
         """Return a minor cycle that takes its steps on the workers that have its channels, where these are alone."""

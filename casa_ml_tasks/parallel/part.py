@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY, ImageFrame, chu
 from casa_ml_tasks.engine.protocols import ComparedVisibilities, Image, Reduced
 from casa_ml_tasks.kernels.uv_grid import within_nyquist
 from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.kernels.w_term import MeasurementOperator
 from casa_ml_tasks.major.channel_weights import density_of, weighted_by_channel, with_errors
 from casa_ml_tasks.major.imaged_visibilities import ErrorOfDistance
-from casa_ml_tasks.major.imaging_weights import WeightDensity
+from casa_ml_tasks.major.imaging_weights import Densities, WeightDensity
 from casa_ml_tasks.major.transform import Transform
 from casa_ml_tasks.major.visibility_operator import VisibilityOperator
 from casa_ml_tasks.major.weighted_visibilities import WeightSums
@@ -27,6 +28,10 @@ from casa_ml_tasks.request.weighting import Weighting
 
 #: Errors of calibration by uv distance, and the noise scale that they are weighted with; None where none are known.
 Errors = tuple[ErrorOfDistance, float] | None
+#: What the data of each Measurement Set are divided by, by its absolute path; none where they are as observed.
+Factors = Mapping[str, float]
+#: Of weights in the uv plane: of all visibilities, or of groups of pointings.
+Density = WeightDensity | Densities
 
 
 class PartIsLost(Exception):
@@ -67,9 +72,48 @@ class Part:
         return self.channels.stop - self.channels.start
 
     @property
-    def has_one_density(self) -> bool:
-        """Whether the weights need one density of all visibilities; else none, or that of each channel alone."""
-        return self.weighting.needs_density and not self.weighting.per_channel
+    def most_bytes(self) -> float:
+        """Of its visibilities that stay in memory, and as much of their plans."""
+        return self.share_of_memory * free_memory()
+
+    def read(self, directory: Path) -> tuple[HeldPart, int]:
+        """Return the visibilities, and how many the image does not see. directory: for files."""
+        radius = self.transform.cell * float(np.hypot(*self.transform.shape)) / 2
+        outside = self.weighting.has_one_density
+        store = read(
+            self.selections, self.frame, directory, self.smearing, radius, outside=outside, most_bytes=self.most_bytes
+        )
+        inside = within_nyquist(store.uvw, self.transform.cell)
+        held = store if inside.all() else store[inside]
+        return HeldPart(held, held), store.size - held.size
+
+    def corrected(self, held: HeldPart, factors: Factors) -> Visibilities:
+        """Return the visibilities as they were read over the factor of their Measurement Set."""
+        assert not factors, "of data sets that are imaged together"
+        return held.observed
+
+    def density(self, held: HeldPart) -> Density:
+        """Return the density of its natural weights of now, which is empty where the weighting needs none."""
+        pieces = list(chunks(held.imaged.size))
+        return density_of(held.imaged, pieces, self.weighting, self.transform.shape, self.transform.cell)
+
+    def planned(self, held: HeldPart, density: Density | None) -> VisibilityOperator:
+        """Plan the visibilities, or use their plans again. density: of those of all parts."""
+        assert not isinstance(density, Densities), "of a mosaic"
+        transform, channels = self.transform, self.channel_count
+        pieces = weighted_by_channel(
+            held.imaged,
+            held.imaged.weight,
+            held.observed.weight,
+            self.weighting,
+            channels,
+            transform.shape,
+            transform.cell,
+            density,
+        )
+        return VisibilityOperator.planned(
+            transform, channels, pieces, self.fold_count, held.plans, most_bytes=self.most_bytes
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +136,7 @@ class HeldPart:
     """What a worker holds of a part.
 
     Attributes:
-        observed: the visibilities as they were read.
+        observed: the visibilities as they were read, or over factors.
         imaged: those with the weights that they are imaged with.
         operator: of these; None before they are planned.
     """
@@ -100,6 +144,11 @@ class HeldPart:
     observed: Visibilities
     imaged: Visibilities
     operator: VisibilityOperator | None = None
+
+    @property
+    def plans(self) -> list[MeasurementOperator]:
+        """Those that are kept."""
+        return [] if self.operator is None else self.operator.plans
 
 
 _HELD: dict[tuple[str, int], HeldPart] = {}  # in the process of a worker
@@ -120,63 +169,44 @@ def read_part(part: Part) -> Reading:
                 "it on a file system that all workers see"
             )
     directory = Path(worker.local_directory) / f"{part.run}-{part.number}"
-    radius = part.transform.cell * float(np.hypot(*part.transform.shape)) / 2
     try:
-        store = read(
-            part.selections,
-            part.frame,
-            directory,
-            part.smearing,
-            radius,
-            outside=part.has_one_density,
-            most_bytes=part.share_of_memory * free_memory(),
-        )
+        held, beyond = part.read(directory)
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
         raise RuntimeError(
             f"a worker on {socket.gethostname()} cannot keep its part of the visibilities in {directory.parent} "
             f"({error.strerror}); give the workers a larger local-directory, or use more of them"
         ) from error
-    inside = within_nyquist(store.uvw, part.transform.cell)
-    held = store if inside.all() else store[inside]
-    _HELD[part.run, part.number] = HeldPart(held, held)
-    return Reading(worker.address, held.size, store.size - held.size)
+    _HELD[part.run, part.number] = held
+    return Reading(worker.address, held.observed.size, beyond)
 
 
-def count_part(part: Part, errors: Errors) -> WeightDensity:
-    """Weigh a part with errors of calibration from now on, and return the density of its natural weights."""
-    held = _held(part)
+def count_part(part: Part, errors: Errors, factors: Factors) -> Density:
+    """Weigh a part from now on with errors of calibration, its data over factors; return the density of its weights."""
+    held = held_part(part)
+    held.observed = part.corrected(held, factors)
     held.imaged = held.observed if errors is None else with_errors(held.observed, *errors)
-    pieces = list(chunks(held.imaged.size))
-    return density_of(held.imaged, pieces, part.weighting, part.transform.shape, part.transform.cell)
+    return part.density(held)
 
 
-def plan_part(part: Part, density: WeightDensity | None) -> WeightSums:
+def plan_part(part: Part, density: Density | None) -> WeightSums:
     """Plan a part, or use its plans again, with the imaging weights of a density of all parts; return its sums."""
-    held, transform = _held(part), part.transform
-    plans = [] if held.operator is None else held.operator.plans
-    nominal, thermal = held.imaged.weight, held.observed.weight
-    pieces = weighted_by_channel(
-        held.imaged, nominal, thermal, part.weighting, part.channel_count, transform.shape, transform.cell, density
-    )
-    most_bytes = part.share_of_memory * free_memory()
-    held.operator = VisibilityOperator.planned(
-        transform, part.channel_count, pieces, part.fold_count, plans, most_bytes=most_bytes
-    )
+    held = held_part(part)
+    held.operator = part.planned(held, density)
     return held.operator.sums
 
 
-def read_again(part: Part, errors: Errors, density: WeightDensity | None) -> str:
+def read_again(part: Part, errors: Errors, factors: Factors, density: Density | None) -> str:
     """Read, weigh and plan a part whose worker has ended. Returns the address of the worker that holds it now."""
     reading = read_part(part)
-    count_part(part, errors)
+    count_part(part, errors, factors)
     plan_part(part, density)
     return reading.worker
 
 
 def ask_part(part: Part, question: Callable[..., Any], *arguments: Any) -> Any:
     """Return the answer of a planned part: question(operator, *arguments), large images in single precision."""
-    operator = _held(part).operator
+    operator = held_part(part).operator
     if operator is None:
         raise PartIsLost(part.number)
     answer = question(operator, *arguments)
@@ -205,7 +235,7 @@ def forget_parts(run: str, dask_worker: Worker) -> None:
             shutil.rmtree(Path(dask_worker.local_directory) / f"{run}-{number}", ignore_errors=True)
 
 
-def _held(part: Part) -> HeldPart:
+def held_part(part: Part) -> HeldPart:
     try:
         return _HELD[part.run, part.number]
     except KeyError:

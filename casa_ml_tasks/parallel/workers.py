@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-import numpy as np
 from casatasks import casalog
 from distributed import Client, Future, KilledWorker, wait
 
-from casa_ml_tasks.major.imaging_weights import WeightDensity
 from casa_ml_tasks.parallel.arguments import ByChannel, ByPart
 from casa_ml_tasks.parallel.part import (
+    Density,
     Errors,
+    Factors,
     Part,
     PartIsLost,
     Reading,
     added,
+    count_part,
     forget_parts,
     joined,
     read_again,
@@ -39,6 +40,7 @@ class PartsOnWorkers:
 
     Attributes:
         errors: of calibration that the parts are weighted with now.
+        factors: that their data are over, from the next `count` on.
         density: of their weights; None where each part has its own, or none.
     """
 
@@ -52,7 +54,8 @@ class PartsOnWorkers:
         self._client, self._parts = client, parts
         self._place: dict[int, str] = {}
         self.errors: Errors = None
-        self.density: WeightDensity | None = None
+        self.factors: Factors = {}
+        self.density: Density | None = None
         workers = present_workers(self._client)
         for number in range(len(parts)):
             self._place[number] = workers[number % len(workers)]
@@ -70,6 +73,19 @@ class PartsOnWorkers:
         """The channels of each part; None where parts have rows of all channels, and their answers add."""
         channels = [part.channels for part in self._parts]
         return channels if any(channels[0] != other for other in channels) else None
+
+    def count(self, errors: Errors, together: bool) -> None:
+        """Weigh all parts with errors of calibration from now on.
+
+        Args:
+            errors: of calibration that the natural weights count.
+            together: whether the imaging weights of a part need the density of those of others.
+        """
+        self.errors = errors
+        if together:
+            self.density = self.total(count_part, errors, self.factors)
+        else:
+            self.gathered(count_part, errors, self.factors)
 
     def answer(self, task: Task, *arguments: Any) -> Any:
         """Return what a task makes of all parts together, an image or other numbers by channel."""
@@ -160,7 +176,7 @@ class PartsOnWorkers:
             held[self._place[number]] += 1
         names = ", ".join(str(number + 1) for number in numbers)
         casalog.post(f"a worker has ended: part {names} of {len(self._parts)} of the data is read again", "WARN")
-        shared = [self.errors, self._sent(self.density)]
+        shared = [self.errors, self.factors, self._sent(self.density)]
         futures = {number: self._submitted(read_again, number, shared) for number in numbers}
         self._wait(futures.values())
         for number, future in futures.items():
@@ -180,8 +196,7 @@ class PartsOnWorkers:
 
     def _sent(self, argument: Any) -> Any:
         """Return an argument of tasks, which is on all workers already where it is large."""
-        array = argument.grid if isinstance(argument, WeightDensity) else argument
-        if not isinstance(array, np.ndarray) or array.nbytes < SENT_APART:
+        if getattr(argument, "nbytes", 0) < SENT_APART:
             return argument
         return self._client.scatter(argument, broadcast=True, hash=False)
 

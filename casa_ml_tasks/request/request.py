@@ -122,8 +122,7 @@ class Request:
     @property
     def runs_on_workers(self) -> bool:
         """Whether workers read and grid the visibilities."""
-        wanted = self.distribution.parallel and not self.distribution.problem
-        return wanted and self.gridding.native and self.gridding.single_pointing
+        return self.distribution.parallel and not self.distribution.problem and self.gridding.native
 
     @property
     def _kernels_may_serve_mosaic(self) -> bool:

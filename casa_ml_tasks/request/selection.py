@@ -83,6 +83,7 @@ class DataSelection:
                 fallback=column != self.datacolumn,
                 stokes=self.stokes,
                 imager=self.imager,
+                fields=None,
                 rows=None,
                 **{name: self._of(name, number) for name in MSSELECT},
             )

@@ -138,6 +138,11 @@ class Weighting:
         return self.scheme in DENSITY_SCHEMES
 
     @property
+    def has_one_density(self) -> bool:
+        """Whether the weights need one density of all channels; else none, or that of each channel alone."""
+        return self.needs_density and not self.per_channel
+
+    @property
     def box(self) -> int:
         """A visibility counts in all uv cells this near to its own, in either direction."""
         if self.scheme == "superuniform":

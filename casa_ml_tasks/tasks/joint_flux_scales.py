@@ -8,10 +8,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from casa_ml_tasks.calibration.flux_scale import FluxScales, SetOfVisibilities, fit_flux_scales
+from casa_ml_tasks.calibration.flux_scale import (
+    FluxScales,
+    SetOfVisibilities,
+    Span,
+    annulus_edges,
+    annulus_sums,
+    overlap,
+    scales_of,
+    span,
+)
 from casa_ml_tasks.calibration.map_modes import modes_of_map
-from casa_ml_tasks.engine.protocols import HoldsVisibilities, Image, MinorCycle, MinorState
-from casa_ml_tasks.kernels.visibilities import Visibilities
+from casa_ml_tasks.calibration.uv_bins import UvBins, bin_sums, bins_of, uv_bins
+from casa_ml_tasks.engine.protocols import Image, MinorCycle, MinorState
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.tasks.single_dish_data import DishData
 
@@ -42,12 +51,11 @@ class JointFluxScales:
     def __post_init__(self) -> None:
         """Begin with the data as observed."""
         self.factors = np.ones(len(self.names))
-        self._observed = self._visibilities.observed
 
     @property
     def names(self) -> list[str]:
         """The Measurement Sets, those of one array that see different parts of the sky as one, then the maps."""
-        return [*dict.fromkeys(self.major.data_sets), *(each.sky_map.path for each in self.maps)]
+        return [*self.major.data_sets, *(each.sky_map.path for each in self.maps)]
 
     @property
     def divided_maps(self) -> list[DishData]:
@@ -57,7 +65,7 @@ class JointFluxScales:
     def divide(self, factors: Factors) -> None:
         """Image with the data as observed over these factors from now on, (set,)."""
         self.factors = factors
-        self._visibilities.replace_observed(divided(self._observed, self._of_visibilities(factors)))
+        self.major.divide(factors[: len(factors) - len(self.maps)])
 
     def compare(self, model: Image) -> FluxScales:
         """Return the scales of the data as they are divided now.
@@ -65,39 +73,37 @@ class JointFluxScales:
         Args:
             model: that the minor cycle has found for them, (channel, 1, ny, nx), Jy/pixel.
         """
-        changes = self._changes(model) if len(self.names) > 1 and model.any() else []
-        return fit_flux_scales(self.sets(model, changes), REFERENCE)
+        skies = [model, *(self._changes(model) if len(self.names) > 1 and model.any() else [])]
+        maps, names = self._modes(skies), self.names
+        edges = annulus_edges([*self.major.spans, *map(span, maps)])
 
-    def sets(self, model: Image, changes: Sequence[Image] = ()) -> list[SetOfVisibilities]:
-        """Return all data sets as they are divided now, beside a model.
+        def sums(each: SetOfVisibilities, number: int) -> NDArray[np.float64]:
+            return annulus_sums(each, number, len(names), edges)
 
-        Args:
-            model: (channel, 1, ny, nx), Jy/pixel.
-            changes: derivative of the model by the relative flux scale of each set; none where they are not known.
-        """
-        visibilities = self._visibilities
-        imaged, nominal, _ = visibilities.imaged
-        used = imaged.channel >= 0
-        imaged, nominal = imaged[used], nominal[used]
-        assert imaged.origin is not None, "the major cycle was asked for origins"
-        skies = [model, *changes]
-        predicted = np.stack([visibilities.predicted(sky) for sky in skies])
-        number, uvdist = self._set_of_origin()[imaged.origin], np.hypot(imaged.uvw[:, 0], imaged.uvw[:, 1])
-        found = []
-        for index, name in enumerate(self.names[: len(self.names) - len(self.maps)]):
-            of_set = np.flatnonzero(number == index)
-            found.append(
-                SetOfVisibilities(
-                    name,
-                    uvdist[of_set],
-                    imaged.visibility[of_set].astype(complex),
-                    predicted[0, of_set].astype(complex),
-                    nominal[of_set].astype(float) / self.noise_scale**2,
-                    predicted[1:, of_set].astype(complex) if changes else None,
-                )
-            )
+        of_visibilities = self.major.reduced_sets(skies, self.noise_scale, sums)
+        of_maps = [sums(each, len(of_visibilities) + number) for number, each in enumerate(maps)]
+        return scales_of(names, [*of_visibilities, *of_maps], REFERENCE, knows_changes=len(skies) > 1)
+
+    def uv_bins(self, model: Image) -> list[UvBins]:
+        """Return all data sets as they are divided now beside a model, (channel, 1, ny, nx), in bins of uv distance."""
+        spans, names = self.major.spans, self.names
+
+        def sums(each: SetOfVisibilities, number: int) -> NDArray[np.float64]:
+            return bin_sums(each, spans[number])
+
+        of_visibilities = self.major.reduced_sets([model], self.noise_scale, sums)
+        bins = [bins_of(*each) for each in zip(names, spans, of_visibilities, strict=False)]
+        return [*bins, *map(uv_bins, self._modes([model]))]
+
+    def shared(self) -> Span | None:
+        """Return the shortest and the longest uv distance that two sets share, wavelengths; None where none is."""
+        empty = np.zeros(self.major.sky_shape, np.float32)
+        return overlap([*self.major.spans, *map(span, self._modes([empty]))])
+
+    def _modes(self, skies: Sequence[Image]) -> list[SetOfVisibilities]:
+        """Return the modes of each map beside those of a model and of its changes."""
         images = [self.major.seen(sky) for sky in skies]
-        return [*found, *(_modes(each, images, visibilities.cell) for each in self.divided_maps)]
+        return [_modes(each, images, self.major.cell) for each in self.divided_maps]
 
     def _changes(self, model: Image) -> list[Image]:
         """Return the derivative of the model by the relative flux scale of each set but the reference, whose is 0.
@@ -105,14 +111,10 @@ class JointFluxScales:
         The minor cycle goes on from the model, once as the data are and once for each set with data that are brighter
         by `PROBE`. Their noise stays.
         """
-        residual, visibilities = self.major.residual(model), self._visibilities.imaged[0]
-        assert visibilities.origin is not None, "the major cycle was asked for origins"
-        used = visibilities.channel >= 0
-        data, number = visibilities.visibility[used], self._set_of_origin()[visibilities.origin[used]]
-        sets = len(self.names) - len(self.maps)
+        residual, sets = self.major.residual(model), len(self.names) - len(self.maps)
         before, changes = self._continued(model, residual), [np.zeros_like(model)]
         for brighter in range(1, len(self.names)):
-            more = PROBE * self.major.dirty_of(np.where(number == brighter, data, 0)) if brighter < sets else 0
+            more = PROBE * self.major.dirty_of_set(brighter) if brighter < sets else 0
             changes.append((self._continued(model, residual + more, brighter - sets) - before) / PROBE)
         return changes
 
@@ -130,31 +132,8 @@ class JointFluxScales:
         ]
         return self.minor_cycle(maps).update(residual, model, MinorState())[0]
 
-    @property
-    def _visibilities(self) -> HoldsVisibilities:
-        return self.major
-
-    def _set_of_origin(self) -> NDArray[np.intp]:
-        names = self.names
-        return np.array([names.index(each) for each in self.major.data_sets], np.intp)
-
-    def _of_visibilities(self, factors: Factors) -> Factors:
-        """Return the factor of each origin."""
-        return factors[self._set_of_origin()]
-
     def _of_maps(self, factors: Factors) -> Factors:
         return factors[len(factors) - len(self.maps) :]
-
-
-def divided(observed: Visibilities, factors: Factors) -> Visibilities:
-    """Return visibilities, and their noise, over the factor of their origin, (origin,)."""
-    assert observed.origin is not None, "visibilities are told apart by their origin"
-    factor = factors[observed.origin]
-    return replace(
-        observed,
-        visibility=(observed.visibility / factor).astype(np.complex64),
-        weight=(observed.weight * factor**2).astype(np.float32),
-    )
 
 
 def divided_map(each: DishData, factor: float) -> DishData:

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import arcsecond
 
-from casa_ml_tasks.calibration.flux_scale import FluxScales, overlap
-from casa_ml_tasks.calibration.uv_bins import uv_bins
+from casa_ml_tasks.calibration.flux_scale import FluxScales
 from casa_ml_tasks.engine.protocols import Image
-from casa_ml_tasks.kernels.pointing_view import Box
-from casa_ml_tasks.major.sky_mosaic import SkyMosaic
-from casa_ml_tasks.major.visibility_operator import VisibilityOperator
+from casa_ml_tasks.kernels.pointing_view import Box, View
+from casa_ml_tasks.major.sky_mosaic import ResidualOfSet, SkyMosaic
 from casa_ml_tasks.report.joint_content import JointContent, Outline, Pointings, SetResidual
 from casa_ml_tasks.tasks.joint_flux_scales import JointFluxScales
 from casa_ml_tasks.tasks.single_dish_data import DishData
@@ -37,21 +35,22 @@ def joint_content(
     """
     cell = major.cell / arcsecond
     channel = int(np.argmax(np.abs(model[:, 0]).sum(axis=(1, 2))))
-    sets, model = data.sets(model), major.seen(model)
+    sets, image = data.uv_bins(model), major.seen(model)
     power = major.operator.power()[channel, 0]
     residuals, pointings = [], []
-    for name, part in major.parts():
-        residuals.append(_residual_of_visibilities(name, part, model, channel, data.noise_scale, cell))
-        pointings.append(_pointings(name, part, model.shape[-2:], channel, cell))
+    for number, name in enumerate(major.data_sets):
+        residual = major.residual_of_set(number, model)
+        residuals.append(_residual_of_visibilities(name, residual, channel, data.noise_scale, cell))
+        pointings.append(_pointings(name, major.operator.views, residual.weights[channel], image.shape, channel, cell))
     maps = [each for each in data.divided_maps if np.isfinite(each.dish.level[channel])]
     return JointContent(
-        sets=[uv_bins(each) for each in sets],
-        shared=overlap(sets),
+        sets=sets,
+        shared=data.shared(),
         scales=scales,
-        residuals=[*residuals, *(_residual_of_map(each, model, channel, cell) for each in maps)],
+        residuals=[*residuals, *(_residual_of_map(each, image, channel, cell) for each in maps)],
         pointings=pointings,
-        outlines=[_outline(each, model.shape[-2:], cell) for each in data.maps],
-        model=model[channel, 0],
+        outlines=[_outline(each, image.shape[-2:], cell) for each in data.maps],
+        model=image[channel, 0],
         sensitivity=np.sqrt(power / power.max()),
         cell=cell,
         corrected=corrected,
@@ -59,12 +58,11 @@ def joint_content(
 
 
 def _residual_of_visibilities(
-    name: str, part: VisibilityOperator, model: Image, channel: int, noise_scale: float, cell: float
+    name: str, residual: ResidualOfSet, channel: int, noise_scale: float, cell: float
 ) -> SetResidual:
     """Return the residual in flat noise of one data set."""
-    sums = part.residual_sums(model)[channel, 0]
-    power = part.power()[channel, 0]
-    variance = part.power(part.sums.squares_of_pointings)[channel, 0] * noise_scale**2
+    sums, power = residual.sums[channel, 0], residual.power[channel, 0]
+    variance = residual.variance[channel, 0] * noise_scale**2
     largest = max(float(power.max()), np.finfo(float).tiny)
     scale = np.where(power > SEEN * largest, np.sqrt(power * largest), np.nan)
     return SetResidual(name, sums / scale, np.sqrt(variance) / scale, cell)
@@ -80,15 +78,26 @@ def _residual_of_map(each: DishData, model: Image, channel: int, cell: float) ->
     )
 
 
-def _pointings(name: str, part: VisibilityOperator, shape: Sequence[int], channel: int, cell: float) -> Pointings:
-    """Return the pointings of one data set: where the primary beams are above half of their peaks."""
+def _pointings(
+    name: str, views: Sequence[View], weights: Array, shape: Sequence[int], channel: int, cell: float
+) -> Pointings:
+    """Return the pointings of one data set: where the primary beams are above half of their peaks.
+
+    Args:
+        name: of the set.
+        views: of all sets.
+        weights: sums of the set's imaging weights, (view,).
+        shape: (..., ny, nx) of the image.
+        channel: of the image.
+        cell: arcsec.
+    """
     rows = []
-    for view, weight in zip(part.views, part.sums.weights[channel], strict=True):
+    for view, weight in zip(views, weights, strict=True):
         if weight > 0 and isinstance(view, Box):
             beam = np.asarray(view.beams[channel])
             y, x = np.nonzero(beam > 0.5 * beam.max())
             centre = y.mean() + view.corner[0], x.mean() + view.corner[1]
-            rows.append((*_offset(centre[0], centre[1], shape, cell), cell * np.sqrt(y.size / np.pi)))
+            rows.append((*_offset(centre[0], centre[1], shape[-2:], cell), cell * np.sqrt(y.size / np.pi)))
     east, north, radius = np.array(rows).reshape(-1, 3).T
     return Pointings(name, east, north, radius)
 

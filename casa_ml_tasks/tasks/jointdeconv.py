@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from casatasks import casalog
@@ -113,7 +113,7 @@ class Jointdeconv:
         """Find the sky, as far as the maps reach, and write what lies in the image that was asked for."""
         shape = call.shape_of_sky()
         on_sky = replace(call, fields=(call.request.changed(imsize=list(shape[::-1])),))
-        with closing(_opened(on_sky, context.workspace)) as major:
+        with _opened(on_sky, context.workspace) as major:
             check_image(major, on_sky.request)
             solution = solution_of(major, call, on_sky, context)
             return _written(major, solution, call, context)
@@ -193,8 +193,23 @@ def _cut(imaged: Imaged, shape: tuple[int, int]) -> Imaged:
     return replace(imaged, progress=cut)
 
 
-def _opened(call: JointCall, workspace: Workspace) -> SkyMosaic:
-    """Open the mosaic, with a sky in the projection that was asked for."""
-    if call.projection == "SIN":
-        return SkyMosaic(call.request, workspace.directory, origins=True)
-    return ReprojectedMosaic(call.request, workspace.directory, call.projection)
+@contextmanager
+def _opened(call: JointCall, workspace: Workspace) -> Iterator[SkyMosaic]:
+    """Open the mosaic, on workers where the call asks for them, with a sky in the projection that was asked for."""
+    request, directory, projection = call.request, workspace.directory, call.projection
+    with ExitStack() as stack:
+        if request.runs_on_workers:
+            from casa_ml_tasks.parallel.clusters import opened_workers  # dask is optional
+            from casa_ml_tasks.parallel.sky_mosaic import ParallelReprojectedMosaic, ParallelSkyMosaic
+
+            client = stack.enter_context(opened_workers(request.distribution.cluster))
+            major: SkyMosaic = (
+                ParallelSkyMosaic(request, directory, client)
+                if projection == "SIN"
+                else ParallelReprojectedMosaic(request, directory, projection, client)
+            )
+        elif projection == "SIN":
+            major = SkyMosaic(request, directory, origins=True)
+        else:
+            major = ReprojectedMosaic(request, directory, projection)
+        yield stack.enter_context(closing(major))

@@ -37,10 +37,12 @@ def opened(
         return
     from casa_ml_tasks.parallel.clusters import opened_workers  # dask is optional
     from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
+    from casa_ml_tasks.parallel.mosaic import ParallelMosaic
 
+    kind = ParallelMajorCycle if request.gridding.single_pointing else ParallelMosaic
     with (
         opened_workers(request.distribution.cluster) as client,
-        closing(ParallelMajorCycle(request, workspace.directory, client, folds)) as major,
+        closing(kind(request, workspace.directory, client, folds)) as major,
     ):
         yield major
 

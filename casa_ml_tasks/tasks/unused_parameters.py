@@ -120,8 +120,8 @@ def lacking_in_clean(name: str, arguments: Arguments) -> str:
     if name in NEVER:
         return NEVER[name]
     if name == "parallel":
-        by_casa = parameters["gridder"] != "native"
-        return "workers make images of one pointing by our own kernels" if by_casa else Distribution(True).problem
+        by_casa = "native" not in (parameters["gridder"], parameters["imager"])
+        return "workers make images by our own kernels" if by_casa else Distribution(True).problem
     if name == "wprojplanes" and parameters["gridder"] == "native":
         return "our kernels choose their own, by the accuracy"
     if name == "deconvolver" and parameters["deconvolver"] == "mtmfs":
@@ -152,7 +152,7 @@ def lacking_in_joint(name: str, arguments: Arguments) -> str:
         return NOT_JOINT[name]
     if NEEDED.get(name, {}).get("gridder") == APERTURE:
         return "our own kernels image all pointings"
-    pointings = replace(arguments, values={**arguments.values, "gridder": "mosaic"})
+    pointings = replace(arguments, values={**arguments.values, "gridder": "mosaic", "imager": "native"})
     return lacking_in_inference(name, pointings)
 
 

@@ -23,10 +23,10 @@ from distributed import Client
 
 from benchmarks.measure import print_table, rmlclean_parameters
 from casa_ml_tasks.parallel import clusters
-from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
+from casa_ml_tasks.parallel.mosaic import major_cycle_on_workers
 from casa_ml_tasks.parallel.part import ask_part
 from casa_ml_tasks.request.request import Request
-from casa_ml_tasks.simulation import simulate
+from casa_ml_tasks.simulation import hexagon, simulate
 
 REPEATS = 5
 LARGE = 4096  # pixels a side, of an image whose way to the workers and back is timed
@@ -35,7 +35,9 @@ MOST_VISIBILITIES = 1e9
 KINDS = {
     "continuum": {"specmode": "mfs", "weighting": "briggs"},
     "cube": {"specmode": "cubedata", "interpolation": "nearest", "weighting": "briggs"},
+    "mosaic": {"gridder": "mosaic", "imager": "native", "weighting": "briggs"},
 }
+POINTINGS = hexagon(1, 12.0)  # of the mosaic: seven, by dishes of 12 m
 
 
 @contextmanager
@@ -57,12 +59,12 @@ def best(action: Callable[[], object]) -> float:
 
 def cycle_times(request: Request, folder: Path, count: int) -> tuple[float, float, int, list[float]]:
     """Return the times of reading and of a residual, s; how many visibilities; resident memory, GiB, client first."""
-    directory = folder / f"{request.grid.specmode}{count}"
+    directory = folder / f"{request.gridding.gridder}{request.grid.specmode}{count}"
     directory.mkdir()
     with local_workers(count) as client:
         client.run(resident_memory)  # imports what a part needs, which is not timed
         start = time.perf_counter()
-        with closing(ParallelMajorCycle(request, directory, client)) as major:
+        with closing(major_cycle_on_workers(request, directory, client)) as major:
             reading = time.perf_counter() - start
             model = np.zeros(major.shape, np.float32)
             model[..., major.shape[-2] // 2, major.shape[-1] // 2] = 1
@@ -83,7 +85,7 @@ def way_there_and_back(request: Request, folder: Path, pixels: int) -> float:
     directory = folder / "way"
     directory.mkdir()
     image = np.zeros((1, 1, pixels, pixels), np.float32)
-    with local_workers(2) as client, closing(ParallelMajorCycle(request, directory, client)) as major:
+    with local_workers(2) as client, closing(major_cycle_on_workers(request, directory, client)) as major:
         return best(lambda: major.operator.parts.total(ask_part, echo, image))
 
 
@@ -114,12 +116,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vis = simulate(folder / "observed.ms", antennas=50, channels=16, integrations=options.integrations).path
+        each = max(1, options.integrations // len(POINTINGS))
+        mosaic = simulate(
+            folder / "mosaic.ms", antennas=50, channels=16, integrations=each, pointings=POINTINGS, radius=60
+        ).path
         measured = {}
         rows = []
         for kind, changes in KINDS.items():
-            imsize = options.imsize if kind == "continuum" else options.imsize // 4
-            image = {"imsize": imsize, "cell": f"{12 / imsize}arcsec", "gridder": "native", "datacolumn": "data"}
-            request = Request.from_parameters(**rmlclean_parameters(vis=str(vis), **image, **changes))
+            imsize = options.imsize // 4 if kind == "cube" else options.imsize
+            width = 72 if kind == "mosaic" else 12  # arcsec
+            image = {"imsize": imsize, "cell": f"{width / imsize}arcsec", "gridder": "native", "datacolumn": "data"}
+            data = str(mosaic if kind == "mosaic" else vis)
+            request = Request.from_parameters(**rmlclean_parameters(vis=data, **{**image, **changes}))
             one, two = (cycle_times(request, folder, count) for count in (1, 2))
             measured[kind] = one
             rows.append(

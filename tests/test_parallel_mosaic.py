@@ -117,6 +117,8 @@ def test_a_mosaic_is_that_of_one_process(three_workers, both, tmp_path, monkeypa
 def test_the_pointings_of_a_killed_worker_are_read_again_and_the_cycle_ends(
     three_workers, both, tmp_path, monkeypatch, casa_log
 ):
+    """Images and densities are sent to the workers before the tasks, as large ones are."""
+    monkeypatch.setattr("casa_ml_tasks.parallel.workers.SENT_APART", 0)
     request = request_of(both, weighting="briggs", **IMAGING)
     with closing(ParallelMosaic(request, folder(tmp_path, "shared"), three_workers)) as major:
         major.weigh_with_errors(partial(np.multiply, 1e-6), 1.1)

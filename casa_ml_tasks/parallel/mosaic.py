@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+from distributed import Client
+from numpy.typing import NDArray
 
 from casa_ml_tasks.data.casa_image import read_frequencies
 from casa_ml_tasks.major.mosaic_data import check_used, log_views
@@ -15,6 +18,15 @@ from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
 from casa_ml_tasks.parallel.mosaic_part import Looks, MosaicPart, pointings_of_part
 from casa_ml_tasks.parallel.part import Errors, Part
 from casa_ml_tasks.parallel.workers import present_workers
+from casa_ml_tasks.request.request import Request
+
+
+def major_cycle_on_workers(
+    request: Request, directory: str | Path, client: Client, folds: int = 0
+) -> ParallelMajorCycle:
+    """Return the major cycle of one pointing or of a mosaic; arguments as those of `ParallelMajorCycle`."""
+    kind = ParallelMajorCycle if request.gridding.single_pointing else ParallelMosaic
+    return kind(request, directory, client, folds)
 
 
 class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
@@ -39,7 +51,7 @@ class ParallelMosaic(ParallelMajorCycle, NativeMosaic):
         log_views(self._seen_pointings.views)
 
     @cached_property
-    def _numbers_of_parts(self) -> list[np.ndarray]:
+    def _numbers_of_parts(self) -> list[NDArray[np.integer]]:
         """The number in `Looks.pointings` of each view of each part."""
         assert self._parts is not None, "read"
         return self._parts.gathered(pointings_of_part)

@@ -218,7 +218,7 @@ class PartsOnWorkers:
 
     def _sent(self, argument: Any) -> Any:
         """Return an argument of tasks, which is on all workers already where it is large."""
-        if getattr(argument, "nbytes", 0) < SENT_APART:
+        if getattr(argument, "nbytes", -1) < SENT_APART:
             return argument
         return self._client.scatter(argument, broadcast=True, hash=False)
 

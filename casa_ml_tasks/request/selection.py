@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from casa_ml_tasks.data.measurement_set import MSSELECT, TOTAL_INTENSITY, Selection, data_column
+from casa_ml_tasks.data.data_column import data_column
+from casa_ml_tasks.data.measurement_set import MSSELECT, TOTAL_INTENSITY, Selection
 from casa_ml_tasks.request.values import as_list, listed
 
 

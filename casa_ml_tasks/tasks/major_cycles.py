@@ -36,13 +36,11 @@ def opened(
             yield major
         return
     from casa_ml_tasks.parallel.clusters import opened_workers  # dask is optional
-    from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
-    from casa_ml_tasks.parallel.mosaic import ParallelMosaic
+    from casa_ml_tasks.parallel.mosaic import major_cycle_on_workers
 
-    kind = ParallelMajorCycle if request.gridding.single_pointing else ParallelMosaic
     with (
         opened_workers(request.distribution.cluster) as client,
-        closing(kind(request, workspace.directory, client, folds)) as major,
+        closing(major_cycle_on_workers(request, workspace.directory, client, folds)) as major,
     ):
         yield major
 

@@ -6,7 +6,7 @@ some 500 independent values. The error is that of the model convolved with the C
 it, r.m.s. each; in the next column over that of CLEAN in the same field. Medians, the error of fields with sources.
 
 python -m benchmarks.deepfocus_hybrid --fields 100
-python -m benchmarks.deepfocus_hybrid --race
+python -m benchmarks.deepfocus_hybrid --race 24
 """
 
 from __future__ import annotations
@@ -202,11 +202,11 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=100)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--weights", type=Path, help="folder of images.safetensors, in place of the package's")
-    parser.add_argument("--race", action="store_true", help="from Measurement Set to image instead")
+    parser.add_argument("--race", type=int, metavar="INTEGRATIONS", help="from Measurement Set to image instead")
     options = parser.parse_args()
     network = load_image_network(options.weights)
     if options.race:
-        race()
+        race(options.race)
         return
     scores: dict[str, list[Score]] = {}
     for number, example in enumerate(examples(options.fields, options.seed)):

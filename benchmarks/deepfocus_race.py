@@ -36,14 +36,14 @@ TASKS: Mapping[str, tuple[Any, dict[str, Any]]] = {
 COLUMNS = ("task", "CPU s", "major cycles", "minor iterations", "residual, sigma", "peak, sigma", "error at the beam")
 
 
-def race() -> None:
-    """Print the table."""
+def race(integrations: int) -> None:
+    """Print the table of an observation of so many integrations."""
     with tempfile.TemporaryDirectory() as folder:
         observed = simulate(
             Path(folder) / "cube.ms",
             antennas=36,
             channels=CHANNELS,
-            integrations=24,
+            integrations=integrations,
             radius=450,
             sigma=0.15,
             sources=SOURCES,

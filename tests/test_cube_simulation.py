@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from astropy.table import Table
-from casatasks import tclean
+from casatasks import simobserve, tclean
+from casatools import ctsys
 from scipy.constants import arcsecond, speed_of_light
 
 from casa_ml_tasks.data.casa_image import opened, read_beam, read_cell, read_frequencies, read_image
@@ -88,6 +89,31 @@ def test_a_dirty_cube_is_tcleans_of_the_same_samples(observed):
     beam, ours = read_beam(folder / "tclean.image"), fitted_beam(response.middle, SNAPSHOT.cell)
     assert (ours.major, ours.minor) == pytest.approx((beam.major, beam.minor), rel=0.02)
     assert ours.angle == pytest.approx(beam.angle, abs=2)
+
+
+def test_a_dirty_image_is_that_of_simobserve_and_tclean(tmp_path, monkeypatch):
+    """Baselines, visibilities and primary beam are CASA's own; the sky of a cube is behind its primary beam."""
+    monkeypatch.chdir(tmp_path)  # simobserve writes here
+    configuration, hours = "alma.cycle9.3", 0.5
+    observation = CubeObservation(
+        Observation(configuration, np.radians(DECLINATION), hours, None, 5.0), 230e9, 156e6, 1, 64
+    )
+    cube = simulate_cube(1, observation=observation, sources=sources())
+    write_cube("cube", cube)
+    direction = f"ICRS 246.0deg {DECLINATION}deg"
+    simobserve(
+        project="casa", skymodel="cube.sky", incenter="230GHz", inwidth="156MHz", direction=direction,
+        mapsize="1arcsec", pointingspacing="100arcsec", integration="120s", totaltime=f"{3600 * hours:g}s",
+        hourangle="transit", antennalist=ctsys.resolve(f"alma/simmos/{configuration}.cfg"), thermalnoise="",
+        graphics="none",
+    )  # fmt: skip
+    tclean(
+        vis=f"casa/casa.{configuration}.ms", imagename="tclean", datacolumn="data", imsize=64,
+        cell=f"{observation.cell}arcsec", phasecenter=direction, pblimit=-0.1, niter=0,
+    )  # fmt: skip
+    theirs, primary_beam = (read_image(f"tclean.{name}")[0, 0] for name in ("residual", "pb"))
+    (ours,) = cube.response.dirty(cube.images * primary_beam, cube.spectra)
+    np.testing.assert_allclose(ours, theirs, atol=0.01 * np.abs(theirs).max())
 
 
 def test_the_noise_of_the_measurement_set_is_that_of_the_cube(tmp_path):

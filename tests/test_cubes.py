@@ -105,6 +105,15 @@ WINDOWS = {
 }
 
 
+def test_a_regulariser_that_does_not_bound_the_image_leaves_the_noise_of_casas_imager(tmp_path):
+    """CASA's PSFs have negative eigenvalues; tsv alone let the model grow along them, to 1e21 Jy."""
+    vis = str(simulate(tmp_path / "cube.ms", channels=1, sigma=0.1).path)
+    imaging = {"imsize": 64, "cell": "0.15arcsec", "datacolumn": "data", "specmode": "cube"}
+    result = rmlclean(vis=vis, imagename=str(tmp_path / "sky"), regularizer=["tsv"], **imaging)
+    assert "calibration_error" not in result
+    assert read_image(f"{tmp_path / 'sky'}.residual").std() < result["image_noise"]
+
+
 @pytest.fixture(scope="module")
 def window_ms(tmp_path_factory):
     """Makes Measurement Sets of some WINDOWS, of a source in the phase centre: n Jy in the n-th channel of all."""

@@ -39,7 +39,7 @@ def test_a_killed_search_goes_on_to_the_true_sources(simulated_ms, weights, peak
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(deepfocus_of_visibilities, "sources_of", killed)
+        patch.setattr(deepfocus_of_visibilities, "sources_of_visibilities", killed)
         with pytest.raises(KeyboardInterrupt):
             deepfocus(**arguments)
     assert not (tmp_path / "found.catalog").exists()

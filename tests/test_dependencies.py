@@ -19,6 +19,7 @@ OPTIONAL = {
     "distributed": "cluster",
     "dask_jobqueue": "cluster",
     "dask": "cluster",
+    "casampi": "mpi",
     "pyvkfft": "gpu",
 }
 #: Imported where it is the host: it is on no package index, and what has its name there is something else.

@@ -9,7 +9,7 @@ from casa_ml_tasks.kernels.normal_operator import (
     ConvolutionNormalOperator,
     TaylorNormalOperator,
 )
-from casa_ml_tasks.kernels.point_spread_function import psf_of_weights
+from casa_ml_tasks.kernels.point_spread_function import DAMPING, damped, psf_of_weights
 from casa_ml_tasks.simulation.direct_fourier import image_of, visibilities_of
 
 SHAPES = [(8, 8), (7, 10), (9, 5)]
@@ -57,6 +57,17 @@ def test_it_is_positive_semi_definite_below_its_spectral_norm(shape):
         eigenvalues = np.linalg.eigvalsh(matrix)
         assert eigenvalues.min() > -1e-10
         assert eigenvalues.max() <= operator.spectral_norm() * (1 + 1e-10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_damping_adds_the_same_to_every_eigenvalue(shape):
+    psf, image = direct_psf(shape)[0], np.random.default_rng(3).normal(size=shape)
+    with jax.enable_x64(True):
+        image = jnp.asarray(image)
+        plain, more = ConvolutionNormalOperator.from_psf(psf), ConvolutionNormalOperator.from_psf(damped(psf))
+        added = float((damped(psf) - psf).max())
+        np.testing.assert_allclose(np.asarray(more(image)), np.asarray(plain(image) + added * image), atol=1e-12)
+        assert added == pytest.approx(DAMPING * float(plain.spectral_norm()), rel=0.01)
 
 
 def test_a_psf_that_does_not_cover_twice_the_image_is_refused():

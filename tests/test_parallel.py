@@ -9,11 +9,14 @@ import signal
 import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from subprocess import DEVNULL, Popen
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,6 +26,13 @@ from casa_ml_tasks.data.measurement_set import Selection, blocks, count_rows
 from casa_ml_tasks.data.shares_of_rows import shares_of_rows
 from casa_ml_tasks.engine.checkpoint import FileCheckpoint
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.resolve import sky_chain
+from casa_ml_tasks.minor.resolve.coarse_likelihood import coarse_nodes
+from casa_ml_tasks.minor.resolve.composition import continuum
+from casa_ml_tasks.minor.resolve.correlated_field import Prior
+from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
+from casa_ml_tasks.minor.resolve.mass import Mass
+from casa_ml_tasks.minor.resolve.sky_chain import ChainStart, ChainTarget, SkyState, run_sky_chain
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.parallel import clusters, distributed_visibilities
 from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
@@ -30,7 +40,9 @@ from casa_ml_tasks.parallel.workers import PartsOnWorkers
 from casa_ml_tasks.request import distribution
 from casa_ml_tasks.request.distribution import Distribution
 from casa_ml_tasks.request.request import Request
+from casa_ml_tasks.sampling.chains import in_threads
 from casa_ml_tasks.simulation import simulate, with_table
+from tests.few_visibilities import Observation, blob
 from tests.major_cycles import parameters_of
 
 SHAPE, IMAGE = (80, 96), {"imsize": [96, 80], "cell": "0.12arcsec", "gridder": "native"}
@@ -197,6 +209,35 @@ def test_the_dirty_image_of_resolveimage_comes_from_workers(workers, uneven, tmp
     np.testing.assert_allclose(read_image(tmp_path / "sky.residual"), expected, atol=2 * SAME * np.abs(expected).max())
 
 
+def test_the_chains_of_resolveimage_run_on_workers_with_the_same_numbers(opened, monkeypatch):
+    """With the same program on the same processor to the last digit; elsewhere as far as rounding grows on the way."""
+    observation = Observation((10, 12), 0.02)
+    side_by_side = opened.near(observation.resolve()).side_by_side
+    with jax.enable_x64(True):
+        target, positions = chains_of(observation, blob(observation.shape))
+    starts = [ChainStart(each, np.random.default_rng(seed), 0.5) for seed, each in enumerate(positions)]
+    alone = in_threads(run_sky_chain, target, deepcopy(starts))
+    monkeypatch.setattr(sky_chain, "run_chain", None)  # here, and not on the workers
+    shared = side_by_side(run_sky_chain, target, starts)
+    for mine, theirs in zip(shared, alone, strict=True):
+        assert mine.states[-1].position.excitations.dtype == np.float64
+        assert (mine.energy, mine.leaps) == (pytest.approx(theirs.energy, rel=1e-9), theirs.leaps)
+        for one, other in zip(mine.states, theirs.states, strict=True):
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), one, other)
+
+
+def chains_of(observation, truth):
+    """What three chains share that see a sky, and where they begin."""
+    dirty = observation.observe(truth)
+    sky = LogNormalSky.of(observation.shape, continuum(Prior(-4.0)))
+    at = Position(jnp.zeros((1, *observation.shape)), sky.spectrum(jnp.zeros(sky.parameters)))
+    nodes = coarse_nodes(truth[None], observation.sigma, observation.beam_area)
+    likelihood = observation.likelihood(dirty)
+    mass = Mass.of(sky, at, nodes, observation.response(np.ones((1, 1))), likelihood.sources)
+    scale = np.zeros((sky.parameters, sky.parameters))
+    return ChainTarget(sky, likelihood, mass, scale, 2, adapts=False), 3 * [SkyState(at, np.zeros(0))]
+
+
 class EndsEveryWorker:
     """A part that no worker survives."""
 
@@ -256,6 +297,19 @@ def test_the_part_of_a_killed_worker_is_read_again_and_the_cycle_ends(
     np.testing.assert_allclose(major.residual(model), expected, atol=SAME * np.abs(expected).max())
     assert not marker.exists()
     assert "of 2 of the data is read again" in casa_log()
+
+
+def test_chains_are_run_again_where_their_worker_is_killed(opened, tmp_path):
+    def square_or_die(marker, number):  # the process that is asked first is killed
+        try:
+            os.unlink(marker)
+        except FileNotFoundError:
+            return number**2
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (tmp_path / "alive").touch()
+    side_by_side = opened.near(Observation((10, 12), 0.02).resolve()).side_by_side
+    assert side_by_side(square_or_die, str(tmp_path / "alive"), [1.0, 2.0, 3.0]) == [1.0, 4.0, 9.0]
 
 
 def test_workers_that_end_again_and_again_are_an_error(opened, monkeypatch):
@@ -353,11 +407,4 @@ def test_without_the_extra_a_script_with_parallel_runs_in_one_process(monkeypatc
     monkeypatch.setattr(distribution, "find_spec", lambda name: None)
     assert "install it with pip install 'casa-ml-tasks[cluster]'" in Distribution(parallel=True).problem
     with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers need the extra 'cluster'"):
-        Distribution(parallel=True, cluster="slurm")
-
-
-def test_under_mpicasa_a_script_with_parallel_runs_in_one_process(monkeypatch):
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert Distribution(parallel=True).problem == "workers are not those of mpicasa; start CASA without it"
-    with pytest.raises(ValueError, match="cluster='slurm' cannot be used: workers are not those of mpicasa"):
         Distribution(parallel=True, cluster="slurm")

@@ -15,7 +15,7 @@ from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.point_field import PointField
 from casa_ml_tasks.minor.resolve.point_sources import log_prior, standing_out
 from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES
-from casa_ml_tasks.minor.resolve.sky_chain import SkyState, run_sky_chain
+from casa_ml_tasks.minor.resolve.sky_chain import ChainStart, ChainTarget, SkyState, run_sky_chain
 from tests.few_visibilities import Observation, blob, expected_spectrum, finished
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -91,7 +91,8 @@ def test_fluxes_of_a_chain_have_their_inverse_gamma_prior(signal_to_noise):
     mass = Mass.of(sky, start, points, observation.response(np.ones((1, 1))), likelihood.sources)
     still, generator = jnp.zeros((sky.parameters, sky.parameters)), np.random.default_rng(5)  # of the spectra
     start = SkyState(start, np.array([sigma]))
-    chain = run_sky_chain(sky, start, 800, generator, likelihood, mass, still, 0.8, adapts=False)
+    target = ChainTarget(sky, likelihood, mass, still, trajectories=800, adapts=False)
+    chain = run_sky_chain(target, ChainStart(start, generator, 0.8))
     fluxes = np.array([state.fluxes for state in chain.states])
     flux = sigma * np.linspace(1e-3, signal_to_noise + 6, 20_000)
     logarithm = jax.vmap(lambda each: log_prior(each, sigma))(jnp.asarray(flux)[:, None])

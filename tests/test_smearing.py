@@ -1,8 +1,6 @@
 """smearing=: images of averaged visibilities, as both tasks make them."""
 
 from contextlib import closing
-from functools import partial
-from timeit import repeat
 
 import numpy as np
 import pytest
@@ -57,13 +55,12 @@ def test_a_run_agrees_with_one_without(narrow_ms, tmp_path):
     assert [result["stopcode"] for result in results.values()] == [10, 10]
 
 
-def test_a_major_cycle_of_averages_is_faster(narrow_ms, tmp_path):
-    seconds = {}
+def test_a_major_cycle_grids_averages_and_not_what_they_are_made_of(narrow_ms, tmp_path):
+    sizes = {}
     for smearing in (0.0, SMEARING):
         request = request_of(narrow_ms.path, imsize=IMSIZE, cell="0.15arcsec", gridder="native", smearing=smearing)
         folder = tmp_path / str(smearing)
         folder.mkdir()
         with closing(NativeMajorCycle(request, folder)) as major:
-            model = np.ones(major.shape, np.float32)
-            seconds[smearing] = min(repeat(partial(major.operator.residual_sums, model), number=3, repeat=7))
-    assert seconds[SMEARING] < 0.8 * seconds[0.0]
+            sizes[smearing] = major.size
+    assert sizes[SMEARING] < 0.2 * sizes[0.0]

@@ -1,4 +1,4 @@
-"""The workers of a run: local processes, jobs of Slurm or HTCondor, or those of a scheduler that runs already."""
+"""The workers of a run: processes here or beside the ranks of mpicasa, jobs of a queueing system, or a scheduler's."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from distributed.comm import get_address_host
 from distributed.deploy.subprocess import SubprocessWorker
 
 from casa_ml_tasks.kernels.threads import available_cores
+from casa_ml_tasks.parallel.ranks import workers_of_ranks
+from casa_ml_tasks.parallel.worker_of_rank import OPTIONS
 from casa_ml_tasks.parallel.worker_setup import WorkerSetup
+from casa_ml_tasks.request.distribution import are_all_ranks_here, count_ranks
 
 #: Of the queueing systems that `cluster` names.
 QUEUES: Mapping[str, type[JobQueueCluster]] = {"slurm": SLURMCluster, "htcondor": HTCondorCluster}
+HERE = "127.0.0.1"
 MOST_LOCAL = 8  # workers on this machine: each has images of its own
 JOBS = 4  # of a queueing system, where the configuration does not say
 #: In the configuration of dask, how many jobs there are and for how many seconds a run waits for them.
@@ -34,8 +38,8 @@ def opened_workers(cluster: str) -> Iterator[Client]:
     """Start workers, or take those that are there, and let them go in the end.
 
     Args:
-        cluster: '' for this machine, 'slurm' or 'htcondor' for jobs as dask's configuration describes them, the address
-            of a scheduler, or the path of a file with such a configuration.
+        cluster: '' for the ranks of mpicasa, or without it for this machine; 'slurm' or 'htcondor' for jobs as dask's
+            configuration describes them, the address of a scheduler, or the path of a file with such a configuration.
 
     Raises:
         ValueError: nothing answers at the address, or the configuration describes no jobs.
@@ -46,6 +50,8 @@ def opened_workers(cluster: str) -> Iterator[Client]:
         if "://" in cluster:
             client = stack.enter_context(_connected(cluster))
             wanted = 1
+        elif not cluster and count_ranks() > 1:
+            client, wanted = stack.enter_context(_of_ranks())
         else:
             workers = stack.enter_context(_submitted(cluster, stack) if cluster else _local())
             wanted = len(workers.worker_spec)
@@ -81,15 +87,29 @@ def _local() -> SpecCluster:
     """
     cores = available_cores()
     count = min(cores, MOST_LOCAL)
-    options = {"host": "127.0.0.1", "nthreads": cores // count, "memory_limit": 0, "dashboard": False}
+    options = {**OPTIONS, "host": HERE, "nthreads": cores // count}
+    worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": options}}
+    return _scheduled(HERE, dict.fromkeys(range(count), worker))
+
+
+@contextmanager
+def _of_ranks() -> Iterator[tuple[Client, int]]:
+    """Yield a client of workers beside the ranks of mpicasa, and how many they are."""
+    host = HERE if are_all_ranks_here() else None
+    with (
+        _scheduled(host, {}) as scheduler,
+        workers_of_ranks(scheduler.scheduler_address, host) as count,
+        Client(scheduler) as client,
+    ):
+        yield client, count
+
+
+def _scheduled(host: str | None, workers: dict[int, Any]) -> SpecCluster:
+    """Return a scheduler in this process, with workers. host: its address; None for that by which others reach it."""
     # Any free port, or several runs at once would warn of each other.
-    options_of_scheduler = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": {**options, "silence_logs": logging.ERROR}}}
-    return SpecCluster(
-        workers=dict.fromkeys(range(count), worker),
-        scheduler={"cls": Scheduler, "options": options_of_scheduler},
-        silence_logs=logging.ERROR,
-    )
+    options = {"host": host, "dashboard": False, "dashboard_address": f"{HERE}:0"}
+    scheduler = {"cls": Scheduler, "options": options}
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
 
 
 def _submitted(cluster: str, stack: ExitStack) -> SpecCluster:

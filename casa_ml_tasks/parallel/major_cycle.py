@@ -20,7 +20,9 @@ from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.kernels.threads import even
 from casa_ml_tasks.major.measurement_sets import check_inside
 from casa_ml_tasks.major.native import NativeMajorCycle
+from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
+from casa_ml_tasks.parallel.chains import ChainsOnWorkers
 from casa_ml_tasks.parallel.clusters import most_on_a_host
 from casa_ml_tasks.parallel.distributed_visibilities import DistributedVisibilities
 from casa_ml_tasks.parallel.minor_cycle import MinorCycleByChannel
@@ -110,8 +112,10 @@ class ParallelMajorCycle(NativeMajorCycle):
         self._image_by(DistributedVisibilities.weighted(self._transform, self._parts))
 
     def near(self, minor: MinorCycle) -> MinorCycle:
-        """Return a minor cycle that takes its steps on the workers that have its channels, where these are alone."""
+        """Return a minor cycle that takes its steps on the workers: of channels that are alone, or with chains."""
         assert self._parts is not None, "read"
+        if isinstance(minor, Resolve):
+            return minor.with_chains_run(ChainsOnWorkers(self._parts))
         channels = self._parts.channels
         if channels is None or not isinstance(minor, RegularisedMaximumLikelihood):
             return minor

@@ -108,6 +108,28 @@ class PartsOnWorkers:
 
         return self._with_patience(summed)
 
+    def spread(self, task: Task, shared: Any, own: Sequence[Any]) -> list[Any]:
+        """Return what a task that needs no part makes of each of some arguments.
+
+        Args:
+            task: of two arguments.
+            shared: the first one, which is sent to each worker once.
+            own: the second ones.
+        """
+
+        def made() -> list[Any]:
+            workers = present_workers(self._client)[: len(own)]
+            (sent,) = self._client.scatter([shared], workers=workers, broadcast=True, hash=False)
+            places = [workers[number % len(workers)] for number in range(len(own))]
+            futures = [
+                self._client.submit(task, sent, each, workers=[place], allow_other_workers=True, pure=False)
+                for each, place in zip(own, places, strict=True)
+            ]
+            self._wait(futures)
+            return self._client.gather(futures)
+
+        return self._with_patience(made)
+
     def forget(self) -> None:
         """Let the workers go of all parts."""
         if self._client.status == "running":
@@ -122,7 +144,7 @@ class PartsOnWorkers:
                 self._check_scheduler()
             except KilledWorker as error:
                 raise RuntimeError(
-                    f"a part of the data has ended one worker after the other ({error.last_worker.address} was the "
+                    f"a task has ended one worker after the other ({error.last_worker.address} was the "
                     "last), most likely for want of memory; give the workers more of it, or use more of them. The same "
                     "call goes on from the last cycle"
                 ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -18,7 +18,23 @@ from casa_ml_tasks.sampling.step_size import better_step
 STRAGGLING = 10.0
 
 State = TypeVar("State")
+Shared = TypeVar("Shared")
+Own = TypeVar("Own")
 Result = TypeVar("Result")
+
+
+class SideBySide(Protocol):
+    """Does the same with several things at once."""
+
+    def __call__(self, function: Callable[[Shared, Own], Result], shared: Shared, own: Sequence[Own]) -> list[Result]:
+        """Return what a function makes of each, in double precision.
+
+        Args:
+            function: pure.
+            shared: its first argument, of all.
+            own: its second argument, of each.
+        """
+        ...
 
 
 class Transition(NamedTuple, Generic[State]):
@@ -118,12 +134,12 @@ def replace_stragglers(chains: Sequence[Chain[State]], dimensions: int) -> list[
     return [least if is_behind else each for each, is_behind in zip(chains, behind, strict=True)]
 
 
-def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
-    """Return what a function makes of 0, 1 ... count - 1, each in a thread and in double precision."""
+def in_threads(function: Callable[[Shared, Own], Result], shared: Shared, own: Sequence[Own]) -> list[Result]:
+    """Do it in threads of this process. The arguments are those of `SideBySide`."""
 
-    def precisely(which: int) -> Result:
+    def precisely(each: Own) -> Result:
         with jax.enable_x64(True):
-            return jax.block_until_ready(function(which))  # in this thread, or they wait for one another
+            return jax.block_until_ready(function(shared, each))  # in this thread, or they wait for one another
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(precisely, range(count)))
+        return list(pool.map(precisely, own))

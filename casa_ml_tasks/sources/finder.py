@@ -19,7 +19,8 @@ from casa_ml_tasks.networks.network_grid import Proposal
 from casa_ml_tasks.sources.dirty_cube import DirtyCube, Plane
 from casa_ml_tasks.sources.gaussians import Gaussians
 from casa_ml_tasks.sources.line_finder import SpectralFit, find_lines
-from casa_ml_tasks.sources.plane_finder import SEPARATE, PlaneSources, find_in_plane
+from casa_ml_tasks.sources.looks import SEPARATE
+from casa_ml_tasks.sources.plane_finder import PlaneSources, find_in_plane
 from casa_ml_tasks.sources.reliability import probability
 from casa_ml_tasks.sources.source_spectra import Spectra, source_spectra
 from casa_ml_tasks.sources.trust import field_flags, source_flags
@@ -175,9 +176,9 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
         fluxes,
         shape_errors,
         residual,
-        found.proposal,
+        found.first_look.proposal,
         tuple(source_flags(integrated, shapes.gaussians, shapes.at_bound, residual)),
-        field_flags(integrated, residual),
+        field_flags(integrated, residual, found.first_look),
     )
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from casa_ml_tasks.networks.image_network import ImageNetwork
-from casa_ml_tasks.networks.network_grid import NetworkView, Proposal
-from casa_ml_tasks.sources.detection import Candidates, candidates
+from casa_ml_tasks.networks.network_grid import NetworkView
 from casa_ml_tasks.sources.dirty_cube import Plane
 from casa_ml_tasks.sources.gaussian_fit import FittedGaussians, fit_gaussians
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.looks import Look, look, new_candidates
 from casa_ml_tasks.sources.source_spectra import source_spectra
+from casa_ml_tasks.sources.trust import LARGEST_NOISE_RATIO, robust_rms
 
 LEAST_PROBABILITIES = (0.5, 0.3, 0.3)  # of a candidate in each round
-FIRST_STEPS = 3  # calls of the network where nothing is known yet, at least
-MOST_STEPS = 8  # while the r.m.s. of the residual still falls by FALLS
-FALLS = 0.01
-SEPARATE = 0.6  # beams; a candidate of a later round is at least as far from what is known or was tried
 SIGNIFICANT = 4.0  # flux over its error
 NEEDED = 32.0  # least rise of chi^2 without a source: fewer than one in a hundred noise-only fields reaches it
 
@@ -33,13 +30,13 @@ class PlaneSources:
         probability: the network's, when it proposed the source; 1 of those that were known, (source,).
         fitted: shapes, fluxes and errors.
         origin: number of the source among those that were known, -1 for a new one, (source,).
-        proposal: the network's first look, for its probability map.
+        first_look: of the network.
     """
 
     probability: NDArray[np.floating]
     fitted: FittedGaussians
     origin: NDArray[np.intp]
-    proposal: Proposal
+    first_look: Look
 
     def __len__(self) -> int:
         """How many."""
@@ -70,20 +67,33 @@ def find_in_plane(
     origin = np.flatnonzero(_bright(known, plane))
     probability: NDArray[np.floating] = np.ones(len(origin))
     fitted, needed = _needed(known.chosen(origin), plane)
+    fitted_noise = plane.noise
     probability, origin = probability[needed], origin[needed]
-    proposals: list[Proposal] = []
+    looks: list[Look] = []
     tried = fitted.gaussians
     for least in least_probabilities:
-        proposals.append(_look(view, plane, fitted.gaussians))
-        new = _new(candidates(proposals[-1]), tried, least, plane)
-        if not len(new.gaussians):
+        counted = _with_noise_left(plane, fitted.gaussians) if len(fitted.gaussians) else plane
+        looks.append(look(view, counted, fitted.gaussians))
+        new = new_candidates(looks[-1], tried, least, counted)
+        if not len(new.gaussians) and counted.noise == fitted_noise:
             break
         tried = Gaussians.concatenated(tried, new.gaussians)
         probability = np.concatenate([probability, new.probability])
         origin = np.concatenate([origin, np.full(len(new.gaussians), -1)])
-        fitted, needed = _needed(Gaussians.concatenated(fitted.gaussians, new.gaussians), plane)
+        fitted, needed = _needed(Gaussians.concatenated(fitted.gaussians, new.gaussians), counted)
+        fitted_noise = counted.noise
         probability, origin = probability[needed], origin[needed]
-    return PlaneSources(probability, fitted, origin, proposals[0])
+    return PlaneSources(probability, fitted, origin, looks[0])
+
+
+def _with_noise_left(plane: Plane, known: Gaussians) -> Plane:
+    """Return the plane with the noise that its sources leave, where that is clearly more than what was stated.
+
+    Errors of calibration and emission that is no Gaussian count as noise then, and the network is not shown them as
+    signal: else both are taken for ever more sources.
+    """
+    measured = robust_rms(plane.residual(known.image(plane.dirty.shape)))
+    return replace(plane, noise=measured) if measured > LARGEST_NOISE_RATIO * plane.noise else plane
 
 
 def _needed(start: Gaussians, plane: Plane) -> tuple[FittedGaussians, NDArray[np.bool_]]:
@@ -96,19 +106,6 @@ def _needed(start: Gaussians, plane: Plane) -> tuple[FittedGaussians, NDArray[np
     return fitted, kept
 
 
-def _look(view: NetworkView, plane: Plane, known: Gaussians) -> Proposal:
-    """Return what the network says, after it has seen the residual of its own model a few times if nothing is known."""
-    model: NDArray[np.floating] = known.image(plane.dirty.shape)
-    residual = plane.residual(model)
-    for step in range(1, 1 + (1 if len(known) else MOST_STEPS)):
-        proposal = view(residual / plane.noise, model / plane.noise)
-        model = plane.noise * proposal.model
-        before, residual = residual, plane.residual(model)
-        if step >= FIRST_STEPS and residual.std() > (1 - FALLS) * before.std():
-            break
-    return proposal
-
-
 def is_needed(fitted: FittedGaussians) -> NDArray[np.bool_]:
     """Return whether the data need each source, (source,)."""
     significant = fitted.gaussians.flux > SIGNIFICANT * fitted.errors.flux
@@ -119,12 +116,3 @@ def _bright(known: Gaussians, plane: Plane) -> NDArray[np.bool_]:
     """Return whether the flux of each source, with the shape that it has, is significant in the plane, (source,)."""
     spectra = source_spectra(known, plane.dirty[None], plane.psf[None], np.array([plane.noise]))
     return spectra.flux[:, 0] > SIGNIFICANT * spectra.error[:, 0]
-
-
-def _new(found: Candidates, known: Gaussians, least: float, plane: Plane) -> Candidates:
-    """Return the candidates that are probable, inside the image, and apart from what is known."""
-    ny, nx = plane.dirty.shape
-    x, y = found.gaussians.x, found.gaussians.y
-    kept = (found.probability > least) & (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
-    kept &= found.gaussians.distances(known) > SEPARATE * plane.beam.mean
-    return found.chosen(kept)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.networks.network_grid import TILE
 from casa_ml_tasks.sources.dirty_cube import Plane
 from casa_ml_tasks.sources.gaussians import Gaussians
+from casa_ml_tasks.sources.looks import Look
 
 LARGEST_RMS = 1.1  # of the residual, in units of the noise
 LARGEST_PEAK = 6.0  # of the residual, in units of the noise
@@ -22,17 +23,24 @@ def robust_rms(image: NDArray[np.floating]) -> float:
     return float(1.4826 * np.median(np.abs(image - np.median(image))))
 
 
-def field_flags(plane: Plane, residual: NDArray[np.floating]) -> tuple[str, ...]:
+def field_flags(plane: Plane, residual: NDArray[np.floating], first: Look) -> tuple[str, ...]:
     """Return what makes the whole field doubtful, one sentence each.
 
     Args:
         plane: integrated over the channels.
         residual: of all sources, (ny, nx), Jy/beam.
+        first: of the network, at the plane.
     """
     rms, robust, peak = residual.std() / plane.noise, robust_rms(residual) / plane.noise, np.abs(residual).max()
     flags = []
+    if not first.is_compact:
+        flags.append(
+            f"it is no set of compact sources: {first.proposed} candidates, where trained fields of this size have up "
+            f"to {first.most}, and only the brightest were fitted; there is extended emission, or the calibration has "
+            "errors: image it with rmlclean or resolveimage"
+        )
     if not 1 / LARGEST_NOISE_RATIO < robust < LARGEST_NOISE_RATIO:
-        flags.append(f"the noise is {robust:.2f} times what was stated; give sigma, or check the weights")
+        flags.append(f"the noise is {robust:.2f} times what was stated, and sources are measured against it")
     if rms > LARGEST_RMS:
         flags.append(
             f"the residual is {rms:.2f} times the noise (r.m.s.); there is emission that is not Gaussian, or the "

@@ -26,7 +26,7 @@ from casa_ml_tasks.tasks import imaging
 from casa_ml_tasks.tasks.arguments import Arguments
 from casa_ml_tasks.tasks.deepfocus_result import FoundInImage, Searched, read_truth, with_sources
 from casa_ml_tasks.tasks.family import Context
-from casa_ml_tasks.tasks.found_sources import check_size, dirty_cube, networks_of, sources_of
+from casa_ml_tasks.tasks.found_sources import check_size, dirty_cube, networks_of, sources_of_visibilities
 from casa_ml_tasks.tasks.gridder import as_chosen, with_gridder
 from casa_ml_tasks.tasks.inference_parameters import without_clean
 from casa_ml_tasks.tasks.result import TaskResult
@@ -80,7 +80,7 @@ class VisibilityCall(CleanCall):
             dirty = cleaned.imaged.progress.dirty
             assert dirty is not None
             cube = _cube(major, cleaned.imaged.noise.of_planes, dirty)
-            found = sources_of(cube, networks, "deepfocus")
+            found, cube = sources_of_visibilities(cube, networks, "deepfocus")
             template = major.product("residual")
             axes = read_axes(template)
             middle = int(np.flatnonzero(np.isfinite(cube.noise))[np.isfinite(cube.noise).sum() // 2])

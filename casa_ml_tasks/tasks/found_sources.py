@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from casa_ml_tasks.quantities import quantity
 from casa_ml_tasks.sources.dirty_cube import Beam, DirtyCube
 from casa_ml_tasks.sources.finder import Found, Networks, find_sources
 from casa_ml_tasks.sources.products import model_cube
-from casa_ml_tasks.sources.trust import robust_rms
+from casa_ml_tasks.sources.trust import LARGEST_NOISE_RATIO, robust_rms
 
 STAGES = 5  # of a cube; an image has fewer
 MOST_LOGGED = 20  # sources
@@ -92,6 +93,27 @@ def sources_of(cube: DirtyCube, networks: Networks, task: str) -> Found:
         found = find_sources(cube, networks, show)
     _log(found, task)
     return found
+
+
+def sources_of_visibilities(cube: DirtyCube, networks: Networks, task: str) -> tuple[Found, DirtyCube]:
+    """Return the sources of an image whose weights state its noise, and the cube with the noise that counts.
+
+    Where the sources leave clearly more than the weights say, in all channels together, the noise of each channel is
+    what they leave, and they are looked for again: a channel at the edge of the band may be ten times as noisy as its
+    weights.
+    """
+    found = sources_of(cube, networks, task)
+    if robust_rms(found.residual) < LARGEST_NOISE_RATIO * found.integrated.noise:
+        return found, cube
+    blank = np.isinf(cube.noise)
+    noise = np.maximum(cube.noise, _measured(cube.residual(model_cube(found)), blank))
+    ratio = np.where(blank, 1, noise / cube.noise)
+    worst = int(np.argmax(ratio))
+    flag = f"the noise is {np.median(ratio[~blank]):.2f} times what the weights say, {ratio[worst]:.1f} times in channel {worst}"
+    casalog.post(f"{flag}: the sources are looked for again", "INFO", task)
+    again = replace(cube, noise=noise)
+    found = sources_of(again, networks, task)
+    return replace(found, field_flags=(flag, *found.field_flags)), again
 
 
 def sources_and_noise(

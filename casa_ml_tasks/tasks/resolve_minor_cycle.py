@@ -51,7 +51,10 @@ def minor_cycle(major: MajorCycle, noise: NDArray, request: Request, inference: 
         most_iterations=Settings.most_iterations if inference.maxglobal < 0 else inference.maxglobal,
         seed=inference.seed,
     )
-    return Resolve(problem, point_sources(major, inference), settings, log_iteration)
+    minor = Resolve(problem, point_sources(major, inference), settings, log_iteration)
+    near = minor if major.visibilities is None else major.visibilities.near(minor)
+    assert isinstance(near, Resolve), "the same inference, run elsewhere"
+    return near
 
 
 def has_begun(state: MinorState) -> bool:

@@ -16,6 +16,7 @@ from casa_ml_tasks.calibration.error_step import CalibrationErrorStep
 from casa_ml_tasks.data.stokes import SIGNED
 from casa_ml_tasks.data.workspace import Workspace
 from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
+from casa_ml_tasks.kernels.point_spread_function import damped
 from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
 from casa_ml_tasks.minor.deepfocus.minor_cycle import NetworkFirst
@@ -23,6 +24,7 @@ from casa_ml_tasks.minor.minor_cycle_of_fields import MinorCycleOfFields, far_si
 from casa_ml_tasks.minor.rml.minimisation import TOLERANCE_OF_ERRORS, TOLERANCE_PER_BEAM
 from casa_ml_tasks.minor.rml.minor_cycle import MOST_ITERATIONS, RegularisedMaximumLikelihood
 from casa_ml_tasks.minor.rml.regularisation import Regularisation
+from casa_ml_tasks.minor.rml.regularisers.registry import BOUND_THE_MAGNITUDE
 from casa_ml_tasks.minor.rml.taylor import TaylorMaximumLikelihood
 from casa_ml_tasks.networks.trained import load_image_network
 from casa_ml_tasks.request.request import Request
@@ -104,6 +106,8 @@ def _maximum_likelihood(
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
     psf, areas, positive = field.psf(), beam_areas(field), positive_planes(request, regularisation)
+    if not request.gridding.native and BOUND_THE_MAGNITUDE.isdisjoint(regularisation.regularizer):
+        psf = damped(psf)
     support: Support = partial(support_of, field, request)
     of_network, support = _same_at_first(support) if request.masking.follows_residual else 2 * (cache(support),)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)

@@ -205,9 +205,10 @@ class _Jointdeconv(ScriptTask):
         psfcutoff: PSF level above which the CLEAN beam is fitted.
         parallel: Read and grid visibilities on many workers. Images by our own kernels: each worker reads rows of
             its own once, of a mosaic those of pointings of its own. Other images are made in one process.
-        cluster: Where the workers are. '' for processes on this machine; 'slurm' or 'htcondor' for jobs as
-            ~/.config/dask/jobqueue.yaml describes them; the address of a dask scheduler, such as
-            'tcp://node:8786'; or the path of a YAML with a section jobqueue. See docs/parallel.md.
+        cluster: Where the workers are. '' for the ranks of mpicasa, or without it processes on this machine;
+            'slurm' or 'htcondor' for jobs as ~/.config/dask/jobqueue.yaml describes them; the address of a dask
+            scheduler, such as 'tcp://node:8786'; or the path of a YAML with a section jobqueue. See
+            docs/parallel.md.
 
     Example:
         jointdeconv(vis=["12m.ms", "7m.ms"], sdimage="tp.image", imagename="my", imsize=512, cell="0.2arcsec")

@@ -196,9 +196,10 @@ class _Rmlclean(ScriptTask):
         psfcutoff: PSF level above which the CLEAN beam is fitted.
         parallel: Read and grid visibilities on many workers. Images by our own kernels: each worker reads rows of
             its own once, of a mosaic those of pointings of its own. Other images are made in one process.
-        cluster: Where the workers are. '' for processes on this machine; 'slurm' or 'htcondor' for jobs as
-            ~/.config/dask/jobqueue.yaml describes them; the address of a dask scheduler, such as
-            'tcp://node:8786'; or the path of a YAML with a section jobqueue. See docs/parallel.md.
+        cluster: Where the workers are. '' for the ranks of mpicasa, or without it processes on this machine;
+            'slurm' or 'htcondor' for jobs as ~/.config/dask/jobqueue.yaml describes them; the address of a dask
+            scheduler, such as 'tcp://node:8786'; or the path of a YAML with a section jobqueue. See
+            docs/parallel.md.
 
     Example:
         rmlclean(vis="my.ms", imagename="my", imsize=512, cell="0.02arcsec")

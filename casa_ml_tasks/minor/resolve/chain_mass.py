@@ -64,10 +64,7 @@ def _mass_of(problem: ImagingProblem, latent: Latent, likelihood: Likelihood) ->
     heat, positions, sky = float(latent.heat), latent.warm_positions(), problem.sky
 
     def curvature(centring: Centring) -> NDArray[np.floating]:
-        def of_chain(which: int) -> jax.Array:
-            return spectral_curvature(sky, positions[which], likelihood, centring)
-
-        return np.mean(in_threads(of_chain, len(positions)), axis=0)
+        return np.mean(in_threads(_curvature_at, (sky, likelihood, centring), positions), axis=0)
 
     skies = np.array([sky.planes(each) for each in positions])
     nodes = problem.nodes_of(latent.mean * agreement(skies, problem.beam_area), heat)
@@ -75,6 +72,11 @@ def _mass_of(problem: ImagingProblem, latent: Latent, likelihood: Likelihood) ->
     noise = response.noise_of_planes() / problem.beam_area
     brightness = CoarseBrightness.of(sky, latent.mean, noise, problem.finest)
     return Mass.of(sky, _middle(sky, positions), nodes, response, likelihood.sources, curvature, brightness)
+
+
+def _curvature_at(shared: tuple[LogNormalSky, Likelihood, Centring], position: Position) -> jax.Array:
+    sky, likelihood, centring = shared
+    return spectral_curvature(sky, position, likelihood, centring)
 
 
 def _middle(sky: LogNormalSky, positions: Sequence[Position]) -> Position:

@@ -16,13 +16,18 @@ from casa_ml_tasks.minor.resolve.posterior import GlobalIteration
 from casa_ml_tasks.minor.resolve.problem import ImagingProblem
 from casa_ml_tasks.minor.resolve.schedule import trajectory_count
 from casa_ml_tasks.minor.resolve.settings import Settings
-from casa_ml_tasks.minor.resolve.sky_chain import SkyState, planes_of, run_sky_chain
-from casa_ml_tasks.sampling.chains import Chain, in_threads, replace_stragglers, stragglers
+from casa_ml_tasks.minor.resolve.sky_chain import ChainStart, ChainTarget, SkyState, planes_of, run_sky_chain
+from casa_ml_tasks.sampling.chains import Chain, SideBySide, in_threads, replace_stragglers, stragglers
 from casa_ml_tasks.sampling.convergence import error_of_mean
 
 
 def run_iteration(
-    problem: ImagingProblem, settings: Settings, latent: Latent, likelihood: Likelihood, chain_mass: ChainMass
+    problem: ImagingProblem,
+    settings: Settings,
+    latent: Latent,
+    likelihood: Likelihood,
+    chain_mass: ChainMass,
+    side_by_side: SideBySide,
 ) -> Latent:
     """Return the state after some trajectories of every chain, with a record of them.
 
@@ -32,13 +37,14 @@ def run_iteration(
         latent: the state before.
         likelihood: of that state.
         chain_mass: of that state.
+        side_by_side: runs the chains.
 
     Raises:
         FloatingPointError: the energy is not a number.
     """
     started, stage, number = time.monotonic(), Stage(int(latent.stage)), len(latent.records) + 1
     keeps = stage is Stage.SAMPLE
-    run = _run_chains(problem, settings, latent, likelihood, chain_mass)
+    run = _run_chains(problem, settings, latent, likelihood, chain_mass, side_by_side)
     energies = [each.energy for each in run]
     if not np.isfinite(energies).all():
         raise FloatingPointError(
@@ -47,8 +53,7 @@ def run_iteration(
         )
     dimensions = latent.excitations[0].size
     chains = run if keeps else replace_stragglers(run, dimensions)
-    of_chains = in_threads(lambda which: planes_of(problem.sky, chains[which]), len(chains))
-    planes = np.stack(of_chains, axis=1)  # (trajectory, chain, plane, ny, nx)
+    planes = np.stack(in_threads(planes_of, problem.sky, chains), axis=1)  # (trajectory, chain, plane, ny, nx)
     mean = planes.mean(axis=(0, 1), dtype=float)
     after = latent._replace(
         excitations=np.stack([each.states[-1].position.excitations for each in chains]),
@@ -74,7 +79,12 @@ def run_iteration(
 
 
 def _run_chains(
-    problem: ImagingProblem, settings: Settings, latent: Latent, likelihood: Likelihood, chain_mass: ChainMass
+    problem: ImagingProblem,
+    settings: Settings,
+    latent: Latent,
+    likelihood: Likelihood,
+    chain_mass: ChainMass,
+    side_by_side: SideBySide,
 ) -> list[Chain[SkyState]]:
     """Return some trajectories of every chain, without samples the later half of them.
 
@@ -84,21 +94,12 @@ def _run_chains(
     keeps = stage is Stage.SAMPLE
     has_fluxes = keeps and len(latent.sources)
     fluxes = _first_fluxes(problem, settings, latent, likelihood) if has_fluxes else np.zeros((len(positions), 0))
-
-    def chain(which: int) -> Chain[SkyState]:
-        whole = run_sky_chain(
-            problem.sky,
-            SkyState(positions[which], fluxes[which]),
-            trajectory_count(stage, settings),
-            settings.generator(number, which),
-            likelihood,
-            *chain_mass,
-            step=float(latent.steps[which]),
-            adapts=not keeps,
-        )
-        return whole if keeps else whole.later_half()
-
-    return in_threads(chain, len(positions))
+    target = ChainTarget(problem.sky, likelihood, *chain_mass, trajectory_count(stage, settings), adapts=not keeps)
+    starts = [
+        ChainStart(SkyState(positions[which], fluxes[which]), settings.generator(number, which), float(step))
+        for which, step in enumerate(latent.steps)
+    ]
+    return side_by_side(run_sky_chain, target, starts)
 
 
 def _first_fluxes(

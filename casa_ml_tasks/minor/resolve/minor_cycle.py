@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 
 import jax
@@ -22,6 +23,7 @@ from casa_ml_tasks.minor.resolve.settings import Settings
 from casa_ml_tasks.minor.resolve.sketch import NO_SOURCES, sketching_cycle
 from casa_ml_tasks.minor.resolve.summary import images_of, posterior_of
 from casa_ml_tasks.minor.rml.minor_cycle import AGREEMENT, RegularisedMaximumLikelihood
+from casa_ml_tasks.sampling.chains import SideBySide, in_threads
 
 
 class Resolve:
@@ -33,6 +35,9 @@ class Resolve:
     shape.
 
     One call of `update` is one global iteration, some trajectories of every chain, so that a killed run loses no more.
+
+    Attributes:
+        side_by_side: runs the chains.
     """
 
     schema = SCHEMA
@@ -58,6 +63,13 @@ class Resolve:
         self._settings = settings or Settings()
         self._on_iteration = on_iteration
         self._mass_of = LastMass()
+        self.side_by_side: SideBySide = in_threads
+
+    def with_chains_run(self, side_by_side: SideBySide) -> Resolve:
+        """Return the same inference, whose chains are run by something else than the threads of this process."""
+        other = copy(self)
+        other.side_by_side = side_by_side
+        return other
 
     def update(self, residual: Image, model: Image, state: MinorState) -> tuple[Image, MinorState]:
         """Do one global iteration. residual: Jy/beam, model: Jy/pixel, (channel or term, 1, ny, nx) both.
@@ -87,7 +99,7 @@ class Resolve:
             sources = problem.response.point_sources(latent.sources, residual[0, 0])
             likelihood = problem.likelihood(residual, model, sources, float(latent.heat))
             mass = self._mass_of(problem, latent, likelihood)
-            latent = run_iteration(problem, settings, latent, likelihood, mass)
+            latent = run_iteration(problem, settings, latent, likelihood, mass, self.side_by_side)
             latent = schedule_next(latent, settings)
         self._on_iteration(record := latent.iterations()[-1])
         unfinished = bool(latent.stage != Stage.FINISHED)

@@ -30,41 +30,55 @@ class SkyState(NamedTuple):
     fluxes: NDArray[np.float64]
 
 
-def run_sky_chain(
-    sky: LogNormalSky,
-    start: SkyState,
-    trajectories: int,
-    generator: np.random.Generator,
-    likelihood: Likelihood,
-    mass: Mass,
-    scale: NDArray[np.float64],
-    step: float,
-    adapts: bool,
-) -> Chain[SkyState]:
-    """Return a chain of some trajectories.
+class ChainTarget(NamedTuple):
+    """What all chains of a global iteration share.
 
-    Args:
+    Attributes:
         sky: of excitations and spectra.
-        start: where to begin; with the fluxes of no source, the prior of the likelihood's sources stays flat.
-        trajectories: how many.
-        generator: of the random numbers.
         likelihood, mass: for `trajectory`.
         scale: for `spectrum.draw`.
-        step: of the first trajectory.
-        adapts: whether the next have better ones.
+        trajectories: how many.
+        adapts: whether the steps get better from one to the next.
     """
 
+    sky: LogNormalSky
+    likelihood: Likelihood
+    mass: Mass
+    scale: NDArray[np.float64]
+    trajectories: int
+    adapts: bool
+
+
+class ChainStart(NamedTuple):
+    """What each chain has of its own.
+
+    Attributes:
+        state: where to begin; with the fluxes of no source, the prior of the likelihood's sources stays flat.
+        generator: of the random numbers.
+        step: of the first trajectory.
+    """
+
+    state: SkyState
+    generator: np.random.Generator
+    step: float
+
+
+def run_sky_chain(target: ChainTarget, start: ChainStart) -> Chain[SkyState]:
+    """Return a chain of some trajectories, of one that adapts the later half of them."""
+    sky, likelihood, generator = target.sky, target.likelihood, start.generator
+
     def transition(state: SkyState, step: float) -> Transition[SkyState]:
-        position = _with_another_spectrum(sky, state.position, generator, scale)
+        position = _with_another_spectrum(sky, state.position, generator, target.scale)
         leaps = enough_leaps(step)
-        moved = trajectory(sky, position, generator, likelihood, mass, step, leaps)
+        moved = trajectory(sky, position, generator, likelihood, target.mass, step, leaps)
         after = SkyState(moved.position, state.fluxes)
         if state.fluxes.size:
             before = SkyState(position, state.fluxes)
             after = _with_other_fluxes(sky, likelihood, before, moved.position, generator)
         return Transition(after, float(moved.energy), float(moved.probability), leaps)
 
-    return run_chain(start, transition, trajectories, step, adapts)
+    chain = run_chain(start.state, transition, target.trajectories, start.step, target.adapts)
+    return chain.later_half() if target.adapts else chain
 
 
 def planes_of(sky: LogNormalSky, chain: Chain[SkyState]) -> NDArray[np.float32]:

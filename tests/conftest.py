@@ -105,3 +105,21 @@ def casa_log(tmp_path_factory):
     casalog.setlogfile(str(path))
     yield path.read_text
     casalog.setlogfile(before)
+
+
+@contextmanager
+def local_workers(count):
+    """A client of so many workers on this machine."""
+    from casa_ml_tasks.parallel import clusters  # dask is optional
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "available_cores", lambda: count)
+        with clusters.opened_workers("") as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """A client of two workers on this machine."""
+    with local_workers(2) as client:
+        yield client

@@ -34,7 +34,7 @@ from casa_ml_tasks.minor.resolve.log_normal_sky import LogNormalSky, Position
 from casa_ml_tasks.minor.resolve.mass import Mass
 from casa_ml_tasks.minor.resolve.sky_chain import ChainStart, ChainTarget, SkyState, run_sky_chain
 from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
-from casa_ml_tasks.parallel import clusters, distributed_visibilities
+from casa_ml_tasks.parallel import distributed_visibilities
 from casa_ml_tasks.parallel.major_cycle import ParallelMajorCycle
 from casa_ml_tasks.parallel.workers import PartsOnWorkers
 from casa_ml_tasks.request import distribution
@@ -48,15 +48,6 @@ from tests.major_cycles import parameters_of
 SHAPE, IMAGE = (80, 96), {"imsize": [96, 80], "cell": "0.12arcsec", "gridder": "native"}
 SAME = 1e-6  # of the peak, which any number of workers agrees to; twice as much at corners, where kernels round
 INNER = (..., slice(8, -8), slice(8, -8))
-
-
-@pytest.fixture(scope="module")
-def workers():
-    """A client of two workers on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusters, "available_cores", lambda: 2)
-        with clusters.opened_workers("") as client:
-            yield client
 
 
 @pytest.fixture(scope="module")

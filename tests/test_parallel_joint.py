@@ -13,7 +13,7 @@ from casa_ml_tasks.major.reprojected_mosaic import ReprojectedMosaic
 from casa_ml_tasks.major.sky_mosaic import SkyMosaic
 from casa_ml_tasks.parallel.sky_mosaic import ParallelReprojectedMosaic, ParallelSkyMosaic
 from tests.test_jointdeconv import observe, sky_of
-from tests.test_parallel import SAME, folder, request_of, workers  # noqa: F401
+from tests.test_parallel import SAME, folder, request_of
 
 FACTORS = np.array([1.0, 1.2])
 
@@ -34,7 +34,7 @@ def close_to(mine, theirs, times=1):
     np.testing.assert_allclose(mine, theirs, atol=times * SAME * np.abs(theirs).max())
 
 
-def test_data_sets_on_workers_are_those_of_one_process(workers, request_of_call, tmp_path):  # noqa: F811
+def test_data_sets_on_workers_are_those_of_one_process(workers, request_of_call, tmp_path):
     """As observed, and over factors."""
     alone = SkyMosaic(request_of_call, folder(tmp_path, "alone"), origins=True)
     shared = ParallelSkyMosaic(request_of_call, folder(tmp_path, "shared"), workers)
@@ -59,7 +59,7 @@ def test_data_sets_on_workers_are_those_of_one_process(workers, request_of_call,
             shared.operator.parts.forget()  # as if all workers had ended: parts are read, and divided, again
 
 
-def test_a_sky_in_another_projection_is_that_of_one_process(workers, request_of_call, tmp_path):  # noqa: F811
+def test_a_sky_in_another_projection_is_that_of_one_process(workers, request_of_call, tmp_path):
     alone = ReprojectedMosaic(request_of_call, folder(tmp_path, "alone"), "TAN")
     shared = ParallelReprojectedMosaic(request_of_call, folder(tmp_path, "shared"), "TAN", workers)
     with closing(alone), closing(shared):
@@ -67,7 +67,7 @@ def test_a_sky_in_another_projection_is_that_of_one_process(workers, request_of_
         close_to(shared.residual(np.zeros(alone.sky_shape, np.float32)), expected, 2)
 
 
-def test_jointdeconv_images_on_workers(workers, call, tmp_path, casa_log):  # noqa: F811
+def test_jointdeconv_images_on_workers(workers, call, tmp_path, casa_log):
     jointdeconv(imagename=str(tmp_path / "alone"), niter=0, **call)
     address = workers.scheduler.address
     made = jointdeconv(imagename=str(tmp_path / "sky"), niter=0, parallel=True, cluster=address, **call)

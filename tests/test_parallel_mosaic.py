@@ -13,9 +13,10 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.data.measurement_set import Selection, blocks, count_rows
 from casa_ml_tasks.data.shares_of_rows import shares_of_fields
 from casa_ml_tasks.major.native_mosaic import NativeMosaic
-from casa_ml_tasks.parallel import clusters, distributed_visibilities, major_cycle, mosaic
+from casa_ml_tasks.parallel import distributed_visibilities, major_cycle, mosaic
 from casa_ml_tasks.parallel.mosaic import ParallelMosaic
 from casa_ml_tasks.simulation import Source, simulate, with_table
+from tests.conftest import local_workers
 from tests.test_parallel import DiesOnce, folder, request_of
 
 POINTINGS = ((-8.0, 0.0), (8.0, 1.0), (0.0, 12.0))
@@ -56,10 +57,8 @@ def look_astray(tb):
 @pytest.fixture(scope="module")
 def three_workers():
     """A client of three workers on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusters, "available_cores", lambda: 3)
-        with clusters.opened_workers("") as client:
-            yield client
+    with local_workers(3) as client:
+        yield client
 
 
 def test_shares_of_fields_hold_each_row_once_and_fields_together(both):

@@ -111,9 +111,9 @@ def sources_of_visibilities(cube: DirtyCube, networks: Networks, task: str) -> t
     worst = int(np.argmax(ratio))
     flag = (
         f"the noise is {np.median(ratio[~blank]):.2f} times what the weights say, {ratio[worst]:.1f} times in channel "
-        f"{worst}"
+        f"{worst}: errors of calibration and emission that is no Gaussian are counted as noise"
     )
-    casalog.post(f"{flag}: the sources are looked for again", "INFO", task)
+    casalog.post(f"{flag}; the sources are looked for again", "INFO", task)
     again = replace(cube, noise=noise)
     found = sources_of(again, networks, task)
     return replace(found, field_flags=(flag, *found.field_flags)), again

@@ -31,8 +31,10 @@ from casa_ml_tasks.minor.rml.minor_cycle import RegularisedMaximumLikelihood
 from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.network_grid import NetworkView
 from casa_ml_tasks.networks.trained import load_image_network
+from casa_ml_tasks.simulation.fitted_beam import fitted_beam
 from casa_ml_tasks.simulation.random_fields import draw_field
 from casa_ml_tasks.simulation.uv_coverage import random_observations, stacked
+from casa_ml_tasks.sources.gaussians import Gaussians
 
 CONFIGURATIONS = tuple(f"alma.cycle{cycle}.{number}" for cycle in (8, 12) for number in range(1, 10))
 PIXELS, COVERAGES = 128, 64
@@ -48,7 +50,7 @@ class Example:
         dirty: (n, n), a beam.
         noise: of the dirty image, (n, n), a beam.
         psf: (2 n, 2 n).
-        beam: Gaussian of the PSF's main lobe, (n, n), peak 1 in the middle.
+        beam: the CLEAN beam, (n, n), peak 1 in the middle.
     """
 
     sky: NDArray[np.floating]
@@ -104,14 +106,11 @@ def dirty_image(image: NDArray[np.floating], psf: NDArray[np.floating]) -> NDArr
 
 
 def clean_beam(psf: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the Gaussian with the PSF's curvature above half of its peak, (n, n). psf: (2 n, 2 n)."""
+    """Return the CLEAN beam in the middle of the image, (n, n). psf: (2 n, 2 n)."""
     n = len(psf) // 2
-    y, x = np.mgrid[:n, :n] - n // 2
-    inner = psf[n - n // 2 : 2 * n - n // 2, n - n // 2 : 2 * n - n // 2]
-    near = (inner > 0.5) & (np.hypot(y, x) < 10)
-    terms = np.stack([x**2, x * y, y**2], -1)
-    form, *_ = np.linalg.lstsq(terms[near].astype(float), np.log(inner[near]), rcond=None)
-    return np.exp(terms @ form)
+    beam, middle = fitted_beam(psf, 1.0), [n // 2]
+    shape = Gaussians(middle, middle, [beam.major], [beam.minor], [np.radians(beam.angle + 90)], [1.0]).image((n, n))
+    return shape / shape[n // 2, n // 2]
 
 
 def minor_cycles(example: Example, network: ImageNetwork) -> dict[str, MinorCycle]:

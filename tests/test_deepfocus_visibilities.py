@@ -11,9 +11,12 @@ from casa_ml_tasks.data.casa_image import read_image
 from casa_ml_tasks.networks.image_network import ImageNetwork
 from casa_ml_tasks.networks.line_network import LineNetwork
 from casa_ml_tasks.networks.weights_file import save_arrays
+from casa_ml_tasks.parallel import clusters
 from casa_ml_tasks.sources import plane_finder
+from casa_ml_tasks.sources.dirty_cube import Beam, DirtyCube
 from casa_ml_tasks.tasks import deepfocus_of_visibilities
-from tests.dirty_files import PeakView
+from casa_ml_tasks.tasks.found_sources import networks_of, sources_of_visibilities
+from tests.dirty_files import BEAM, FIRST, SIGMA, WIDTH, PeakView, dirty_cube, two_sources
 
 CENTRE = 246.0, -24.0  # degrees, of `simulated_ms`
 
@@ -62,3 +65,23 @@ def test_a_killed_search_goes_on_to_the_true_sources(simulated_ms, weights, peak
         assert read_image(tmp_path / f"found.{extension}").shape == (1, 1, 72, 64)
     assert result["stopDescription"].startswith("converged")
     assert "minorcycle" not in (tmp_path / "found.report" / "index.html").read_text()
+
+
+def test_a_channel_that_is_noisier_than_its_weights_is_measured_and_named(weights, peaks):
+    dirty, psf = dirty_cube(two_sources(9), (64, 72), 9)
+    dirty[4] = dirty_cube([], (64, 72), 1, sigma=30 * SIGMA, seed=5)[0][0]
+    cube = DirtyCube(dirty, psf[None], np.full(9, SIGMA), Beam(BEAM, BEAM, 0.0), FIRST + WIDTH * np.arange(9))
+    found, counted = sources_of_visibilities(cube, networks_of(weights), "deepfocus")
+    assert_allclose(counted.noise[4], 30 * SIGMA, rtol=0.1)
+    assert_allclose(np.delete(counted.noise, 4), SIGMA, rtol=0.3)
+    assert any("in channel 4" in flag for flag in found.field_flags)
+
+
+@pytest.mark.parametrize("how", [{"imager": "casa", "specmode": "cube"}, {"parallel": True, "specmode": "cubedata"}])
+def test_cubes_are_searched_whoever_makes_the_major_cycles(how, simulated_ms, weights, peaks, tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "available_cores", lambda: 2)
+    arguments = {"vis": str(simulated_ms.path), "imagename": str(tmp_path / "cube"), "weights": weights}
+    result = deepfocus(**arguments, imsize=[64, 72], cell="0.12arcsec", datacolumn="data", **how)
+    found = Table.read(result["catalog"] + ".ecsv")
+    assert_allclose(np.sort(found["flux"]), sorted(each.flux for each in simulated_ms.sources), rtol=0.05)
+    assert read_image(tmp_path / "cube.image").shape == (2, 1, 72, 64)

@@ -177,7 +177,7 @@ def find_sources(cube: DirtyCube, networks: Networks, progress: Callable[[str], 
         shape_errors,
         residual,
         found.first_look.proposal,
-        tuple(source_flags(integrated, shapes.gaussians, shapes.at_bound, residual)),
+        tuple(source_flags(integrated, shapes.gaussians, shapes.at_bound, residual, found.first_look)),
         field_flags(integrated, residual, found.first_look),
     )
 

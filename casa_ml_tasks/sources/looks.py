@@ -17,7 +17,7 @@ MOST_STEPS = 8  # while the r.m.s. of the residual still falls by FALLS
 FALLS = 0.01
 PROBABLE = 0.5
 SEPARATE = 0.6  # beams; a candidate is at least as far from what is known or was tried
-MOST_IN_TILE = 7  # sources of the densest field of the training
+MOST_IN_TILE = 7  # sources of the fullest field of the training
 MAIN_LOBE = 1.5  # beams from the peak of the PSF to its sidelobes
 
 
@@ -36,20 +36,21 @@ class Look:
     is_better: bool
 
     @property
-    def proposed(self) -> int:
-        """How many sources it sees."""
-        return int(np.sum(candidates(self.proposal).probability > PROBABLE))
-
-    @property
-    def most(self) -> int:
-        """How many sources an image of this size has at the density of the training's fullest field."""
-        tiles = self.proposal.rows.length * self.proposal.columns.length / TILE**2
-        return int(MOST_IN_TILE * tiles)
+    def densest(self) -> int:
+        """How many probable sources it sees in an area as large as a field of the training, at most."""
+        found = candidates(self.proposal)
+        return int(np.sum(self.near(found.chosen(found.probability > PROBABLE).gaussians), axis=1).max(initial=0))
 
     @property
     def is_compact(self) -> bool:
-        """Whether the plane is a set of compact sources, as planes of the training are."""
-        return self.is_better and self.proposed <= self.most
+        """Whether the plane is a set of compact sources, as fields of the training are."""
+        return self.is_better and self.densest <= MOST_IN_TILE
+
+    def near(self, sources: Gaussians) -> NDArray[np.bool_]:
+        """Return whether sources lie in a field of the training with another in its middle, (source, source)."""
+        half = TILE / 2 * self.proposal.columns.step
+        apart = (np.abs(axis[:, None] - axis) for axis in (sources.x, sources.y))
+        return np.maximum(*apart) < half
 
 
 def look(view: NetworkView, plane: Plane, known: Gaussians) -> Look:
@@ -75,8 +76,9 @@ def look(view: NetworkView, plane: Plane, known: Gaussians) -> Look:
 def new_candidates(seen: Look, tried: Gaussians, least: float, plane: Plane) -> Candidates:
     """Return the candidates that are probable, inside the image, and apart from what was tried.
 
-    Where the data contradict the network, it takes sidelobes for sources: then none that is fainter than sidelobes of
-    the brightest is returned. Nor are there ever more than the training has, the brightest first.
+    Extended emission becomes ever more of them: of those in an area as large as a field of the training, the brightest
+    are returned, as many as that has. Where the data contradict the network, it takes sidelobes for sources: then none
+    that is fainter than sidelobes of the brightest is returned.
 
     Args:
         seen: by the network.
@@ -89,15 +91,18 @@ def new_candidates(seen: Look, tried: Gaussians, least: float, plane: Plane) -> 
     x, y = found.gaussians.x, found.gaussians.y
     kept = (found.probability > least) & (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     kept &= found.gaussians.distances(tried) > SEPARATE * plane.beam.mean
-    found = found.chosen(kept)
-    if seen.is_better and len(found.gaussians) <= seen.most:
-        return found
+    return _brightest(found.chosen(kept), seen, plane)
+
+
+def _brightest(found: Candidates, seen: Look, plane: Plane) -> Candidates:
+    """Return the candidates that are believed, in their order."""
     place = (np.rint(axis).astype(int) for axis in (found.gaussians.y, found.gaussians.x))
     brightness = seen.residual[*place]
-    brightest = np.argsort(-brightness)[: seen.most]
+    brighter = seen.near(found.gaussians) & (brightness > brightness[:, None])
+    kept = np.sum(brighter, axis=1) < MOST_IN_TILE
     if not seen.is_better:
-        brightest = brightest[brightness[brightest] > sidelobe(plane) * brightness.max(initial=0)]
-    return found.chosen(brightest)
+        kept &= brightness > sidelobe(plane) * brightness.max(initial=0)
+    return found.chosen(kept)
 
 
 def sidelobe(plane: Plane) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from casa_ml_tasks.networks.network_grid import TILE
 from casa_ml_tasks.sources.dirty_cube import Plane
 from casa_ml_tasks.sources.gaussians import Gaussians
-from casa_ml_tasks.sources.looks import Look
+from casa_ml_tasks.sources.looks import MOST_IN_TILE, Look
 
 LARGEST_RMS = 1.1  # of the residual, in units of the noise
 LARGEST_PEAK = 6.0  # of the residual, in units of the noise
@@ -35,9 +35,9 @@ def field_flags(plane: Plane, residual: NDArray[np.floating], first: Look) -> tu
     flags = []
     if not first.is_compact:
         flags.append(
-            f"it is no set of compact sources: {first.proposed} candidates, where trained fields of this size have up "
-            f"to {first.most}, and only the brightest were fitted; there is extended emission, or the calibration has "
-            "errors: image it with rmlclean or resolveimage"
+            f"it is no set of compact sources ({first.densest} candidates where fields of the training have up to "
+            f"{MOST_IN_TILE}), and only the brightest are fitted: there is extended emission, or the calibration has "
+            "errors; image it with rmlclean or resolveimage"
         )
     if not 1 / LARGEST_NOISE_RATIO < robust < LARGEST_NOISE_RATIO:
         flags.append(f"the noise is {robust:.2f} times what was stated, and sources are measured against it")
@@ -55,20 +55,22 @@ def field_flags(plane: Plane, residual: NDArray[np.floating], first: Look) -> tu
 
 
 def source_flags(
-    plane: Plane, gaussians: Gaussians, at_bound: NDArray[np.bool_], residual: NDArray[np.floating]
+    plane: Plane, gaussians: Gaussians, at_bound: NDArray[np.bool_], residual: NDArray[np.floating], first: Look
 ) -> list[tuple[str, ...]]:
     """Return what makes each source doubtful, a word each.
 
     'bound': an axis is as large as the fit allows. 'large': larger than sources of the training. 'blend': another
     source is closer than a beam. 'edge': it reaches over the edge of the image. 'shape': what the Gaussian leaves there
-    is more than noise.
+    is more than noise. 'field': the whole field is no set of compact sources.
 
     Args:
         plane: in which they were fitted.
         gaussians: all of them.
         at_bound: whether an axis is as large as the fit allows, (source,).
         residual: of all sources, (ny, nx), Jy/beam.
+        first: of the network, at the plane.
     """
+    is_extended = not first.is_compact
     return [
         tuple(
             word
@@ -78,6 +80,7 @@ def source_flags(
                 ("blend", _nearest(gaussians, number) < plane.beam.mean),
                 ("edge", _over_edge(gaussians, number, plane.dirty.shape)),
                 ("shape", _local_rms(plane, gaussians, number, residual) > LARGEST_LOCAL_RMS),
+                ("field", is_extended),
             )
             if is_so
         )

@@ -109,8 +109,11 @@ def sources_of_visibilities(cube: DirtyCube, networks: Networks, task: str) -> t
     noise = np.maximum(cube.noise, _measured(cube.residual(model_cube(found)), blank))
     ratio = np.where(blank, 1, noise / cube.noise)
     worst = int(np.argmax(ratio))
-    flag = f"the noise is {np.median(ratio[~blank]):.2f} times what the weights say, {ratio[worst]:.1f} times in channel {worst}"
-    casalog.post(f"{flag}: the sources are looked for again", "INFO", task)
+    flag = (
+        f"the noise is {np.median(ratio[~blank]):.2f} times what the weights say, {ratio[worst]:.1f} times in channel "
+        f"{worst}: errors of calibration and emission that is no Gaussian are counted as noise"
+    )
+    casalog.post(f"{flag}; the sources are looked for again", "INFO", task)
     again = replace(cube, noise=noise)
     found = sources_of(again, networks, task)
     return replace(found, field_flags=(flag, *found.field_flags)), again

@@ -21,7 +21,8 @@ from benchmarks.stopwatch import interleaved
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.simulation import simulate
 
-RUNS = 3
+RUNS = 2
+SIGMA = 5.0  # Jy, of a visibility: sources of some hundred times the noise of the image
 OF_TCLEAN = {"deconvolver": "hogbom", "nsigma": 3.0, "nmajor": 5, "niter": 100_000, "gain": 0.1}
 
 
@@ -41,9 +42,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        vis = str(simulate(folder / "observed.ms", antennas=50, channels=16, integrations=options.integrations).path)
+        observed = simulate(
+            folder / "observed.ms", antennas=50, channels=16, integrations=options.integrations, sigma=SIGMA
+        )
         common = {
-            "vis": vis, "imsize": options.imsize, "cell": f"{12 / options.imsize}arcsec", "datacolumn": "data",
+            "vis": str(observed.path), "imsize": options.imsize, "cell": f"{12 / options.imsize}arcsec", "datacolumn": "data",
             "weighting": "briggs", "parallel": True,
         }  # fmt: skip
         calls = {

@@ -46,8 +46,8 @@ def main() -> None:
             folder / "observed.ms", antennas=50, channels=16, integrations=options.integrations, sigma=SIGMA
         )
         common = {
-            "vis": str(observed.path), "imsize": options.imsize, "cell": f"{12 / options.imsize}arcsec", "datacolumn": "data",
-            "weighting": "briggs", "parallel": True,
+            "vis": str(observed.path), "imsize": options.imsize, "cell": f"{12 / options.imsize}arcsec",
+            "datacolumn": "data", "weighting": "briggs", "parallel": True,
         }  # fmt: skip
         calls = {
             ("dirty", "tclean"): partial(afresh, tclean, folder / "tclean", **common, niter=0),

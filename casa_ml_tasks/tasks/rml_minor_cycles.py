@@ -15,7 +15,7 @@ from tqdm import tqdm
 from casa_ml_tasks.calibration.error_step import CalibrationErrorStep
 from casa_ml_tasks.data.stokes import SIGNED
 from casa_ml_tasks.data.workspace import Workspace
-from casa_ml_tasks.engine.protocols import Field, MajorCycle, MinorCycle
+from casa_ml_tasks.engine.protocols import Field, Image, MajorCycle, MinorCycle
 from casa_ml_tasks.kernels.point_spread_function import damped
 from casa_ml_tasks.major.imager import deconvolution_parameters
 from casa_ml_tasks.minor.casa_deconvolver import CasaDeconvolver
@@ -96,6 +96,16 @@ def _sketch(
     return _maximum_likelihood(field, request, times * noise, simple)
 
 
+def _psf(field: Field, request: Request, regularisation: Regularisation) -> Image:
+    """Return the PSF: damped where CASA's imager has made it and nothing else bounds the image.
+
+    Taylor terms are left as they are: one PSF serves several blocks of their operator, not all of them on its diagonal.
+    """
+    psf = field.psf()
+    bounded = not BOUND_THE_MAGNITUDE.isdisjoint(regularisation.regularizer)
+    return psf if request.gridding.native or request.grid.taylor_terms or bounded else damped(psf)
+
+
 def _maximum_likelihood(
     field: Field,
     request: Request,
@@ -105,9 +115,7 @@ def _maximum_likelihood(
     may_end_early: bool = False,
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
-    psf, areas, positive = field.psf(), beam_areas(field), positive_planes(request, regularisation)
-    if not request.gridding.native and BOUND_THE_MAGNITUDE.isdisjoint(regularisation.regularizer):
-        psf = damped(psf)
+    psf, areas, positive = _psf(field, request, regularisation), beam_areas(field), positive_planes(request, regularisation)
     support: Support = partial(support_of, field, request)
     of_network, support = _same_at_first(support) if request.masking.follows_residual else 2 * (cache(support),)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)

@@ -115,7 +115,8 @@ def _maximum_likelihood(
     may_end_early: bool = False,
 ) -> MinorCycle:
     cycleniter = request.stopping.cycleniter
-    psf, areas, positive = _psf(field, request, regularisation), beam_areas(field), positive_planes(request, regularisation)
+    psf, areas = _psf(field, request, regularisation), beam_areas(field)
+    positive = positive_planes(request, regularisation)
     support: Support = partial(support_of, field, request)
     of_network, support = _same_at_first(support) if request.masking.follows_residual else 2 * (cache(support),)
     bar = tqdm(desc="minor cycle", unit=" iterations", leave=False, disable=None)

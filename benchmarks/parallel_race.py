@@ -21,7 +21,7 @@ from benchmarks.stopwatch import interleaved
 from casa_ml_tasks import rmlclean
 from casa_ml_tasks.simulation import simulate
 
-RUNS = 2
+RUNS = 1
 SIGMA = 5.0  # Jy, of a visibility: sources of some hundred times the noise of the image
 OF_TCLEAN = {"deconvolver": "hogbom", "nsigma": 3.0, "nmajor": 5, "niter": 100_000, "gain": 0.1}
 

@@ -8,10 +8,11 @@ import pytest
 from scipy.constants import arcsecond
 from scipy.linalg import cho_factor, cho_solve
 
-from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, fit_flux_scales, overlap, span
+from casa_ml_tasks.calibration.flux_scale import SetOfVisibilities, overlap, span
 from casa_ml_tasks.calibration.map_modes import modes_of_map
 from casa_ml_tasks.calibration.uv_bins import uv_bins
 from casa_ml_tasks.kernels.dish_beam import GaussianBeam
+from tests.flux_scales import fit_flux_scales
 
 WAVELENGTH = 1.3e-3  # m
 SIZE, CELL = 24, 4 * arcsecond

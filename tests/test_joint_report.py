@@ -12,7 +12,6 @@ from casa_ml_tasks.calibration.flux_scale import (
     FluxScale,
     FluxScales,
     SetOfVisibilities,
-    fit_flux_scales,
     overlap,
     span,
 )
@@ -22,6 +21,7 @@ from casa_ml_tasks.report.joint_content import JointContent, Outline, Pointings,
 from casa_ml_tasks.report.joint_section import joint_sections
 from casa_ml_tasks.report.set_residual_figure import draw_set_residuals
 from casa_ml_tasks.report.uv_figures import draw_amplitudes, draw_power_spectra
+from tests.flux_scales import fit_flux_scales
 
 FIGURES = [draw_coverage, draw_amplitudes, draw_power_spectra, draw_set_residuals]
 COLOUR_OF_7M = "#D55E00"

@@ -152,19 +152,6 @@ class FluxScales:
         return [each.as_numbers() for each in self.scales]
 
 
-def fit_flux_scales(sets: Sequence[SetOfVisibilities], reference: int = 0, annuli: int = ANNULI) -> FluxScales:
-    """Fit the flux scale of each set relative to the reference.
-
-    Args:
-        sets: with models of one sky; with `changes` in all of them, or in none.
-        reference: number of the set whose factor is 1.
-        annuli: how many cover the overlapping range.
-    """
-    edges = annulus_edges([span(each) for each in sets], annuli)
-    sums = [annulus_sums(each, number, len(sets), edges) for number, each in enumerate(sets)]
-    return scales_of([each.name for each in sets], sums, reference, all(each.changes is not None for each in sets))
-
-
 def scales_of(names: Sequence[str], sums: Sequence[Array], reference: int, knows_changes: bool) -> FluxScales:
     """Return the flux scale of each set relative to the reference.
 

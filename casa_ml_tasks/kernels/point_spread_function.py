@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from casa_ml_tasks.kernels.fourier_operator import fourier_operator
+from casa_ml_tasks.kernels.normal_operator import transfer_function
 
 TOLERANCE = 1e-6  # the best that single precision attains: nothing corrects the PSF afterwards
 
@@ -49,7 +50,7 @@ def damped(psf: NDArray[np.floating]) -> NDArray[np.floating]:
     Args:
         psf: on twice the field, (..., 2 ny, 2 nx), Jy/beam, peak in the pixel (ny, nx).
     """
-    largest = np.abs(np.fft.rfft2(psf, axes=(-2, -1))).max(axis=(-2, -1))
+    largest = np.abs(transfer_function(psf)).max(axis=(-2, -1))
     result = psf.copy()
     result[..., psf.shape[-2] // 2, psf.shape[-1] // 2] += DAMPING * largest
     return result

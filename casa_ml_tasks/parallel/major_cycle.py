@@ -18,6 +18,7 @@ from casa_ml_tasks.data.shares_of_rows import shares_of_rows
 from casa_ml_tasks.data.visibility_store import SHARE_OF_MEMORY
 from casa_ml_tasks.engine.protocols import MinorCycle
 from casa_ml_tasks.kernels.threads import even
+from casa_ml_tasks.major.data_sets import absolute
 from casa_ml_tasks.major.measurement_sets import check_inside
 from casa_ml_tasks.major.native import NativeMajorCycle
 from casa_ml_tasks.minor.resolve.minor_cycle import Resolve
@@ -130,4 +131,4 @@ class ParallelMajorCycle(NativeMajorCycle):
 
 def _seen_from_anywhere(selection: Selection) -> Selection:
     """Return the same selection for a process in another folder."""
-    return replace(selection, vis=str(Path(selection.vis).absolute()))
+    return replace(selection, vis=absolute(selection.vis))
